@@ -1,0 +1,94 @@
+"""Puts a backbone and a head together behind three pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fass_jax.nets.heads import CosineHead, LinearHead
+from fass_jax.nets.resnet_cifar import ResNetCifar
+from fass_jax.types import Array, Outputs, PyTree, UserError
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {'resnet_cifar': ResNetCifar}
+HEADS: dict[str, Callable[..., nn.Module]] = {
+  'linear': lambda c, scale: LinearHead(c),
+  'cosine': lambda c, scale: CosineHead(c, scale),
+}
+
+
+class Network(NamedTuple):
+  """A network as pure functions of `variables = {'params': ..., 'batch_stats': ...}`.
+
+  `init(key, image_shape) -> variables`;
+  `embed(variables, x, train) -> (features [B, D], batch_stats)`;
+  `head(variables, features) -> Outputs`.
+  """
+
+  init: Callable[[Array, tuple[int, int, int]], PyTree]
+  embed: Callable[[PyTree, Array, bool], tuple[Array, PyTree]]
+  head: Callable[[PyTree, Array], Outputs]
+
+
+def apply(net: Network, variables: PyTree, x: Array, train: bool) -> tuple[Outputs, PyTree]:
+  """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics)."""
+  features, stats = net.embed(variables, x, train)
+  return net.head(variables, features), stats
+
+
+def test_logits(outputs: Outputs) -> Array:
+  """Returns the logits that scores and metrics read: `[B, C]`, the mean over the experts."""
+  return outputs.logits.mean(axis=1)
+
+
+test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
+
+
+def build(backbone: str, depth: int, head: str, scale: float, num_classes: int) -> Network:
+  """Builds a network by name.
+
+  Args:
+    backbone: a key of `BACKBONES`.
+    depth: 6n + 2 for 'resnet_cifar' (8, 14, 20, 32, ...).
+    head: a key of `HEADS`.
+    scale: scale of a cosine head.
+    num_classes: C.
+
+  Raises:
+    UserError: for a depth that the family does not have.
+  """
+  if depth < 8 or (depth - 2) % 6:
+    near = max(8, 6 * round((depth - 2) / 6) + 2)
+    raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
+  body, top = BACKBONES[backbone](depth=depth), HEADS[head](num_classes, scale)
+
+  def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
+    body_key, head_key = jax.random.split(key)
+    x = jnp.zeros((1, *image_shape), jnp.float32)
+    # only the shapes of the forward pass are needed, so nothing is compiled for it
+    lower = body.init(body_key, x, True)
+    features = jax.eval_shape(lambda v: body.apply(v, x, False), lower)
+    upper = top.init(head_key, jnp.zeros(features.shape, jnp.float32))
+    return {
+      'params': {'body': lower['params'], 'head': upper['params']},
+      'batch_stats': {'body': lower['batch_stats']},
+    }
+
+  def embed(variables: PyTree, x: Array, train: bool) -> tuple[Array, PyTree]:
+    inner = {
+      'params': variables['params']['body'],
+      'batch_stats': variables['batch_stats']['body'],
+    }
+    if not train:
+      return body.apply(inner, x, False), variables['batch_stats']
+    features, new = body.apply(inner, x, True, mutable=['batch_stats'])
+    return features, {'body': new['batch_stats']}
+
+  def head_fn(variables: PyTree, features: Array) -> Outputs:
+    logits = top.apply({'params': variables['params']['head']}, features)
+    return Outputs(logits[:, None, :], features)
+
+  return Network(init, embed, head_fn)

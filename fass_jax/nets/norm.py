@@ -1,0 +1,46 @@
+"""Batch normalisation with the running statistics that the field's results were made with."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class BatchNorm(nn.Module):
+  """Normalises over all axes but the last: y = gamma * (x - mean) / sqrt(var + eps) + beta.
+
+  In training by the statistics of the batch, otherwise by the running ones, which follow
+  r <- 0.9 * r + 0.1 * batch value. The running variance takes the *unbiased* batch variance
+  (n / (n - 1)); flax's own layer takes the biased one, 1.6 % less at the 64 values of an
+  8 x 8 image alone. Statistics and their arithmetic are float32 whatever the input.
+
+  Reference: Ioffe, Szegedy, ICML 2015.
+  """
+
+  momentum: float = 0.9
+  eps: float = 1e-5
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns the normalised `x [..., D]` in the dtype of `x`."""
+    size = x.shape[-1]
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, (size,), jnp.float32)
+    var = self.variable('batch_stats', 'var', jnp.ones, (size,), jnp.float32)
+    scale = self.param('scale', nn.initializers.ones, (size,), jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, (size,), jnp.float32)
+    z = x.astype(jnp.float32)
+    if train:
+      axes = tuple(range(x.ndim - 1))
+      n = x.size // size
+      mu = z.mean(axes)
+      sigma = jnp.square(z - mu.reshape((1,) * len(axes) + (size,))).mean(axes)
+      if not self.is_initializing():
+        unbiased = sigma * (n / max(n - 1, 1))
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * mu
+        var.value = self.momentum * var.value + (1 - self.momentum) * unbiased
+    else:
+      mu, sigma = mean.value, var.value
+    gain = scale * jax.lax.rsqrt(sigma + self.eps)
+    shape = (1,) * (x.ndim - 1) + (size,)
+    return (z * gain.reshape(shape) + (bias - mu * gain).reshape(shape)).astype(x.dtype)

@@ -1,0 +1,232 @@
+"""From a config to filled slots: the one place where names become functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from fass_jax import mixing, nets, optim
+from fass_jax.augment import chain
+from fass_jax.config import did_you_mean
+from fass_jax.data import partners
+from fass_jax.data.samplers import SAMPLERS
+from fass_jax.losses import LOSSES
+from fass_jax.nets.base import BACKBONES, HEADS
+from fass_jax.signals import SIGNALS
+from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError, View
+
+MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
+  'mixup': mixing.mixup,
+  'cutmix': mixing.cutmix,
+}
+LABELS = {'single': mixing.single_label, 'mixed': mixing.mixed_label}
+
+
+class Recipe(NamedTuple):
+  """A run as functions and static numbers; the train step is compiled from it."""
+
+  num_classes: int
+  batch_size: int
+  steps_per_epoch: int
+  epochs: int
+  net: nets.Network
+  optimizer: optax.GradientTransformation
+  learning_rate: Callable[[Time], Array]
+  normalise: Callable[[Array], Array]  # uint8 [B, H, W, 3] -> float32
+  streams: dict[str, Stream]
+  views: dict[str, View]  # in the order in which their batch statistics are folded
+  terms: dict[str, Term]
+  signals: dict[str, Signal]
+
+
+def pick(table: Mapping[str, Any], name: str, key: str) -> Any:
+  """Looks a name up; a wrong one ends in a sentence that names the config key."""
+  if name not in table:
+    raise UserError(f"There is no '{name}' for --config.{key}{did_you_mean(name, table)}")
+  return table[name]
+
+
+def one_of(name: str, known: Iterable[str], key: str) -> str:
+  """Returns the name if it is known, else raises as `pick` does."""
+  return pick({k: k for k in known}, name, key)
+
+
+def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
+  key = f'streams.{name}'
+  gate = one_of(c.gate, ('first', 'bernoulli', 'coin'), f'{key}.gate')
+  if not 0 < c.rho <= 1:
+    raise UserError(f'--config.{key}.rho={c.rho} is not in (0, 1]; it is a share of the batch.')
+  start = one_of(c.start, ('on', 'skip'), f'{key}.start')
+  has_partner = c.partner != 'none'
+  reads_score = has_partner and 'score' in (c.partner, c.lam)
+  if reads_score and not score:
+    raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
+  for bound in ('lambda_min', 'lam_value'):
+    if not 0 <= c[bound] <= 1:
+      raise UserError(f'--config.{key}.{bound}={c[bound]} is not in [0, 1].')
+  if c.lam_alpha <= 0:
+    raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
+  one_of(c.lam, partners.RATIOS, f'{key}.lam')
+  return Stream(
+    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler'),
+    size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
+    keep=c.rho if gate == 'bernoulli' else 1.0,
+    coin=c.rho if gate == 'coin' else 1.0,
+    skip_first=start == 'skip',
+    partner=pick(partners.PARTNERS, c.partner, f'{key}.partner') if has_partner else None,
+    ratio=partners.build_ratio(c.lam, c.lam_alpha, c.lam_value, c.lambda_min),
+    shared=c.shared,
+    score=score if reads_score else '',
+  )
+
+
+def _view(c: ConfigDict, name: str, config: ConfigDict) -> View:
+  key = f'views.{name}'
+  stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
+  mixes = c.mix != 'none'
+  mix = pick(MIXES, c.mix, f'{key}.mix') if mixes else None
+  if mixes and stream.partner == 'none':
+    raise UserError(f"--config.{key}.mix='{c.mix}' needs --config.streams.{c.stream}.partner.")
+  names = tuple(one_of(op, chain.OPS, 'data.augment') for op in config.data.augment)
+  joint = one_of(config.forward, ('separate', 'joint'), 'forward') == 'joint'
+  return View(
+    stream=c.stream,
+    augment=chain.build(names),
+    augment_name='+'.join(names),
+    mix=mix,
+    label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
+    mixed_label=mixes and c.label == 'mixed',
+    group='all' if joint else name,
+  )
+
+
+def _term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
+  views = (c.views,) if isinstance(c.views, str) else tuple(c.views)
+  for view in views:
+    one_of(view, config.views, f'terms.{name}.views')
+  loss = config.loss if c.loss == 'host' else c.loss
+  divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
+  return Term(
+    views=views,
+    loss=pick(LOSSES, loss, 'loss' if c.loss == 'host' else f'terms.{name}.loss'),
+    weight=optim.piecewise(c.weight, config.epochs),
+    per_batch=divisor == 'batch',
+    batch_size=config.batch_size,
+  )
+
+
+def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
+  key = f'signals.{name}'
+  one_of(c.view, config.views, f'{key}.view')
+  if config.views[c.view].mix != 'none':
+    raise UserError(
+      f"The score matrix would never be active: it reads the un-mixed view '{c.view}', which "
+      f'{config.method} mixes in every step; drop one of the methods.'
+    )
+  if not 0 <= c.decay < 1:
+    raise UserError(f'--config.{key}.decay={c.decay} is not in [0, 1).')
+  return pick(SIGNALS, c.kind, f'{key}.kind')(
+    c.view,
+    one_of(c.form, ('matrix', 'vector'), f'{key}.form'),
+    one_of(c.source, ('running', 'pass'), f'{key}.source'),
+    c.decay,
+  )
+
+
+def _natural_first(section: Mapping[str, Any]) -> list[str]:
+  return sorted(section, key=lambda name: (name != 'natural', name))
+
+
+def normaliser(mean: Iterable[float], std: Iterable[float]) -> Callable[[Array], Array]:
+  """Returns x -> (x / 255 - mean) / std on uint8 `[..., 3]`, float32."""
+  # one multiply and one add; the constants are folded in double precision
+  std64 = np.asarray(tuple(std), np.float64)
+  scale = (1.0 / (255.0 * std64)).astype(np.float32)
+  shift = (-np.asarray(tuple(mean), np.float64) / std64).astype(np.float32)
+
+  def normalise(images: Array) -> Array:
+    shape = (1,) * (images.ndim - 1) + (3,)
+    return images.astype(jnp.float32) * scale.reshape(shape) + shift.reshape(shape)
+
+  return normalise
+
+
+def _normaliser(config: ConfigDict, data: Dataset) -> Callable[[Array], Array]:
+  kind = one_of(config.data.statistics, ('fixed', 'own'), 'data.statistics')
+  if kind == 'fixed':
+    return normaliser(config.data.mean, config.data.std)
+  pixels = data.train_images.reshape(-1, 3).astype(np.float64) / 255.0
+  return normaliser(pixels.mean(0), pixels.std(0))
+
+
+def _check_sizes(config: ConfigDict, size: int) -> int:
+  """Returns the steps of an epoch over `size` images."""
+  for key in ('epochs', 'batch_size'):
+    if config[key] < 1:
+      raise UserError(f'--config.{key}={config[key]} is not at least 1.')
+  if config.batch_size > size:
+    raise UserError(
+      f'--config.batch_size={config.batch_size} is larger than the training set of {size} '
+      f'images; take at most {size}.'
+    )
+  drop = one_of(config.last_batch, ('fill', 'drop'), 'last_batch') == 'drop'
+  return size // config.batch_size if drop else -(-size // config.batch_size)
+
+
+def build(config: ConfigDict, data: Dataset) -> Recipe:
+  """Fills the slots of a run.
+
+  Args:
+    config: resolved config.
+    data: the data set, for its sizes and statistics.
+
+  Raises:
+    UserError: for a name, a value or a combination that cannot run, with the config key.
+  """
+  num_classes = len(data.class_names)
+  steps = _check_sizes(config, len(data.train_labels))
+  score = next((n for n, s in config.signals.items() if s.kind == 'score_matrix'), '')
+  order: list[str] = []  # views in the order in which the terms name them
+  terms = {n: _term(config.terms[n], n, config) for n in _natural_first(config.terms)}
+  for term in terms.values():
+    order += [v for v in term.views if v not in order]
+  views = {n: _view(config.views[n], n, config) for n in order}
+  used = {'natural', *(v.stream for v in views.values())}
+  streams = {
+    n: _stream(config.streams[n], n, config.batch_size, score)
+    for n in _natural_first(config.streams)
+    if n in used
+  }
+  for name, view in views.items():
+    if config.epochs == 1 and streams[view.stream].skip_first:
+      raise UserError(
+        f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
+        f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
+      )
+  one_of(config.net.backbone, BACKBONES, 'net.backbone')
+  one_of(config.net.head, HEADS, 'net.head')
+  o = config.optim
+  return Recipe(
+    num_classes=num_classes,
+    batch_size=config.batch_size,
+    steps_per_epoch=steps,
+    epochs=config.epochs,
+    net=nets.build(
+      config.net.backbone, config.net.depth, config.net.head, config.net.scale, num_classes
+    ),
+    optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov),
+    learning_rate=optim.learning_rate(
+      o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs
+    ),
+    normalise=_normaliser(config, data),
+    streams=streams,
+    views=views,
+    terms=terms,
+    signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
+  )

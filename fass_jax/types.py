@@ -1,0 +1,126 @@
+"""The shapes that every piece of the package agrees on; imports nothing of the package.
+
+Letters: B batch, C classes, E experts (1 for a plain net), D feature size, N training images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array
+PyTree = Any
+
+
+class UserError(Exception):
+  """A mistake the user can mend; the text is one sentence that says what and how.
+
+  `main` prints the text without a traceback and exits with a non-zero code.
+  """
+
+
+class Dataset(NamedTuple):
+  """A whole data set on the host, as the stores read it."""
+
+  name: str
+  train_images: np.ndarray  # uint8 [N, H, W, 3]
+  train_labels: np.ndarray  # int32 [N], 0 .. C-1
+  train_index: np.ndarray  # int32 [N], position in the original training set
+  test_images: np.ndarray  # uint8 [M, H, W, 3]
+  test_labels: np.ndarray  # int32 [M]
+  class_names: tuple[str, ...]  # C names
+
+
+class Classes(NamedTuple):
+  """The class index of a training set in CSR form: a random image of class c in O(1)."""
+
+  count: Array  # int32 [C], training images of each class
+  start: Array  # int32 [C], where class c begins in `order`
+  order: Array  # int32 [N], image positions sorted by class
+
+
+class Targets(NamedTuple):
+  """What a view is trained on: label `a` with weight `lam`, label `b` with `1 - lam`."""
+
+  a: Array  # int32 [B]
+  b: Array  # int32 [B]
+  lam: Array  # float32 [B], in [0, 1]
+  value: Array | None = None  # float32 [B], the number behind the bin `a` (regression)
+
+
+class Outputs(NamedTuple):
+  """What a network returns for a batch."""
+
+  logits: Array  # float32 [B, E, C], at the scale used at test time
+  features: Array  # float32 [B, D], input of the head
+  extra: dict[str, Array] = {}  # whatever a loss of its own needs (prototypes, ...)
+
+
+class Time(NamedTuple):
+  """Where a run is; scalars, traced inside the step."""
+
+  step: Array  # int32, optimiser steps done
+  epoch: Array  # int32, epochs done (0-based index of the running one)
+  fraction: Array  # float32, share of all epochs that is done
+
+
+
+class Sampler(NamedTuple):
+  """How a stream draws image positions.
+
+  Scope 'epoch': `draw(key, classes, epoch, steps, n) -> (int32 [steps, n], mask [steps, n])`,
+  planned once per epoch. Scope 'step': `draw(key, classes, n, t) -> int32 [n]`, inside the step.
+  Scope 'copy': no `draw`; the stream takes the first n positions of the natural stream.
+  """
+
+  scope: str
+  draw: Callable[..., Any] | None = None
+
+
+class Stream(NamedTuple):
+  """A sequence of image positions, each with a partner to mix in, if the stream has one."""
+
+  sampler: Sampler
+  size: int  # samples drawn in a step
+  keep: float  # below 1: each sample is mixed with this probability, masked out otherwise
+  coin: float  # below 1: the views of this stream are on in this share of the steps
+  skip_first: bool  # the views of this stream are off in the first epoch
+  partner: Callable[..., Array] | None  # (key, index, labels, matrix, classes) -> int32 [n]
+  ratio: Callable[..., Array] | None  # (key, matrix, labels, partner labels) -> lam [n]
+  shared: bool  # all views of the stream see one partner; otherwise each draws its own
+  score: str  # the signal whose matrix `partner` and `ratio` read, '' for none
+
+
+class View(NamedTuple):
+  """A batch as a network sees it."""
+
+  stream: str
+  augment: Callable[[Array, Array, Array], Array]  # (key, uint8 images, strength [B]) -> images
+  augment_name: str  # views of a stream with equal names see the same pixels
+  mix: Callable[..., tuple[Array, Array]] | None  # (key, x, partner, lam) -> (mixed, lam_real)
+  label: Callable[..., tuple[Array, Array, Array]] | None  # (y_b, y_t, lam_real) -> pair target
+  mixed_label: bool  # False: the second label is the first, its loss is not computed
+  group: str  # views of a group share one forward pass and its batch statistics
+
+
+class Term(NamedTuple):
+  """A weighted loss over views."""
+
+  views: tuple[str, ...]
+  loss: Callable[..., tuple[Array, Array]]  # (outs, labels, classes, signals, t) -> (l, w)
+  weight: Callable[[Time], Array]
+  per_batch: bool  # divide by the batch size instead of the sum of the weights
+  batch_size: int
+
+
+class Signal(NamedTuple):
+  """A piece with memory; its state lives in `state.signals[name]`."""
+
+  view: str  # the view that `observe` is shown
+  init: Callable[[int], PyTree]  # (C) -> state
+  observe: Callable[..., PyTree]  # (state, outs, targets, mask) -> state, each step
+  refresh: Callable[..., PyTree]  # (state, fold, key, epoch) -> state, at an epoch's end
+  describe: Callable[..., dict[str, float]]  # (old, new, classes) -> diagnostics
