@@ -1,6 +1,6 @@
 """Long-tailed digits: 383 real 8x8 images, imbalance factor 20, ResNet-8. No download.
 
-    python -m fass_jax.main --config=configs/digits_lt.py:fass
+python -m fass_jax.main --config=configs/digits_lt.py:fass
 """
 
 from fass_jax.config import base_config, with_methods

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fass_jax.nets.base import apply
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
+from fass_jax.nets.base import apply
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
 from fass_jax.types import Array, Classes, Outputs, PyTree, Targets, Time
@@ -86,7 +86,7 @@ def init_tally(recipe: Recipe) -> PyTree:
     'seen': jnp.zeros(()),
     'correct': jnp.zeros(()),
     'terms': {n: {'sum': jnp.zeros(()), 'steps': jnp.zeros(())} for n in recipe.terms},
-    'mixed': {n: per_class for n in mixing},
+    'mixed': dict.fromkeys(mixing, per_class),
   }
   return jax.tree.map(jnp.array, tally)
 

@@ -67,7 +67,6 @@ class Time(NamedTuple):
   fraction: Array  # float32, share of all epochs that is done
 
 
-
 class Sampler(NamedTuple):
   """How a stream draws image positions.
 

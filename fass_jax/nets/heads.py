@@ -11,9 +11,7 @@ from fass_jax.nets.resnet_cifar import he_normal
 
 def _uniform_bias(fan_in: int):
   bound = fan_in**-0.5
-  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-    key, shape, dtype, -bound, bound
-  )
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
 class LinearHead(nn.Module):

@@ -1,0 +1,124 @@
+"""Checkpoints with Orbax: the state, the best parameters so far, and where the run stands.
+
+Every checkpoint is self-contained. The best parameters travel inside the newest checkpoint
+instead of being kept as a checkpoint of their own, so no retention rule can drop the newest one
+for a poor metric, and a resumed run knows its best epoch exactly.
+"""
+
+from __future__ import annotations
+
+import errno
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+
+from fass_jax.types import PyTree, UserError
+
+
+def open_manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+  """Opens (or creates) the checkpoints of a work directory.
+
+  Args:
+    folder: where they lie; made absolute, as Orbax asks.
+    keep: how many of the newest are kept; two survive a damaged newest one.
+  """
+  options = ocp.CheckpointManagerOptions(max_to_keep=keep, step_prefix='step')
+  return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+def save(manager: ocp.CheckpointManager, step: int, tree: PyTree, meta: dict[str, Any]) -> None:
+  """Starts saving; the arrays are copied before this returns, the files follow meanwhile.
+
+  Args:
+    manager: from `open_manager`.
+    step: steps done.
+    tree: arrays only.
+    meta: plain JSON values.
+  """
+  if step in manager.all_steps():
+    return  # a run is a function of its step: what is there is the same
+  try:
+    manager.save(
+      step,
+      args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta)),
+    )
+  except Exception as error:
+    raise disk_error(error, manager.directory) from error
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+  """Waits until what was saved lies on disk."""
+  try:
+    manager.wait_until_finished()
+  except Exception as error:
+    raise disk_error(error, manager.directory) from error
+
+
+def is_full(error: BaseException | None) -> bool:
+  """Says whether an error, or what caused it, is a full disk."""
+  while error is not None:
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+      return True
+    if 'No space left on device' in text or 'RESOURCE_EXHAUSTED' in text:
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+def disk_error(error: BaseException, folder: Any) -> BaseException:
+  """Turns a failed write into the sentence for it; any other error stays what it is."""
+  if is_full(error):
+    return UserError(
+      f'The disk of {folder} is full; free some space and start the same command again: it '
+      'continues from the last whole checkpoint.'
+    )
+  return error
+
+
+def restore(
+  manager: ocp.CheckpointManager, make: Callable[[], PyTree]
+) -> tuple[int, PyTree, dict[str, Any]] | None:
+  """Reads the newest checkpoint that can be read.
+
+  A damaged one is passed over with a warning and removed, so that its step can be saved again.
+
+  Args:
+    manager: from `open_manager`.
+    make: builds a tree of the right shapes; only its shapes are used.
+
+  Returns:
+    `(step, tree, meta)`, or None where there is no checkpoint.
+
+  Raises:
+    UserError: if there are checkpoints and none can be read.
+  """
+  steps = sorted(manager.all_steps(), reverse=True)
+  shapes = jax.eval_shape(make)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
+  damaged = []
+  for step in steps:
+    try:
+      got = manager.restore(
+        step,
+        args=ocp.args.Composite(tree=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()),
+      )
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a broken file
+      damaged.append(step)
+      reason = str(error).strip().split('\n')[0][:200]
+      logging.warning('Checkpoint %d is damaged and was passed over (%s).', step, reason)
+      continue
+    for bad in damaged:
+      manager.delete(bad)
+    return step, got.tree, got.meta
+  if damaged:
+    raise UserError(
+      f'None of the checkpoints in {manager.directory} can be read; remove that folder to start '
+      'the run anew, or choose another --workdir.'
+    )
+  return None

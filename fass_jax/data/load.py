@@ -1,0 +1,88 @@
+"""Data sets by name, and the resident store that keeps one on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fass_jax.config import did_you_mean
+from fass_jax.data.cifar import load_cifar
+from fass_jax.data.digits import load_digits
+from fass_jax.types import Dataset, UserError
+
+
+def _digits(config: ConfigDict) -> Dataset:
+  return load_digits(config.imb_factor, config.data.profile, config.data.subset_seed)
+
+
+def _cifar(base: int):
+  def load(config: ConfigDict) -> Dataset:
+    d = config.data
+    return load_cifar(
+      base,
+      imb_factor=config.imb_factor,
+      profile=d.profile,
+      subset_seed=d.subset_seed,
+      dir=d.dir,
+      cache=d.cache,
+      url=d.url,
+      sha256=d.sha256,
+    )
+
+  return load
+
+
+DATASETS = {'digits_lt': _digits, 'cifar10_lt': _cifar(10), 'cifar100_lt': _cifar(100)}
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+  """Scales uint8 images `[N, H, W, 3]` to `[N, size, size, 3]` (Pillow, bilinear)."""
+  from PIL import Image  # only here: a run at the stored size starts without it
+
+  out = np.empty((len(images), size, size, 3), np.uint8)
+  for i, image in enumerate(images):
+    out[i] = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+  return out
+
+
+def check(data: Dataset) -> Dataset:
+  """Returns the data set if its labels fit its classes.
+
+  Raises:
+    UserError: for a label out of range, or a class without a training image.
+  """
+  num_classes = len(data.class_names)
+  for split, labels in (('training', data.train_labels), ('test', data.test_labels)):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
+      wrong = int(labels.min() if labels.min() < 0 else labels.max())
+      raise UserError(
+        f'{data.name}: the {split} set has label {wrong}, but labels go from 0 to '
+        f'{num_classes - 1}; mend the label files.'
+      )
+  empty = np.flatnonzero(np.bincount(data.train_labels, minlength=num_classes) == 0)
+  if len(empty):
+    raise UserError(
+      f"{data.name}: class {empty[0]} ('{data.class_names[empty[0]]}') has no training image; "
+      'lower --config.imb_factor, or leave the class out.'
+    )
+  return data
+
+
+def load(config: ConfigDict) -> Dataset:
+  """Loads the data set that a config names.
+
+  Raises:
+    UserError: for an unknown name and for everything that can be wrong with the data.
+  """
+  kind = config.data.kind
+  if kind not in DATASETS:
+    raise UserError(f"There is no data set '{kind}'{did_you_mean(kind, DATASETS)}")
+  data = check(DATASETS[kind](config))
+  size = config.data.image_size
+  if size and size != data.train_images.shape[1]:
+    if size < 0:
+      raise UserError(f'--config.data.image_size={size} is negative; 0 keeps the stored size.')
+    data = data._replace(
+      train_images=resize(data.train_images, size), test_images=resize(data.test_images, size)
+    )
+  return data

@@ -1,0 +1,170 @@
+"""Evaluation: one pass over a set on the device, then the metrics of the long-tail literature."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.nets.base import apply, test_logits
+from fass_jax.recipe import Recipe
+from fass_jax.types import Array, PyTree
+
+
+class Counts(NamedTuple):
+  """What a pass over a test set adds up; every metric is computed from it."""
+
+  confusion: Array  # int32 [C, C], row: true class, column: prediction
+  nll: Array  # float32, sum of -log p(true class)
+  bins: Array  # float32 [bins, 3]: samples, confidence, hits, by confidence of the prediction
+
+
+def init_counts(num_classes: int, bins: int) -> Counts:
+  """Returns empty counts."""
+  return Counts(
+    jnp.zeros((num_classes, num_classes), jnp.int32), jnp.zeros(()), jnp.zeros((bins, 3))
+  )
+
+
+def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
+  """Adds a batch to the counts.
+
+  Args:
+    counts: so far.
+    logits: float `[B, C]`.
+    labels: integer `[B]`.
+    mask: bool `[B]`, False leaves a filler out.
+  """
+  log_p = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+  pred = logits.argmax(-1)
+  on = mask.astype(jnp.float32)
+  confidence = jnp.exp(log_p.max(-1))
+  n = counts.bins.shape[0]
+  # equal widths over (0, 1], the upper edge inside, as in Guo et al., ICML 2017
+  place = jnp.clip(jnp.ceil(confidence * n).astype(jnp.int32) - 1, 0, n - 1)
+  hit = (pred == labels).astype(jnp.float32)
+  rows = jnp.stack([on, on * confidence, on * hit], axis=-1)
+  true = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
+  return Counts(
+    counts.confusion.at[labels, pred].add(mask.astype(jnp.int32)),
+    counts.nll - jnp.where(mask, true, 0.0).sum(),
+    counts.bins.at[place].add(rows),
+  )
+
+
+def make_fold(
+  recipe: Recipe, batch_size: int
+) -> Callable[[Callable[..., PyTree], PyTree, PyTree, Array, Array], PyTree]:
+  """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
+
+  `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
+  with running batch statistics. One program a function is compiled; batches are cut on the
+  device and only the finished `acc` need ever leave it.
+  """
+
+  @functools.partial(jax.jit, static_argnums=(0, 6))
+  def advance(observe, carry, variables, images, labels, start, size):
+    position = start + jnp.arange(size)
+    mask = position < labels.shape[0]
+    index = jnp.minimum(position, labels.shape[0] - 1)
+    outs, _ = apply(recipe.net, variables, recipe.normalise(images[index]), False)
+    return observe(carry, test_logits(outs), labels[index], mask), start + size
+
+  def fold(observe, acc, variables, images, labels):
+    size = min(batch_size, labels.shape[0])
+    start = jnp.zeros((), jnp.int32)
+    for _ in range(-(-labels.shape[0] // size)):
+      acc, start = advance(observe, acc, variables, images, labels, start, size)
+    return acc
+
+  return fold
+
+
+def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
+  """Splits the classes by *train* images: many-shot > 100, medium-shot 20 to 100, few-shot < 20.
+
+  Args:
+    train_counts: int `[C]`.
+    many: classes with more images are many-shot.
+    few: classes with fewer images are few-shot.
+
+  Returns:
+    bool `[C]` masks 'many', 'medium', 'few'.
+
+  Reference: Liu, Miao, Zhan, Wang, Gong, Yu, CVPR 2019.
+  """
+  n = np.asarray(train_counts)
+  return {'many': n > many, 'medium': (n <= many) & (n >= few), 'few': n < few}
+
+
+def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
+  """Returns the mean of per-class values in each group; NaN for an empty one (or no value)."""
+  out = {}
+  for name, members in groups.items():
+    inside = values[members & np.isfinite(values)]
+    out[name] = float(inside.mean()) if inside.size else float('nan')
+  return out
+
+
+def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> dict[str, Any]:
+  """Computes the metrics of a test set.
+
+  Args:
+    counts: host arrays of a whole pass.
+    train_counts: int `[C]`, training images per class.
+    many: see `shot_groups`.
+    few: see `shot_groups`.
+
+  Returns:
+    Fractions in [0, 1], NaN where a group has no class: `top1`; `many`, `medium`, `few` (mean
+    per-class recall); `worst_class`; `worst_tenth` (mean of the worst ceil(C / 10) classes);
+    `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>`; `nll` in nats; `per_class`.
+  """
+  confusion = np.asarray(counts.confusion, np.float64)
+  total, diagonal = confusion.sum(), np.diagonal(confusion)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    recall = diagonal / confusion.sum(1)
+    f1 = 2 * diagonal / (confusion.sum(0) + confusion.sum(1))
+  tested = np.sort(recall[np.isfinite(recall)])
+  bins = np.asarray(counts.bins, np.float64)
+  return {
+    'top1': float(diagonal.sum() / total),
+    **group_means(recall, shot_groups(train_counts, many, few)),
+    'worst_class': float(tested[0]),
+    'worst_tenth': float(tested[: -(-len(recall) // 10)].mean()),
+    'balanced_error': float(1.0 - tested.mean()),
+    'macro_f1': float(np.nanmean(f1)),
+    f'ece_{len(bins)}': float(np.abs(bins[:, 1] - bins[:, 2]).sum() / total),
+    'nll': float(counts.nll) / total,
+    'per_class': [float(r) for r in recall],
+  }
+
+
+def mixing_diagnostics(
+  tally: dict[str, Any], groups: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+  """Summarises what an epoch mixed, by view.
+
+  Args:
+    tally: the state's `mixed` sums: by view, `drawn`, `lam`, `half`, `area`, each `[C]`.
+    groups: masks of `shot_groups`.
+
+  Returns:
+    By view: `drawn`; `lam_below_half`, the share of mixes that are mostly the partner (there is
+    no clamp, so these put a label on an image of another class); mean `lam` and share of mixed
+    `area`, overall and per shot group.
+  """
+  out = {}
+  for view, sums in tally.items():
+    sums = {k: np.asarray(v, np.float64) for k, v in sums.items()}
+    row: dict[str, float] = {'drawn': float(sums['drawn'].sum())}
+    for name, members in {'all': np.ones_like(sums['drawn'], bool), **groups}.items():
+      n = sums['drawn'][members].sum()
+      for key, label in (('half', 'lam_below_half'), ('lam', 'lam'), ('area', 'area')):
+        row[f'{label}_{name}'] = float(sums[key][members].sum() / n) if n else float('nan')
+    out[view] = row
+  return out

@@ -1,0 +1,195 @@
+"""The command line: `python -m fass_jax.main --config=configs/digits_lt.py:fass`."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import pathlib
+import runpy
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import config_flags
+
+from fass_jax.config import config_dir, did_you_mean, flatten, methods
+from fass_jax.types import UserError
+
+log = logging.getLogger('fass_jax')
+
+HELP = """\
+Train an image classifier on long-tailed data.
+
+  python -m fass_jax.main                                            digits, FASS, no download
+  python -m fass_jax.main --config=configs/cifar100_lt.py:fass       config file : method
+  python -m fass_jax.main --config=configs/cifar100_lt.py:fass --config.imb_factor=50
+
+Start the same command again to continue a run that was stopped.
+
+Flags
+  --config=FILE[:METHOD[+METHOD...]]   default: digits_lt.py:fass
+  --workdir=DIR                        default: runs/<config>-<method>-seed<k>
+  --config.KEY=VALUE                   overrides one value of the config
+  --help                               this text
+
+Configs ({folder})
+  {configs}
+
+Methods (join them with +)
+  {methods}
+
+Main overrides
+  --config.seed=1  --config.epochs=20  --config.batch_size=64  --config.imb_factor=50
+  --config.net.depth=8  --config.optim.lr=0.1
+  --config.data.dir=DIR       where the original archive or its unpacked folder lies
+  --config.data.cache=DIR     where prepared sets are kept
+  --config.data.image_size=N  scales the images
+  --config.checkpoint.every_s=60  --config.checkpoint.every_steps=500
+  of FASS: --config.streams.pair.rho=0.3  --config.terms.fs.weight=0.8  (alpha)
+           --config.streams.pair.lambda_min=0  --config.signals.score.decay=0
+"""
+
+
+def help_text() -> str:
+  """Returns the text of --help: flags, configs, methods and the main overrides."""
+  folder = config_dir()
+  known = sorted(p.name for p in folder.glob('*_lt.py')) + sorted(
+    p.name for p in folder.glob('folder.py')
+  )
+  return HELP.format(folder=folder, configs='  '.join(known), methods='  '.join(sorted(methods())))
+
+
+def _find_config(value: str) -> str:
+  """Returns `path:method` with a path that exists; shipped configs are found from anywhere."""
+  path, _, method = value.partition(':')
+  for candidate in (pathlib.Path(path), config_dir() / pathlib.Path(path).name):
+    if candidate.is_file():
+      return f'{candidate.absolute()}:{method}' if method else str(candidate.absolute())
+  names = [f'configs/{p.name}' for p in config_dir().glob('*_lt.py')]
+  raise UserError(f"There is no config file '{path}'{did_you_mean(path, names)}")
+
+
+def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
+  """Reads the command line.
+
+  Args:
+    argv: arguments without the program's name.
+
+  Returns:
+    The locked config, the work directory ('' if none was given), and the overrides.
+
+  Raises:
+    UserError: for an unknown file, method, key or value.
+  """
+  value, workdir, sets = f'{config_dir() / "digits_lt.py"}', '', []
+  args = list(argv)
+  while args:
+    word = args.pop(0)
+    name, equals, given = word.partition('=')
+    name = '--' + name.lstrip('-')
+    if name != '--config' and name != '--workdir' and not name.startswith('--config.'):
+      known = ['--config', '--workdir', '--help']
+      raise UserError(f"There is no flag '{word}'{did_you_mean(name, known)}")
+    if not equals:
+      if not args:
+        raise UserError(f'{name} needs a value: {name}=VALUE.')
+      given = args.pop(0)
+    if name == '--config':
+      value = given
+    elif name == '--workdir':
+      workdir = given
+    else:
+      sets.append((name.removeprefix('--config.'), given))
+  config = _parse(_find_config(value), sets)
+  return config, workdir, {key: flatten(config).get(key) for key, _ in sets}
+
+
+def _parse(file: str, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values)
+  module, _, method = file.rpartition(':') if file.rpartition(':')[0] else (file, '', '')
+  plain = runpy.run_path(module)['get_config'](*([method] if method else []))
+  known = flatten(plain)
+  for key, given in sets:
+    if key not in known:
+      raise UserError(
+        f"There is no config key '{key}' with method {plain.method}{did_you_mean(key, known)}"
+      )
+    if isinstance(known[key], list):
+      # `(1, 2)` and nested tuples; a wrong one is told from a wrong type below
+      try:
+        ast.literal_eval(given)
+      except (ValueError, SyntaxError) as error:
+        raise UserError(f'--config.{key}={given} is not a tuple such as {known[key]}.') from error
+  try:
+    values(['fass_jax', f'--config={file}', *(f'--config.{k}={v}' for k, v in sets)])
+  except (flags.Error, TypeError, ValueError, KeyError) as error:
+    key = next((k for k, v in sets if k in str(error)), sets[0][0] if sets else '')
+    like = known.get(key)
+    raise UserError(
+      f'--config.{key} cannot take that value ({str(error).splitlines()[0]}); it is of the kind of '
+      f'{like!r}.'
+    ) from error
+  return values['config'].value
+
+
+def default_workdir(config: ConfigDict) -> pathlib.Path:
+  """Returns `runs/<config>-<method>-seed<k>`."""
+  return pathlib.Path('runs') / f'{config.name}-{config.method}-seed{config.seed}'
+
+
+class StopSignals:
+  """Remembers that SIGTERM or Ctrl-C came, for the loop to ask; a second one stops at once."""
+
+  def __init__(self):
+    self.name = ''
+    for number in (signal.SIGTERM, signal.SIGINT):
+      signal.signal(number, self._came)
+
+  def _came(self, number: int, frame: Any) -> None:
+    if self.name:
+      os._exit(128 + number)
+    self.name = signal.Signals(number).name
+
+  def __call__(self) -> str:
+    """Returns '' or the name of the signal."""
+    return self.name
+
+
+def _set_up_log() -> None:
+  handler = logging.StreamHandler(sys.stderr)
+  handler.setFormatter(logging.Formatter('%(message)s'))
+  log.addHandler(handler)
+  log.setLevel(logging.INFO)
+  log.propagate = False
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code: 0 done, 1 a user's mistake, 128 + n a signal."""
+  argv = sys.argv[1:] if argv is None else argv
+  _set_up_log()
+  try:
+    if any(a in ('--help', '-help', '-h', '--helpfull', '--helpshort') for a in argv):
+      print(help_text())
+      return 0
+    config, workdir, _ = load_config(argv)
+    stop = StopSignals()
+    from fass_jax import train  # late: --help and a wrong flag answer without loading jax
+
+    try:
+      train.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
+    except train.Stopped as stopped:
+      log.info('%s', stopped)
+      return 128 + int(signal.Signals[stop.name])
+  except UserError as error:
+    print(f'fass_jax: {error}', file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,95 @@
+"""The pictures of a finished run, as PNG files in its work directory."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use('Agg')  # no window, whatever the machine
+
+import matplotlib.pyplot as plt
+
+COLOURS = {'many': '#1f77b4', 'medium': '#ff7f0e', 'few': '#d62728'}
+
+
+def _save(path: pathlib.Path, size: tuple[float, float], draw: Callable[..., None], *args) -> None:
+  figure, axes = plt.subplots(figsize=size, layout='constrained')
+  draw(axes, *args)
+  figure.savefig(path, dpi=120)
+  plt.close(figure)
+
+
+def learning_curves(axes: Any, records: Sequence[dict[str, Any]]) -> None:
+  """Draws accuracy over epochs: train, test, and test by shot group."""
+  axes.plot(
+    [r['epoch'] for r in records], [100 * r['train_top1'] for r in records], '0.6', label='train'
+  )
+  tested = [r for r in records if r.get('test')]
+  for key, colour in {'top1': 'k', **COLOURS}.items():
+    if tested and tested[-1]['test'][key] is not None:
+      axes.plot(
+        [r['epoch'] for r in tested],
+        [100 * r['test'][key] for r in tested],
+        color=colour,
+        label='test' if key == 'top1' else f'test, {key}-shot',
+      )
+  axes.set(xlabel='epoch', ylabel='accuracy (%)', ylim=(0, 100))
+  axes.legend(frameon=False)
+  axes.grid(alpha=0.3)
+
+
+def matrix(axes: Any, values: np.ndarray, title: str, names: Sequence[str], across: str) -> None:
+  """Draws a C x C matrix of fractions, true class downwards."""
+  image = axes.imshow(values, cmap='viridis', vmin=0, vmax=1, interpolation='nearest')
+  axes.figure.colorbar(image, ax=axes, shrink=0.8)
+  axes.set(title=title, xlabel=across, ylabel='true class')
+  if len(names) <= 20:
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+
+
+def recall_by_count(
+  axes: Any, recall: np.ndarray, counts: np.ndarray, groups: dict[str, np.ndarray]
+) -> None:
+  """Draws the recall of each class against its number of training images."""
+  for name, members in groups.items():
+    if members.any():
+      axes.scatter(
+        counts[members], 100 * recall[members], s=18, color=COLOURS[name], label=f'{name}-shot'
+      )
+  axes.set(
+    xlabel='training images of the class', ylabel='test recall (%)', xscale='log', ylim=(-2, 102)
+  )
+  axes.legend(frameon=False)
+  axes.grid(alpha=0.3)
+
+
+def draw_all(
+  workdir: pathlib.Path,
+  records: Sequence[dict[str, Any]],
+  confusion: np.ndarray,
+  score: np.ndarray | None,
+  counts: np.ndarray,
+  groups: dict[str, np.ndarray],
+  names: Sequence[str],
+) -> None:
+  """Draws learning_curves, confusion_matrix, recall_by_count and, with S, score_matrix."""
+  share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+  _save(workdir / 'learning_curves.png', (7, 4.5), learning_curves, records)
+  _save(
+    workdir / 'confusion_matrix.png', (6.5, 5.5), matrix, share,
+    'Confusion matrix, last epoch', names, 'predicted class',
+  )  # fmt: skip
+  if score is not None:
+    _save(
+      workdir / 'score_matrix.png', (6.5, 5.5), matrix, score,
+      'Score matrix S, last epoch', names, 'class k: mean softmax',
+    )  # fmt: skip
+  _save(
+    workdir / 'recall_by_count.png', (6.5, 4.5), recall_by_count, np.diagonal(share), counts,
+    groups,
+  )  # fmt: skip

@@ -1,0 +1,107 @@
+"""The files of a run: config.json, metrics.jsonl, summary.json; written so that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fass_jax.checkpoint import disk_error, is_full
+from fass_jax.config import differences
+from fass_jax.types import UserError
+
+
+def jsonable(value: Any) -> Any:
+  """Returns plain JSON values: arrays as lists, NaN and infinities as null."""
+  if isinstance(value, dict):
+    return {str(k): jsonable(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [jsonable(v) for v in value]
+  if isinstance(value, np.ndarray | np.generic):
+    return jsonable(value.tolist())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Replaces a file in one move: a reader sees the old text or the new one, never a part."""
+  part = path.with_name(path.name + '.part')
+  try:
+    part.write_text(text)
+    os.replace(part, path)
+  except OSError as error:
+    raise disk_error(error, path.parent) from error
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes JSON as `write_text` does."""
+  write_text(path, json.dumps(jsonable(value), indent=2) + '\n')
+
+
+def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """Creates the work directory, or makes sure that it belongs to this config.
+
+  Raises:
+    UserError: if it cannot be written, or holds a run of another config.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    probe = workdir / '.writable'
+    probe.write_text('')
+    probe.unlink()
+  except OSError as error:
+    if is_full(error):
+      raise disk_error(error, workdir) from error
+    reason = error.strerror or error
+    raise UserError(
+      f'The work directory {workdir} cannot be written ({reason}); choose another --workdir.'
+    ) from error
+  path = workdir / 'config.json'
+  if path.exists():
+    try:
+      old = json.loads(path.read_text())
+    except ValueError as error:
+      raise UserError(f'{path} is not JSON; mend it or choose another --workdir.') from error
+    other = differences(old, config.to_dict())
+    if other:
+      raise UserError(
+        f'{workdir} holds a run of another config: {", ".join(other)}; give the same values to '
+        'continue it, or choose another --workdir.'
+      )
+  write_json(path, config.to_dict())
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the epochs' records; a torn last line counts as not written."""
+  path = workdir / 'metrics.jsonl'
+  records: list[dict[str, Any]] = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      records.append(json.loads(line))
+    except ValueError:
+      break
+  return records
+
+
+def keep_metrics(workdir: pathlib.Path, epochs: int) -> list[dict[str, Any]]:
+  """Cuts metrics.jsonl to the epochs that a checkpoint has seen; returns them."""
+  records = [r for r in read_metrics(workdir) if r['epoch'] <= epochs]
+  write_text(workdir / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
+  return records
+
+
+def append_metrics(workdir: pathlib.Path, record: dict[str, Any]) -> None:
+  """Adds the line of an epoch and waits until it is on disk."""
+  try:
+    with open(workdir / 'metrics.jsonl', 'a') as file:
+      file.write(json.dumps(jsonable(record)) + '\n')
+      file.flush()
+      os.fsync(file.fileno())
+  except OSError as error:
+    raise disk_error(error, workdir) from error
