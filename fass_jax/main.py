@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import os
 import pathlib
@@ -20,6 +19,8 @@ from fass_jax.config import config_dir, did_you_mean, flatten, methods
 from fass_jax.types import UserError
 
 log = logging.getLogger('fass_jax')
+
+KINDS = {int: 'a whole number', float: 'a number', str: 'a word', list: 'a tuple', bool: 'a truth'}
 
 HELP = """\
 Train an image classifier on long-tailed data.
@@ -63,14 +64,18 @@ def help_text() -> str:
   return HELP.format(folder=folder, configs='  '.join(known), methods='  '.join(sorted(methods())))
 
 
-def _find_config(value: str) -> str:
-  """Returns `path:method` with a path that exists; shipped configs are found from anywhere."""
-  path, _, method = value.partition(':')
+def _read_config(value: str) -> ConfigDict:
+  """Runs a config file, `path:methods`; shipped configs are found from anywhere.
+
+  The file is run here and not by ml_collections' own flag, which loads it through an interface
+  that Python is about to drop; the overrides are ml_collections'.
+  """
+  path, _, names = value.partition(':')
   for candidate in (pathlib.Path(path), config_dir() / pathlib.Path(path).name):
     if candidate.is_file():
-      return f'{candidate.absolute()}:{method}' if method else str(candidate.absolute())
-  names = [f'configs/{p.name}' for p in config_dir().glob('*_lt.py')]
-  raise UserError(f"There is no config file '{path}'{did_you_mean(path, names)}")
+      return runpy.run_path(str(candidate))['get_config'](*([names] if names else []))
+  shipped = [f'configs/{p.name}' for p in config_dir().glob('*_lt.py')]
+  raise UserError(f"There is no config file '{path}'{did_you_mean(path, shipped)}")
 
 
 def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
@@ -104,37 +109,28 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       workdir = given
     else:
       sets.append((name.removeprefix('--config.'), given))
-  config = _parse(_find_config(value), sets)
-  return config, workdir, {key: flatten(config).get(key) for key, _ in sets}
+  config = _override(_read_config(value), sets)
+  return config, workdir, {key: flatten(config)[key] for key, _ in sets}
 
 
-def _parse(file: str, sets: Sequence[tuple[str, str]]) -> ConfigDict:
-  values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', lock_config=True, flag_values=values)
-  module, _, method = file.rpartition(':') if file.rpartition(':')[0] else (file, '', '')
-  plain = runpy.run_path(module)['get_config'](*([method] if method else []))
-  known = flatten(plain)
+def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+  known = flatten(config)
   for key, given in sets:
     if key not in known:
       raise UserError(
-        f"There is no config key '{key}' with method {plain.method}{did_you_mean(key, known)}"
+        f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"
       )
-    if isinstance(known[key], list):
-      # `(1, 2)` and nested tuples; a wrong one is told from a wrong type below
-      try:
-        ast.literal_eval(given)
-      except (ValueError, SyntaxError) as error:
-        raise UserError(f'--config.{key}={given} is not a tuple such as {known[key]}.') from error
-  try:
-    values(['fass_jax', f'--config={file}', *(f'--config.{k}={v}' for k, v in sets)])
-  except (flags.Error, TypeError, ValueError, KeyError) as error:
-    key = next((k for k, v in sets if k in str(error)), sets[0][0] if sets else '')
-    like = known.get(key)
-    raise UserError(
-      f'--config.{key} cannot take that value ({str(error).splitlines()[0]}); it is of the kind of '
-      f'{like!r}.'
-    ) from error
-  return values['config'].value
+    values = flags.FlagValues()
+    words = ['fass_jax', f'--config.{key}={given}']
+    try:
+      config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
+      values(words)
+    except (flags.Error, TypeError, ValueError, SyntaxError) as error:
+      kind = KINDS.get(type(known[key]), type(known[key]).__name__)
+      raise UserError(
+        f'--config.{key}={given} is not of the right kind: it takes {kind} such as {known[key]!r}.'
+      ) from error
+  return config.lock()
 
 
 def default_workdir(config: ConfigDict) -> pathlib.Path:
@@ -161,6 +157,8 @@ class StopSignals:
 
 
 def _set_up_log() -> None:
+  if log.handlers:
+    return
   handler = logging.StreamHandler(sys.stderr)
   handler.setFormatter(logging.Formatter('%(message)s'))
   log.addHandler(handler)

@@ -269,7 +269,7 @@ def train_step(
     n: s.observe(state.signals[n], outs[s.view], inputs[s.view].targets, inputs[s.view].mask)
     for n, s in recipe.signals.items()
   }
-  finite = jnp.isfinite(total + optax.global_norm(grads))
+  finite = jnp.isfinite(total + optax.tree.norm(grads))
   first = next(iter(inputs))
   tally = update_tally(
     state.tally, state.step, total, finite, values, (inputs[first], outs[first]), inputs

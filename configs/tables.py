@@ -1,0 +1,53 @@
+"""The tables of results as lists of runs; `launch/tables.py` runs and prints them.
+
+A row is (label, method string, overrides). Every row of a table trains on the same subset and is
+seeded alike, so that rows differ by what their label says.
+"""
+
+_FASS = 'fass'
+
+TABLES = {
+  'digits': {
+    'title': 'Long-tailed digits (imbalance factor 20, ResNet-8, 60 epochs)',
+    'config': 'configs/digits_lt.py',
+    'rows': [
+      ('CE', 'ce', {}),
+      ('effective-number resampling', 'ens', {}),
+      ('MixUp, both labels', 'mixup', {}),
+      ('CutMix, both labels', 'cutmix', {}),
+      ('w/o FASS: random partners and lambda', 'random_mix', {}),
+      ('FASS, MixUp view alone', 'fass_mixup', {}),
+      ('FASS, CutMix view alone', 'fass_cutmix', {}),
+      ('FASS', _FASS, {}),
+    ],
+  },
+  'digits_readings': {
+    'title': 'Other readings of the thesis, on long-tailed digits',
+    'config': 'configs/digits_lt.py',
+    'rows': [
+      ('FASS as it is', _FASS, {}),
+      ('score: vector of own-class means', _FASS, {'signals.score.form': 'vector'}),
+      ('score: pass over the set', _FASS, {'signals.score.source': 'pass'}),
+      ('score: EMA, decay .9', _FASS, {'signals.score.decay': 0.9}),
+      ('lambda at least .5', _FASS, {'streams.pair.lambda_min': 0.5}),
+      ('lambda ~ Beta(1, 1)', _FASS, {'streams.pair.lam': 'beta'}),
+      ('lambda = .5', _FASS, {'streams.pair.lam': 'fixed'}),
+      ('random class, lambda of FASS', 'random_mix', {'streams.pair.lam': 'score'}),
+      ('first epoch: random class, lambda .5', _FASS, {'streams.pair.start': 'on'}),
+      ('one rebalanced stream', _FASS,
+       {'streams.natural.sampler': 'effective_number', 'streams.pair.sampler': 'natural'}),
+      ('1/E(n) as class probability', _FASS,
+       {'streams.pair.sampler': 'effective_number_class'}),
+      ('x_t drawn twice', _FASS, {'streams.pair.shared': False}),
+      ('rho: Bernoulli per sample', _FASS, {'streams.pair.gate': 'bernoulli'}),
+      ('rho: coin per batch', _FASS, {'streams.pair.gate': 'coin'}),
+      ('rho = 1', _FASS, {'streams.pair.rho': 1.0}),
+      ('L_FS divided by B', _FASS, {'terms.fs.divisor': 'batch'}),
+      ('joint batch statistics', _FASS, {'forward': 'joint'}),
+      ('last batch dropped', _FASS, {'last_batch': 'drop'}),
+      ("the set's own mean and std", _FASS, {'data.statistics': 'own'}),
+      ('learning rate .001 at both drops', _FASS,
+       {'optim.schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.01))}),
+    ],
+  },
+}  # fmt: skip

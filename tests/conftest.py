@@ -1,0 +1,56 @@
+"""Session settings: strict JAX, warnings as errors, one compile cache for all processes."""
+
+import os
+import pathlib
+import tempfile
+
+# before jax is imported, and inherited by every process that a test starts
+_CACHE = tempfile.TemporaryDirectory(prefix='fass-jax-test-cache-')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', _CACHE.name)
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import pytest  # noqa: E402
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+# these may be skipped in CI: they need hardware that CI does not have
+EXCUSED = ('gpu', 'multihost')
+
+
+def pytest_configure(config):
+  config.addinivalue_line('markers', 'gpu: needs an accelerator')
+  config.addinivalue_line('markers', 'multihost: needs several machines')
+
+
+_skipped = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+  outcome = yield
+  report = outcome.get_result()
+  if report.skipped and not any(item.get_closest_marker(m) for m in EXCUSED):
+    _skipped.append(item.nodeid)
+
+
+def pytest_collectreport(report):
+  if report.skipped:  # a whole module left out by importorskip
+    _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session, exitstatus):
+  """With CI=true a test that did not run has failed."""
+  if os.environ.get('CI') == 'true' and _skipped and exitstatus == 0:
+    print(f'\nskipped in CI, which counts as failed: {", ".join(_skipped)}')
+    session.exitstatus = 1
+
+
+@pytest.fixture(scope='session')
+def cifar_dir():
+  """The folder with the original CIFAR folders, from FASS_TEST_DATA."""
+  folder = os.environ.get('FASS_TEST_DATA')
+  if not folder:
+    pytest.skip('FASS_TEST_DATA does not name a folder with cifar-100-python/ in it')
+  return pathlib.Path(folder)

@@ -1,0 +1,107 @@
+"""What the end-to-end tests share: short configs, processes, and comparing two runs."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+
+from fass_jax import checkpoint
+from fass_jax.main import load_config
+
+REPO = pathlib.Path(__file__).resolve().parent.parent
+SHORT = ['--config.epochs=3', '--config.checkpoint.every_s=0']
+
+# the real program; each optimiser step adds a byte to a file, slowly enough to be killed
+COUNTED = """
+import os, sys, time
+from fass_jax import main, train
+compile_step = train.compile_step
+def counted(*args):
+  step = compile_step(*args)
+  def one(*inner):
+    with open(os.environ['STEP_FILE'], 'ab') as file:
+      file.write(b'.')
+    time.sleep(float(os.environ['STEP_SLEEP']))
+    return step(*inner)
+  return one
+train.compile_step = counted
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def config_of(*args):
+  """Returns the config of a command line."""
+  return load_config(args)[0]
+
+
+def start(workdir, *args, step_file=None, sleep=0.0):
+  """Starts the program as a process of its own."""
+  env = dict(os.environ)
+  program = ['-m', 'fass_jax.main']
+  if step_file is not None:
+    env |= {'STEP_FILE': str(step_file), 'STEP_SLEEP': str(sleep)}
+    program = ['-c', COUNTED]
+  return subprocess.Popen(
+    [sys.executable, *program, f'--workdir={workdir}', *args],
+    cwd=REPO, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+  )  # fmt: skip
+
+
+def checkpoints(workdir):
+  """Returns the steps of the finished checkpoints."""
+  folder = pathlib.Path(workdir) / 'checkpoints'
+  names = [p.name for p in folder.glob('step_*')] if folder.exists() else []
+  return sorted(int(n.removeprefix('step_')) for n in names if n.count('.') == 0)
+
+
+def wait_for_checkpoint(process, workdir, above, seconds=120):
+  """Waits until a checkpoint beyond a step lies on disk; returns its step."""
+  end = time.monotonic() + seconds
+  while time.monotonic() < end:
+    found = [s for s in checkpoints(workdir) if s > above]
+    if found:
+      return found[-1]
+    assert process.poll() is None, process.communicate()[0]
+    time.sleep(0.005)
+  raise AssertionError('no checkpoint came')
+
+
+def saved(workdir):
+  """Returns the newest checkpoint as a flat {path: array}."""
+  import orbax.checkpoint as ocp
+
+  with checkpoint.open_manager(pathlib.Path(workdir) / 'checkpoints', 2) as manager:
+    got = manager.restore(
+      manager.latest_step(), args=ocp.args.Composite(tree=ocp.args.StandardRestore())
+    )
+  leaves = jax.tree_util.tree_leaves_with_path(got.tree)
+
+  def array(x):
+    return np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(
+      x.dtype, jax.dtypes.prng_key) else x)  # fmt: skip
+
+  return {jax.tree_util.keystr(path): array(leaf) for path, leaf in leaves}
+
+
+def records(workdir):
+  """Returns the lines of metrics.jsonl without the times."""
+  lines = (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  return [{k: v for k, v in r.items() if k not in ('seconds', 'images_per_s')} for r in rows]
+
+
+def assert_same_run(a, b):
+  """Asserts that two work directories ended bit-equal: all arrays, all metrics."""
+  one, two = saved(a), saved(b)
+  assert one.keys() == two.keys() and len(one) > 20
+  for name in one:
+    np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+  assert records(a) == records(b)
+  last = [json.loads((pathlib.Path(w) / 'summary.json').read_text()) for w in (a, b)]
+  for key in ('last', 'best', 'epochs', 'seed', 'method'):
+    assert last[0][key] == last[1][key], key
