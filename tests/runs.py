@@ -105,3 +105,45 @@ def assert_same_run(a, b):
   last = [json.loads((pathlib.Path(w) / 'summary.json').read_text()) for w in (a, b)]
   for key in ('last', 'best', 'epochs', 'seed', 'method'):
     assert last[0][key] == last[1][key], key
+
+
+def linear_net(num_classes):
+  """A network with nothing but a linear head on the pixels: compiles in no time."""
+  import jax.numpy as jnp
+
+  from fass_jax.nets import Network
+  from fass_jax.types import Outputs
+
+  def init(key, image_shape):
+    w = 0.01 * jax.random.normal(key, (int(np.prod(image_shape)), num_classes))
+    return {'params': {'w': w}, 'batch_stats': {'seen': jnp.zeros(())}}
+
+  def embed(variables, x, is_training):
+    seen = variables['batch_stats']['seen'] + is_training * x.shape[0]
+    return x.reshape(x.shape[0], -1), {'seen': seen}
+
+  def head(variables, features):
+    return Outputs((features @ variables['params']['w'])[:, None], features)
+
+  return Network(init, embed, head)
+
+
+def in_memory(config, path):
+  """Trains with the real session and loop, without checkpoints and pictures.
+
+  Returns:
+    The final state and the epochs' records.
+  """
+  from tqdm import tqdm
+
+  from fass_jax import session, train
+
+  s = session.open_session(config, pathlib.Path(path), lambda: '')
+  rows = []
+  with s.manager, tqdm(disable=True) as bar:
+    state, progress = session.begin(s)
+    for epoch in range(s.recipe.epochs):
+      state = train.train_epoch(s, state, progress, epoch, bar)
+      state, progress, record = train.end_epoch(s, state, progress, epoch, 1.0)
+      rows.append(record)
+  return state, rows

@@ -1,0 +1,169 @@
+"""Every method and every other reading of the thesis: its piece is active and changes the run."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fass_jax import nets
+from fass_jax.config import merge_deltas, methods
+from fass_jax.data.load import load
+from fass_jax.recipe import build
+from fass_jax.types import UserError
+from tests import runs
+
+TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
+READINGS = TABLES['digits_readings']['rows']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """Trains each (method, overrides) once with the linear net: three epochs of digits."""
+  known = {}
+
+  def get(method, overrides=()):
+    key = (method, tuple(sorted(dict(overrides).items())))
+    if key not in known:
+      sets = [f'--config.{k}={v}' for k, v in key[1]]
+      config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=3', *sets)
+      with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nets, 'build', lambda *args: runs.linear_net(args[-1]))
+        known[key] = runs.in_memory(config, tmp_path_factory.mktemp('run'))
+    return known[key]
+
+  return get
+
+
+def different(a, b):
+  return not np.array_equal(np.asarray(a[0].params['w']), np.asarray(b[0].params['w']))
+
+
+@pytest.mark.parametrize('method', sorted(set(methods()) - {'ce'}))
+def test_method_changes_the_run_against_ce(trained, method):
+  run, ce = trained(method), trained('ce')
+  assert different(run, ce)
+  losses = [[r['loss'] for r in rows] for _, rows in (run, ce)]
+  assert not np.allclose(losses[0], losses[1], rtol=1e-5)
+  assert all(math.isfinite(x) for x in losses[0])
+
+
+def test_no_two_methods_train_alike(trained):
+  for a, b in itertools.combinations(sorted(methods()), 2):
+    assert different(trained(a), trained(b)), (a, b)
+
+
+@pytest.mark.parametrize('label, method, overrides', READINGS[1:])
+def test_reading_changes_the_run(trained, label, method, overrides):
+  run, host = trained(method, overrides.items()), trained(method)
+  if label == 'joint batch statistics':
+    # the linear net has no batch statistics; its one forward pass is the piece
+    pytest.importorskip('jax')
+    a = build(runs.config_of('--config.forward=joint'), load(runs.config_of()))
+    assert {v.group for v in a.views.values()} == {'all'}
+    return
+  if label == 'learning rate .001 at both drops':
+    lr = [[r['lr'] for r in rows] for _, rows in (run, host)]
+    assert lr[0] == lr[1]  # three epochs end before the second drop; see the schedule's own test
+    return
+  assert different(run, host)
+
+
+def test_joint_forward_shares_batch_statistics(tmp_path):
+  shared, separate = (
+    runs.in_memory(runs.config_of('--config.epochs=2', f'--config.forward={kind}'), tmp_path / kind)
+    for kind in ('joint', 'separate')
+  )
+  assert shared[1][0]['loss'] == separate[1][0]['loss']  # the first epoch has one view
+  assert abs(shared[1][1]['loss'] - separate[1][1]['loss']) > 1e-4
+
+
+def test_fass_is_off_in_the_first_epoch_and_then_mixes_a_third(trained):
+  state, rows = trained('fass')
+  for view in ('mixup', 'cutmix'):
+    assert rows[0]['mixed'][view]['drawn'] == 0
+    # ceil(.3 * 64) = 20 pairs in each of 6 steps
+    assert rows[1]['mixed'][view]['drawn'] == 120
+  assert rows[0]['terms']['fs'] is None and rows[1]['terms']['fs'] > 0
+  expected = rows[1]['terms']['natural'] + 0.8 * rows[1]['terms']['fs']
+  assert rows[1]['loss'] == pytest.approx(expected, rel=1e-5)
+  matrix = np.asarray(state.signals['score'].matrix)
+  np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-5)
+  assert (np.asarray(state.signals['score'].sums) == 0).all()
+
+
+def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
+  """S of the epoch is the mean over exactly the training images, the fillers left out."""
+  seen = []
+  from fass_jax import score
+
+  config = runs.config_of('--config.epochs=2')
+  recipe = build(config, load(config))
+  signal = recipe.signals['score']
+  assert signal.view == 'natural'
+  old_refresh = score.refresh
+
+  def spy(state, *args, **kwargs):
+    seen.append(np.asarray(state.count))
+    return old_refresh(state, *args, **kwargs)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(nets, 'build', lambda *args: runs.linear_net(args[-1]))
+    patch.setattr(score, 'refresh', spy)
+    runs.in_memory(config, tmp_path)
+  counts = np.bincount(load(config).train_labels)
+  assert len(seen) == 2
+  for got in seen:
+    np.testing.assert_array_equal(got, counts)
+
+
+def test_one_rebalanced_stream_mixes_the_natural_batch(tmp_path):
+  """x_b = x_i: the pair stream copies the head of the natural batch."""
+  sets = ['--config.streams.natural.sampler=effective_number',
+          '--config.streams.pair.sampler=natural']  # fmt: skip
+  config = runs.config_of('--config.epochs=2', *sets)
+  recipe = build(config, load(config))
+  assert recipe.streams['pair'].sampler.scope == 'copy' and recipe.streams['pair'].size == 20
+
+
+def test_coin_switches_whole_steps(trained):
+  _, rows = trained('fass', {'streams.pair.gate': 'coin'}.items())
+  drawn = [r['mixed']['mixup']['drawn'] for r in rows]
+  assert drawn[0] == 0 and all(d % 64 == 0 for d in drawn) and 0 < sum(drawn) < 2 * 6 * 64
+
+
+def test_bernoulli_mixes_rho_on_average(trained):
+  _, rows = trained('fass', {'streams.pair.gate': 'bernoulli'}.items())
+  drawn = sum(r['mixed']['mixup']['drawn'] for r in rows)
+  assert abs(drawn - 0.3 * 768) < 5 * math.sqrt(768 * 0.3 * 0.7)
+
+
+def test_deltas_commute_and_clash_by_name():
+  table = methods()
+  assert merge_deltas('fass+ens', table) == merge_deltas('ens+fass', table)
+  with pytest.raises(UserError, match=r"'cutmix' and 'mixup'.*views.natural.mix"):
+    merge_deltas('mixup+cutmix', table)
+
+
+@pytest.mark.parametrize('a, b', list(itertools.combinations(sorted(methods()), 2)))
+def test_every_pair_builds_or_is_refused_with_its_reason(a, b):
+  try:
+    config = runs.config_of(f'--config=digits_lt.py:{a}+{b}')
+    recipe = build(config, load(config))
+  except UserError as error:
+    assert 'drop one' in str(error)
+  else:
+    assert recipe.views
+
+
+def test_vector_score_gives_every_class_one_ranking(trained):
+  state, _ = trained('fass', {'signals.score.form': 'vector'}.items())
+  matrix = np.asarray(state.signals['score'].matrix)
+  assert (matrix == matrix[0]).all()
+
+
+def test_wo_fass_draws_other_classes_uniformly_and_lambda_from_beta(trained):
+  _, rows = trained('random_mix')
+  lam = [r['mixed']['mixup']['lam_all'] for r in rows[1:]]
+  # mean of 240 draws of U(0, 1)
+  assert abs(np.mean(lam) - 0.5) < 5 * math.sqrt(1 / 12 / 240)
