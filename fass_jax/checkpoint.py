@@ -7,16 +7,17 @@ for a poor metric, and a resumed run knows its best epoch exactly.
 
 from __future__ import annotations
 
-import errno
+import logging
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
 
 from fass_jax.types import PyTree, UserError
+
+log = logging.getLogger('fass_jax')
 
 
 def open_manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
@@ -41,43 +42,10 @@ def save(manager: ocp.CheckpointManager, step: int, tree: PyTree, meta: dict[str
   """
   if step in manager.all_steps():
     return  # a run is a function of its step: what is there is the same
-  try:
-    manager.save(
-      step,
-      args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta)),
-    )
-  except Exception as error:
-    raise disk_error(error, manager.directory) from error
-
-
-def finish(manager: ocp.CheckpointManager) -> None:
-  """Waits until what was saved lies on disk."""
-  try:
-    manager.wait_until_finished()
-  except Exception as error:
-    raise disk_error(error, manager.directory) from error
-
-
-def is_full(error: BaseException | None) -> bool:
-  """Says whether an error, or what caused it, is a full disk."""
-  while error is not None:
-    text = str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-      return True
-    if 'No space left on device' in text or 'RESOURCE_EXHAUSTED' in text:
-      return True
-    error = error.__cause__ or error.__context__
-  return False
-
-
-def disk_error(error: BaseException, folder: Any) -> BaseException:
-  """Turns a failed write into the sentence for it; any other error stays what it is."""
-  if is_full(error):
-    return UserError(
-      f'The disk of {folder} is full; free some space and start the same command again: it '
-      'continues from the last whole checkpoint.'
-    )
-  return error
+  manager.save(
+    step,
+    args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta)),
+  )
 
 
 def restore(
@@ -111,7 +79,7 @@ def restore(
     except Exception as error:  # Orbax and TensorStore raise many kinds for a broken file
       damaged.append(step)
       reason = str(error).strip().split('\n')[0][:200]
-      logging.warning('Checkpoint %d is damaged and was passed over (%s).', step, reason)
+      log.warning('Checkpoint %d is damaged and was passed over (%s).', step, reason)
       continue
     for bad in damaged:
       manager.delete(bad)

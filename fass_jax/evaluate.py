@@ -47,7 +47,8 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
   # equal widths over (0, 1], the upper edge inside, as in Guo et al., ICML 2017
   place = jnp.clip(jnp.ceil(confidence * n).astype(jnp.int32) - 1, 0, n - 1)
   hit = (pred == labels).astype(jnp.float32)
-  rows = jnp.stack([on, on * confidence, on * hit], axis=-1)
+  # where, not a product: a filler may hold nan
+  rows = jnp.where(mask[:, None], jnp.stack([on, confidence, hit], axis=-1), 0.0)
   true = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
   return Counts(
     counts.confusion.at[labels, pred].add(mask.astype(jnp.int32)),

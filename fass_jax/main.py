@@ -100,7 +100,7 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       known = ['--config', '--workdir', '--help']
       raise UserError(f"There is no flag '{word}'{did_you_mean(name, known)}")
     if not equals:
-      if not args:
+      if not args or args[0].startswith('--'):
         raise UserError(f'{name} needs a value: {name}=VALUE.')
       given = args.pop(0)
     if name == '--config':
@@ -111,6 +111,10 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       sets.append((name.removeprefix('--config.'), given))
   config = _override(_read_config(value), sets)
   return config, workdir, {key: flatten(config)[key] for key, _ in sets}
+
+
+def _has_words(value: Any) -> bool:
+  return any(map(_has_words, value)) if isinstance(value, list) else isinstance(value, str)
 
 
 def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
@@ -125,6 +129,8 @@ def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict
     try:
       config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
       values(words)
+      if _has_words(flatten(config)[key]) != _has_words(known[key]):
+        raise ValueError(given)  # `red` became the tuple ('red',)
     except (flags.Error, TypeError, ValueError, SyntaxError) as error:
       kind = KINDS.get(type(known[key]), type(known[key]).__name__)
       raise UserError(
@@ -164,6 +170,9 @@ def _set_up_log() -> None:
   log.addHandler(handler)
   log.setLevel(logging.INFO)
   log.propagate = False
+  # what the libraries have to say of a full disk or a failed download, `UserError` says shorter
+  for name in ('absl', 'orbax', 'urllib3'):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -63,6 +63,11 @@ def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
   if not 0 < c.rho <= 1:
     raise UserError(f'--config.{key}.rho={c.rho} is not in (0, 1]; it is a share of the batch.')
   start = one_of(c.start, ('on', 'skip'), f'{key}.start')
+  if name == 'natural' and (start == 'skip' or (gate == 'coin' and c.rho < 1)):
+    raise UserError(
+      f'--config.{key} cannot be off in a step: the natural view is always trained; use '
+      f"--config.{key}.gate=first and start=on, or a stream of another name."
+    )
   has_partner = c.partner != 'none'
   reads_score = has_partner and 'score' in (c.partner, c.lam)
   if reads_score and not score:
@@ -123,7 +128,7 @@ def _term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
 
 def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
   key = f'signals.{name}'
-  one_of(c.view, config.views, f'{key}.view')
+  one_of(c.view, [v for t in config.terms.values() for v in t.views], f'{key}.view')
   if config.views[c.view].mix != 'none':
     raise UserError(
       f"The score matrix would never be active: it reads the un-mixed view '{c.view}', which "

@@ -52,8 +52,10 @@ def observe(score: Score, logits: Array, labels: Array, weight: Array | None = N
   """
   weight = jnp.ones(labels.shape, jnp.float32) if weight is None else weight.astype(jnp.float32)
   probs = jax.nn.softmax(jax.lax.stop_gradient(logits).astype(jnp.float32), axis=-1)
+  # where, not the product alone: 0 * nan is nan
+  weighted = jnp.where(weight[:, None] > 0, probs * weight[:, None], 0.0)
   c = score.count.shape[0]
-  sums = jax.ops.segment_sum(probs * weight[:, None], labels, num_segments=c)
+  sums = jax.ops.segment_sum(weighted, labels, num_segments=c)
   count = jax.ops.segment_sum(weight, labels, num_segments=c)
   return Score(score.matrix, score.sums + sums, score.count + count)
 
@@ -73,14 +75,16 @@ def refresh(score: Score, decay: float = 0.0, form: str = 'matrix') -> Score:
   Returns:
     The score with a new `matrix` and zero `sums`, `count`.
   """
-  fresh = score.sums / jnp.maximum(score.count, 1.0)[:, None]
-  if form == 'vector':
-    fresh = jnp.broadcast_to(jnp.diagonal(fresh)[None, :], fresh.shape)
-  elif form != 'matrix':
+  if form not in ('matrix', 'vector'):
     raise ValueError(f"score form '{form}' is not one of matrix, vector")
-  seen, known = score.count > 0, score.matrix.sum(-1) > 0
-  mixed = jnp.where(known[:, None], decay * score.matrix + (1.0 - decay) * fresh, fresh)
-  matrix = jnp.where(seen[:, None], mixed, score.matrix)
+  old, fresh = score.matrix, score.sums / jnp.maximum(score.count, 1.0)[:, None]
+  seen, known = score.count > 0, old.sum(-1) > 0
+  mixed = jnp.where(known[:, None], decay * old + (1.0 - decay) * fresh, fresh)
+  matrix = jnp.where(seen[:, None], mixed, old)
+  if form == 'vector':
+    # the diagonal is the vector; a class never seen keeps its row of zeros
+    own = jnp.diagonal(matrix)
+    matrix = jnp.where((seen | known)[:, None], own[None, :], 0.0)
   return Score(matrix, jnp.zeros_like(score.sums), jnp.zeros_like(score.count))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from fass_jax import checkpoint, report
+from fass_jax import report
 from fass_jax import workdir as files
 from fass_jax.session import (
   Progress,
@@ -96,7 +96,7 @@ def train_epoch(
 def stop_here(s: Session, state: TrainState, progress: Progress) -> None:
   """Saves and leaves the run."""
   save(s, state, progress)
-  checkpoint.finish(s.manager)
+  s.manager.wait_until_finished()
   raise Stopped(
     f'{s.stop()}: saved at step {int(state.step)} in {s.workdir}; the same command continues.'
   )
@@ -145,7 +145,12 @@ def run(
     UserError: for every mistake the user can mend.
     Stopped: when `stop` asked for it; the run is saved.
   """
-  s = open_session(config, pathlib.Path(workdir).absolute(), stop)
+  path = pathlib.Path(workdir).absolute()
+  with files.explain_full_disk(path):
+    return _run(open_session(config, path, stop))
+
+
+def _run(s: Session) -> dict[str, Any]:
   r = s.recipe
   log.info(report.opening(s.config, s.data, s.workdir))
   board = report.Board(s.workdir)
@@ -166,5 +171,5 @@ def run(
           stop_here(s, state, progress)
         if last or due(s, int(state.step)):
           save(s, state, progress)
-    checkpoint.finish(s.manager)
+    s.manager.wait_until_finished()
     return report.finish(s.config, s.data, s.workdir, summarise(s, progress), *last_look(s, state))

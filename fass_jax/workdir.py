@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fass_jax.checkpoint import disk_error, is_full
 from fass_jax.config import differences
 from fass_jax.types import UserError
+
+
+def is_full(error: BaseException | None) -> bool:
+  """Says whether an error, or what caused it, is a full disk."""
+  while error is not None:
+    text = str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+      return True
+    if 'No space left on device' in text or 'RESOURCE_EXHAUSTED: Failed to write' in text:
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+@contextlib.contextmanager
+def explain_full_disk(workdir: pathlib.Path) -> Iterator[None]:
+  """Turns a full disk, wherever it is met inside, into one sentence; other errors pass.
+
+  Raises:
+    UserError: if the disk is full.
+  """
+  try:
+    yield
+  except Exception as error:  # Orbax, TensorStore, Pillow: each has its own kind
+    if is_full(error):
+      raise UserError(
+        f'The disk of {workdir} is full; free some space and start the same command again: it '
+        'continues from the last whole checkpoint.'
+      ) from error
+    raise
 
 
 def jsonable(value: Any) -> Any:
@@ -32,11 +64,8 @@ def jsonable(value: Any) -> Any:
 def write_text(path: pathlib.Path, text: str) -> None:
   """Replaces a file in one move: a reader sees the old text or the new one, never a part."""
   part = path.with_name(path.name + '.part')
-  try:
-    part.write_text(text)
-    os.replace(part, path)
-  except OSError as error:
-    raise disk_error(error, path.parent) from error
+  part.write_text(text)
+  os.replace(part, path)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -57,7 +86,7 @@ def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
     probe.unlink()
   except OSError as error:
     if is_full(error):
-      raise disk_error(error, workdir) from error
+      raise
     reason = error.strerror or error
     raise UserError(
       f'The work directory {workdir} cannot be written ({reason}); choose another --workdir.'
@@ -98,10 +127,7 @@ def keep_metrics(workdir: pathlib.Path, epochs: int) -> list[dict[str, Any]]:
 
 def append_metrics(workdir: pathlib.Path, record: dict[str, Any]) -> None:
   """Adds the line of an epoch and waits until it is on disk."""
-  try:
-    with open(workdir / 'metrics.jsonl', 'a') as file:
-      file.write(json.dumps(jsonable(record)) + '\n')
-      file.flush()
-      os.fsync(file.fileno())
-  except OSError as error:
-    raise disk_error(error, workdir) from error
+  with open(workdir / 'metrics.jsonl', 'a') as file:
+    file.write(json.dumps(jsonable(record)) + '\n')
+    file.flush()
+    os.fsync(file.fileno())

@@ -60,7 +60,9 @@ def commit() -> str:
   return head + ('+' if changed.strip() else '')
 
 
-def arguments(table: dict[str, Any], method: str, overrides: dict[str, Any], seed: int) -> list[str]:
+def arguments(
+  table: dict[str, Any], method: str, overrides: dict[str, Any], seed: int
+) -> list[str]:
   """Returns the command line of a row, without the work directory."""
   sets = [f'--config.{k}={v}' for k, v in {**table.get('overrides', {}), **overrides}.items()]
   return [f'--config={REPO / table["config"]}:{method}', *sets, f'--config.seed={seed}']
@@ -156,7 +158,9 @@ def write_report(results: pathlib.Path, docs: pathlib.Path, readme: pathlib.Path
   """Writes docs/results.md, and the table between the markers of the README."""
   parts = ['# Results', 'Written by `python launch/tables.py --report` from `results/`.']
   docs.mkdir(parents=True, exist_ok=True)
-  (docs / 'results.md').write_text('\n\n'.join([*parts, *(markdown(n, results) for n in TABLES)]) + '\n')
+  (docs / 'results.md').write_text(
+    '\n\n'.join([*parts, *(markdown(n, results) for n in TABLES)]) + '\n'
+  )
   text = readme.read_text()
   for name in TABLES:
     begin, end = f'<!-- results {name} -->', f'<!-- end {name} -->'

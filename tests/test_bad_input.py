@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, train, workdir
+from fass_jax import train, workdir
 from fass_jax.data.load import check, load, resize
 from fass_jax.types import UserError
 from tests import runs
@@ -51,7 +51,8 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path):
     out = process.communicate()[0]
     assert process.returncode == 1, out
     sentence = [line for line in out.splitlines() if line.startswith('fass_jax: ')]
-    assert len(sentence) == 1 and 'is full' in sentence[0] and 'Traceback' not in out
+    assert len(sentence) == 1 and 'is full' in sentence[0], out
+    assert 'Traceback' not in out
   finally:
     subprocess.run(['umount', str(small)], check=True)
 
@@ -66,11 +67,14 @@ def test_no_readable_checkpoint_is_said(tmp_path):
     train.run(runs.config_of(*runs.SHORT), path)
 
 
-def test_other_errors_stay_what_they_are():
-  error = ValueError('something else')
-  assert checkpoint.disk_error(error, 'x') is error
-  assert not checkpoint.is_full(None)
-  assert checkpoint.is_full(OSError(28, 'No space left on device'))
+def test_other_errors_stay_what_they_are(tmp_path):
+  with pytest.raises(ValueError, match='something else'), workdir.explain_full_disk(tmp_path):
+    raise ValueError('something else')
+  with pytest.raises(UserError, match='is full'), workdir.explain_full_disk(tmp_path):
+    try:
+      raise OSError(28, 'No space left on device')
+    except OSError as error:
+      raise RuntimeError('could not save') from error
 
 
 def test_label_out_of_range_and_empty_class():

@@ -369,3 +369,17 @@ def test_signal_describes_the_move():
   row = describe(new, host._replace(matrix=moved))
   assert row['targets_changed'] == 1
   np.testing.assert_allclose(row['target_stability'], 2 / 3)
+
+
+def test_vector_form_keeps_the_score_of_a_class_without_samples():
+  """s = (.8, .7, .5): class 2 had no sample in the epoch, so its .5 stays, in every row."""
+  old = jnp.asarray([[0.1, 0.2, 0.5]] * 3)
+  sums = jnp.asarray([[1.6, 0.2, 0.2], [0.3, 0.7, 0.0], [0.0, 0.0, 0.0]])
+  new = refresh(Score(old, sums, jnp.asarray([2.0, 1.0, 0.0])), form='vector')
+  np.testing.assert_allclose(new.matrix, [[0.8, 0.7, 0.5]] * 3, rtol=1e-6)
+
+
+def test_observe_leaves_out_what_is_not_a_number():
+  logits = jnp.asarray([[0.0, 0.0], [jnp.nan, 1.0]])
+  out = observe(init_score(2), logits, jnp.asarray([0, 0]), jnp.asarray([1.0, 0.0]))
+  np.testing.assert_allclose(out.sums, [[0.5, 0.5], [0.0, 0.0]])
