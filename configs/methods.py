@@ -50,3 +50,19 @@ METHODS = {
   # "w/o FASS" (its table 8): the same views, partners and lambda random
   'random_mix': _SCORES | _PAIRS | _RANDOM | _MIXUP | _CUTMIX | _separation('mixup', 'cutmix'),
 }
+
+# name: (what it is, reference, slots it fills); the README's method table is made from this
+ABOUT = {
+  'ce': ('cross-entropy', '-', 'nothing: the plain recipe'),
+  'ens': ('effective-number resampling', 'Cui et al., CVPR 2019', 'sampler of the natural stream'),
+  'mixup': ('MixUp with both labels', 'Zhang et al., ICLR 2018', 'mix of the natural view'),
+  'cutmix': ('CutMix with both labels', 'Yun et al., ICCV 2019', 'mix of the natural view'),
+  'fass': ('FASS', 'the thesis, 2025', 'score signal, pair stream, two views, term L_FS'),
+  'fass_mixup': ('FASS, MixUp alone', "the thesis' table 7", 'as FASS, one view'),
+  'fass_cutmix': ('FASS, CutMix alone', "the thesis' table 7", 'as FASS, one view'),
+  'random_mix': (
+    '"w/o FASS": random partners, lambda ~ Beta(1, 1)',
+    "the thesis' table 8",
+    'as FASS, another partner and ratio',
+  ),
+}

@@ -66,7 +66,7 @@ def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
   if name == 'natural' and (start == 'skip' or (gate == 'coin' and c.rho < 1)):
     raise UserError(
       f'--config.{key} cannot be off in a step: the natural view is always trained; use '
-      f"--config.{key}.gate=first and start=on, or a stream of another name."
+      f'--config.{key}.gate=first and start=on, or a stream of another name.'
     )
   has_partner = c.partner != 'none'
   reads_score = has_partner and 'score' in (c.partner, c.lam)

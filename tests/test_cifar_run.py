@@ -1,0 +1,79 @@
+"""Training on real CIFAR images; the folder comes from FASS_TEST_DATA."""
+
+import json
+import pathlib
+import pickle
+import signal
+
+import numpy as np
+import pytest
+
+from fass_jax import main, train
+from fass_jax.data import cifar_files
+from tests import runs
+
+
+@pytest.fixture(scope='module')
+def sliced(cifar_dir, tmp_path_factory):
+  """A folder of originals with 1,000 real training images, 100 a class, and 200 test images."""
+  folder = tmp_path_factory.mktemp('slice') / 'cifar-10-batches-py'
+  folder.mkdir()
+  source = pathlib.Path(cifar_dir) / 'cifar-10-batches-py'
+
+  def read(name):
+    return cifar_files.load_pickle(name, (source / name).read_bytes())
+
+  def write(name, x, y):
+    (folder / name).write_bytes(pickle.dumps({b'data': x, b'labels': y.tolist()}))
+
+  (folder / 'batches.meta').write_bytes((source / 'batches.meta').read_bytes())
+  for number in range(1, 6):
+    got = read(f'data_batch_{number}')
+    y = np.asarray(got[b'labels'])
+    keep = np.sort(np.concatenate([np.flatnonzero(y == c)[:20] for c in range(10)]))
+    write(f'data_batch_{number}', np.asarray(got[b'data'])[keep], y[keep])
+  got = read('test_batch')
+  y = np.asarray(got[b'labels'])
+  keep = np.sort(np.concatenate([np.flatnonzero(y == c)[:20] for c in range(10)]))
+  write('test_batch', np.asarray(got[b'data'])[keep], y[keep])
+  return folder.parent
+
+
+@pytest.mark.slow
+def test_killed_three_times_on_cifar_is_bit_equal(sliced, tmp_path):
+  args = ['--config=configs/cifar10_lt.py:fass', '--config.imb_factor=1', '--config.epochs=4',
+          '--config.net.depth=8', f'--config.data.dir={sliced}', '--config.checkpoint.every_s=0',
+          f'--config.data.cache={tmp_path / "cache"}', '--config.checkpoint.every_steps=5',
+          '--config.batch_size=64', '--config.optim.lr=0.02']  # fmt: skip
+  path, steps, seen = tmp_path / 'killed', tmp_path / 'steps', 0
+  kills = []
+  for _ in range(3):
+    process = runs.start(path, *args, step_file=steps, sleep=0.2)
+    seen = runs.wait_for_checkpoint(process, path, seen)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kills.append(seen)
+  assert any(k % 16 for k in kills)
+  process = runs.start(path, *args, step_file=steps)
+  out = process.communicate()[0]
+  assert process.returncode == 0, out
+  assert '1000 training images' in out and '200 test images' in out
+  assert 64 <= steps.stat().st_size < 1.5 * 64
+  train.run(runs.config_of(*args), tmp_path / 'whole')
+  runs.assert_same_run(path, tmp_path / 'whole')
+
+
+@pytest.mark.slow
+def test_cifar100_lt_from_its_folder(cifar_dir, tmp_path, caplog):
+  """Two epochs of CE at a large batch: 10,847 images in, 10,000 reported on."""
+  args = ['--config=configs/cifar100_lt.py:ce', f'--config.data.dir={cifar_dir}',
+          f'--config.data.cache={tmp_path / "cache"}', '--config.net.depth=8',
+          '--config.epochs=1', f'--workdir={tmp_path / "run"}']  # fmt: skip
+  before = sorted(p.name for p in pathlib.Path(cifar_dir).iterdir())
+  assert main.main(args) == 0
+  summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+  assert 0.01 < summary['last']['top1'] <= 1
+  assert None not in [summary['last'][k] for k in ('many', 'medium', 'few')]
+  assert sorted(p.name for p in pathlib.Path(cifar_dir).iterdir()) == before
+  (record,) = runs.records(tmp_path / 'run')
+  assert record['step'] == 85  # ceil(10,847 / 128)

@@ -1,0 +1,111 @@
+"""The promises of the layout: which way imports point, and one home for every equation."""
+
+import ast
+import os
+import pathlib
+import re
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+from fass_jax.config import methods
+from tests import runs
+
+PACKAGE = runs.REPO / 'fass_jax'
+FILES = sorted(PACKAGE.rglob('*.py'))
+LEAVES = {'types', 'score', 'mixing', 'config', 'state'}
+SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
+# each may import those before it
+ORDER = ['recipe', 'step', 'evaluate', 'checkpoint', 'workdir', 'session', 'pictures', 'report',
+         'train', 'main']  # fmt: skip
+
+
+def imported(path):
+  """Returns the top-level names under fass_jax that a file imports."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('fass_jax'):
+      rest = node.module.removeprefix('fass_jax').strip('.')
+      found |= {rest.split('.')[0]} if rest else {a.name for a in node.names}
+    elif isinstance(node, ast.Import):
+      found |= {a.name.split('.')[1] for a in node.names if a.name.startswith('fass_jax.')}
+  return found
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+  own = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
+  used = imported(path) - {own}
+  if own in ('score', 'mixing', 'types', '__init__'):
+    assert not used
+  elif own in SIBLINGS | {'config', 'state'}:
+    assert used <= LEAVES, f'{own} imports {used - LEAVES}'
+  else:
+    late = set(ORDER[ORDER.index(own) + 1 :])
+    # evaluate serves report's table, workdir the session
+    assert not used & late, f'{own} imports {used & late}'
+
+
+def test_only_nets_imports_flax():
+  users = {p.parent.name for p in FILES if re.search(r'^(from|import) flax', p.read_text(), re.M)}
+  assert users == {'nets'}
+
+
+def test_sizes():
+  for path in FILES:
+    text = path.read_text()
+    assert text.count('\n') <= 300, path
+    for node in ast.walk(ast.parse(text)):
+      if isinstance(node, ast.FunctionDef):
+        assert node.end_lineno - node.lineno < 60, (path, node.name)
+
+
+EQUATIONS = ['1', '2', '3', '4', '5', '6', '7', '8a', '8b', '9']
+
+
+def test_every_equation_is_in_exactly_one_docstring():
+  found = re.findall(r'Thesis: Eq\. \((\w+)\)', ''.join(p.read_text() for p in FILES))
+  assert sorted(found) == EQUATIONS
+
+
+def test_the_generated_parts_of_the_readme_are_current():
+  result = subprocess.run(
+    [sys.executable, 'launch/readme.py', '--check'], cwd=runs.REPO, capture_output=True, text=True
+  )
+  assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readme_names_every_equation_and_method():
+  text = (runs.REPO / 'README.md').read_text()
+  for number in EQUATIONS:
+    assert f'| ({number}) |' in text
+  for name in methods():
+    assert f'| `{name}` |' in text
+  about = runpy.run_path(str(runs.REPO / 'configs' / 'methods.py'))['ABOUT']
+  assert about.keys() == methods().keys()
+
+
+def test_the_readme_example_runs():
+  """The example for people with their own loop: at most 20 lines, and it trains."""
+  text = (runs.REPO / 'README.md').read_text()
+  (code,) = re.findall(r'```python\n(# FASS in your own loop.*?)```', text, re.S)
+  assert code.strip().count('\n') < 20
+  env = {k: v for k, v in os.environ.items() if k != 'JAX_NUMPY_RANK_PROMOTION'}
+  program = f'{code}\nprint(float(loss), s.matrix.sum())'
+  result = subprocess.run(
+    [sys.executable, '-c', program], cwd=runs.REPO, env=env, capture_output=True, text=True
+  )
+  assert result.returncode == 0, result.stderr
+  loss, total = map(float, result.stdout.split())
+  # three views, each from log 3 = 1.1 downwards, weights 1 + .8 + .8
+  assert loss < 0.8 * 2.6 * 1.0986 and abs(total - 3) < 1e-4
+
+
+def test_no_machine_paths_or_hosts():
+  for path in subprocess.check_output(['git', 'ls-files'], cwd=runs.REPO, text=True).split():
+    file = pathlib.Path(runs.REPO / path)
+    if file.suffix in ('.py', '.md', '.toml', '.json', '.jsonl') and file.exists():
+      for word in ('/ro' + 'ot/', '/wo' + 'rk/', 'pythonho' + 'sted', 'py' + 'pi.org'):
+        assert word not in file.read_text(), (path, word)
