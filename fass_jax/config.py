@@ -47,7 +47,12 @@ SIGNAL = {
   'source': 'running',  # 'running' training forwards | 'pass' over the set at the epoch's end
   'decay': 0.0,  # memory of older epochs: an EMA
 }
-DEFAULTS = {'streams': STREAM, 'views': VIEW, 'terms': TERM, 'signals': SIGNAL}
+DEFAULTS: dict[str, dict[str, Any]] = {
+  'streams': STREAM,
+  'views': VIEW,
+  'terms': TERM,
+  'signals': SIGNAL,
+}
 
 # keys that may differ between two runs of one work directory
 FREE = ('checkpoint.', 'data.dir', 'data.cache', 'data.url', 'data.sha256', 'eval.batch_size')
@@ -166,6 +171,7 @@ def with_methods(config: ConfigDict, names: str) -> ConfigDict:
   delta = merge_deltas(names, methods())
   for key, value in sorted(delta.items()):
     section, name, *leaf = key.split('.')
+    # a new entry: all its keys exist, so that all can be overridden
     if section in DEFAULTS and leaf and name not in config[section]:
       config[section][name] = dict(DEFAULTS[section])
     config.update_from_flattened_dict({key: value})

@@ -76,12 +76,12 @@ class Board:
   """TensorBoard events beside metrics.jsonl, if tensorboardX is installed."""
 
   def __init__(self, workdir: pathlib.Path):
+    self.writer: Any = None
     try:
       from tensorboardX import SummaryWriter
     except ImportError:
-      self.writer = None
-    else:
-      self.writer = SummaryWriter(str(workdir / 'tensorboard'))
+      return
+    self.writer = SummaryWriter(str(workdir / 'tensorboard'))
 
   def add(self, record: dict[str, Any]) -> None:
     """Writes an epoch's numbers; nested names are joined by '/'."""

@@ -24,7 +24,7 @@ class Score(NamedTuple):
 
   matrix: Array  # float32 [C, C]: S of the last epoch; a row of zeros: class not seen yet
   sums: Array  # float32 [C, C]: sum of softmax over the samples of each class so far
-  count: Array  # float32 [C]: how many samples went into each row of `sums`
+  count: Array  # type: ignore[assignment]  # float32 [C]: how many samples went into each row of `sums`
 
 
 def init_score(num_classes: int) -> Score:

@@ -85,7 +85,8 @@ def variables(state: TrainState) -> PyTree:
 
 def begin(s: Session) -> tuple[TrainState, Progress]:
   """Returns the state to go on from: of the newest checkpoint, or a fresh one."""
-  shape = s.store.images.shape[1:]
+  height, width, channels = s.store.images.shape[1:]
+  shape = (height, width, channels)
 
   def fresh() -> PyTree:
     state = init_state(s.recipe, jax.random.key(s.config.seed), shape)

@@ -29,7 +29,7 @@ class Store(NamedTuple):
 class Batch(NamedTuple):
   """What a stream drew."""
 
-  index: Array  # int32 [n]
+  index: Array  # type: ignore[assignment]  # int32 [n]
   labels: Array  # int32 [n]
   mask: Array  # bool [n], False: left out of losses, scores and counts
 
@@ -213,7 +213,12 @@ def update_tally(
   tally['mixed'] = dict(tally['mixed'])
   for name in tally['mixed'].keys() & inputs.keys():
     v, old = inputs[name], tally['mixed'][name]
-    rows = {'drawn': 1.0, 'lam': v.lam, 'half': v.lam < 0.5, 'area': 1.0 - v.lam_real}
+    rows: dict[str, Any] = {
+      'drawn': 1.0,
+      'lam': v.lam,
+      'half': v.lam < 0.5,
+      'area': 1.0 - v.lam_real,
+    }
     tally['mixed'][name] = {
       k: old[k].at[v.labels].add(jnp.where(v.mask, x, 0.0)) for k, x in rows.items()
     }

@@ -37,7 +37,7 @@ class Dataset(NamedTuple):
 class Classes(NamedTuple):
   """The class index of a training set in CSR form: a random image of class c in O(1)."""
 
-  count: Array  # int32 [C], training images of each class
+  count: Array  # type: ignore[assignment]  # int32 [C], training images of each class
   start: Array  # int32 [C], where class c begins in `order`
   order: Array  # int32 [N], image positions sorted by class
 

@@ -41,7 +41,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 
   out = np.empty((len(images), size, size, 3), np.uint8)
   for i, image in enumerate(images):
-    out[i] = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    out[i] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
   return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,9 @@ def build(backbone: str, depth: int, head: str, scale: float, num_classes: int) 
   if depth < 8 or (depth - 2) % 6:
     near = max(8, 6 * round((depth - 2) / 6) + 2)
     raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
+  # Any: what flax's init and apply return depends on their arguments
+  body: Any
+  top: Any
   body, top = BACKBONES[backbone](depth=depth), HEADS[head](num_classes, scale)
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:

@@ -54,8 +54,8 @@ def describe(old: score.Score, new: score.Score) -> dict[str, float]:
   was, now = (np.asarray(score.select_targets(s.matrix)) for s in (old, new))
   known = np.asarray(old.matrix).sum(-1) > 0
   changed = int(np.sum((was != now) & known))
-  labels = np.arange(len(now))
-  lam = np.asarray(score.mixing_ratio(new.matrix, labels, now))
+  labels = jnp.arange(len(now))
+  lam = np.asarray(score.mixing_ratio(new.matrix, labels, jnp.asarray(now)))
   return {
     'targets_changed': changed if known.any() else float('nan'),
     'target_stability': 1.0 - changed / known.sum() if known.any() else float('nan'),
