@@ -149,8 +149,14 @@ class StopSignals:
 
   def __init__(self):
     self.name = ''
-    for number in (signal.SIGTERM, signal.SIGINT):
-      signal.signal(number, self._came)
+
+  def __enter__(self) -> StopSignals:
+    self.before = {n: signal.signal(n, self._came) for n in (signal.SIGTERM, signal.SIGINT)}
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    for number, handler in self.before.items():
+      signal.signal(number, handler)
 
   def _came(self, number: int, frame: Any) -> None:
     if self.name:
@@ -184,14 +190,14 @@ def main(argv: Sequence[str] | None = None) -> int:
       print(help_text())
       return 0
     config, workdir, _ = load_config(argv)
-    stop = StopSignals()
-    from fass_jax import train  # late: --help and a wrong flag answer without loading jax
+    from fass_jax import train  # late: --help and a wrong flag answer without loading it
 
-    try:
-      train.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
-    except train.Stopped as stopped:
-      log.info('%s', stopped)
-      return 128 + int(signal.Signals[stop.name])
+    with StopSignals() as stop:
+      try:
+        train.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
+      except train.Stopped as stopped:
+        log.info('%s', stopped)
+        return 128 + int(signal.Signals[stop.name])
   except UserError as error:
     print(f'fass_jax: {error}', file=sys.stderr)
     return 1

@@ -98,6 +98,13 @@ class Board:
     walk('', record)
     self.writer.flush()
 
+  def __enter__(self) -> Board:
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    if self.writer is not None:
+      self.writer.close()  # ends its thread; left to the interpreter's end it fails
+
 
 def finish(
   config: ConfigDict,

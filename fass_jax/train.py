@@ -153,8 +153,7 @@ def run(
 def _run(s: Session) -> dict[str, Any]:
   r = s.recipe
   log.info(report.opening(s.config, s.data, s.workdir))
-  board = report.Board(s.workdir)
-  with s.manager:
+  with s.manager, report.Board(s.workdir) as board:
     state, progress = begin(s)
     first = int(state.step) // r.steps_per_epoch
     images = r.epochs * r.steps_per_epoch * r.batch_size

@@ -48,7 +48,7 @@ def test_killed_three_times_on_cifar_is_bit_equal(sliced, tmp_path):
   path, steps, seen = tmp_path / 'killed', tmp_path / 'steps', 0
   kills = []
   for _ in range(3):
-    process = runs.start(path, *args, step_file=steps, sleep=0.2)
+    process = runs.start(path, *args, step_file=steps, sleep=0.1)
     seen = runs.wait_for_checkpoint(process, path, seen)
     process.send_signal(signal.SIGKILL)
     process.communicate()
