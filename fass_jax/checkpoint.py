@@ -27,7 +27,9 @@ def open_manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
     folder: where they lie; made absolute, as Orbax asks.
     keep: how many of the newest are kept; two survive a damaged newest one.
   """
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, step_prefix='step')
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, step_prefix='step', cleanup_tmp_directories=True
+  )
   return ocp.CheckpointManager(folder.absolute(), options=options)
 
 

@@ -94,22 +94,18 @@ def test_fass_is_off_in_the_first_epoch_and_then_mixes_a_third(trained):
 
 def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
   """S of the epoch is the mean over exactly the training images, the fillers left out."""
-  seen = []
-  from fass_jax import score
+  from fass_jax.signals import score_matrix
 
-  config = runs.config_of('--config.epochs=2')
-  recipe = build(config, load(config))
-  signal = recipe.signals['score']
-  assert signal.view == 'natural'
-  old_refresh = score.refresh
+  seen, config = [], runs.config_of('--config.epochs=2')
+  describe = score_matrix.__globals__['describe']
 
-  def spy(state, *args, **kwargs):
-    seen.append(np.asarray(state.count))
-    return old_refresh(state, *args, **kwargs)
+  def spy(old, new):
+    seen.append(old.count)
+    return describe(old, new)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(nets, 'build', lambda *args: runs.linear_net(args[-1]))
-    patch.setattr(score, 'refresh', spy)
+    patch.setitem(score_matrix.__globals__, 'describe', spy)
     runs.in_memory(config, tmp_path)
   counts = np.bincount(load(config).train_labels)
   assert len(seen) == 2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,11 +32,13 @@ def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
     weight = mask.astype(jnp.float32) * (targets.lam == 1.0)
     return score.observe(state, outs.logits.mean(axis=1), targets.a, weight)
 
+  swap = jax.jit(functools.partial(score.refresh, decay=decay, form=form))
+
   def refresh(state: score.Score, fold: Callable[..., Any], key: Array, epoch: Array) -> Any:
     del key, epoch
     if source == 'pass':
       state = fold(score.observe, state)
-    return score.refresh(state, decay, form)
+    return swap(state)
 
   return Signal(view, score.init_score, observe, refresh, describe)
 
