@@ -1,0 +1,295 @@
+"""The same train step in plain PyTorch: the benchmark's opponent, the oracle of the parity tests.
+
+Written as a careful PyTorch user would write it today: the training set is one uint8 tensor on
+the device, augmentation is batched tensor code, nothing in a step waits for the device, and the
+optimiser is the fused one. No `torch.compile`. Needs the extra `parity`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2023, 0.1994, 0.2010)
+
+
+class BasicBlock(nn.Module):
+  """Two 3x3 convolutions with the parameter-free shortcut (option A)."""
+
+  def __init__(self, inputs: int, features: int, stride: int):
+    super().__init__()
+    self.stride, self.pad = stride, (features - inputs) // 2
+    self.conv1 = nn.Conv2d(inputs, features, 3, stride, 1, bias=False)
+    self.bn1 = nn.BatchNorm2d(features)
+    self.conv2 = nn.Conv2d(features, features, 3, 1, 1, bias=False)
+    self.bn2 = nn.BatchNorm2d(features)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Maps `[B, F, H, W]` to `[B, features, H / stride, W / stride]`."""
+    y = F.relu(self.bn1(self.conv1(x)))
+    y = self.bn2(self.conv2(y))
+    if self.stride != 1 or self.pad:
+      x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+    return F.relu(x + y)
+
+
+class ResNetCifar(nn.Module):
+  """`[B, 3, H, W] -> logits [B, C]`, depth 6n + 2; modules are named as in fass_jax's tree."""
+
+  def __init__(self, depth: int, num_classes: int):
+    super().__init__()
+    self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+    self.bn1 = nn.BatchNorm2d(16)
+    self.blocks: list[str] = []
+    inputs = 16
+    for stage, features in enumerate((16, 32, 64)):
+      for block in range((depth - 2) // 6):
+        stride = 2 if stage > 0 and block == 0 else 1
+        self.blocks.append(f'stage{stage + 1}_block{block}')
+        self.add_module(self.blocks[-1], BasicBlock(inputs, features, stride))
+        inputs = features
+    self.linear = nn.Linear(64, num_classes)
+    for module in self.modules():
+      if isinstance(module, nn.Conv2d | nn.Linear):
+        # by fan-in, untruncated; the bias of the linear layer keeps torch's own U(+-1/8)
+        nn.init.kaiming_normal_(module.weight)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:
+    """Returns logits `[B, C]`."""
+    x = F.relu(self.bn1(self.conv1(x)))
+    for name in self.blocks:
+      x = self.get_submodule(name)(x)
+    return self.linear(x.mean(dim=(2, 3)))
+
+
+LEAVES = {
+  'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean',
+  'var': 'running_var',
+}  # fmt: skip
+
+
+def _turn(array: np.ndarray, to_torch: bool) -> np.ndarray:
+  """Swaps the axes of a kernel: HWIO and OIHW, or IO and OI."""
+  if array.ndim == 4:
+    return array.transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0))
+  return array.T
+
+
+def to_torch(variables: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+  """Turns fass_jax's `{'params': .., 'batch_stats': ..}` into entries of a state dict.
+
+  Load them with `load_variables`: torch's counters of batches have no counterpart in the tree.
+  """
+  state: dict[str, torch.Tensor] = {}
+
+  def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    for name, leaf in tree.items():
+      if isinstance(leaf, Mapping):
+        walk(leaf, (*path, name))
+      else:
+        array = _turn(np.asarray(leaf), True)
+        state['.'.join((*path, LEAVES[name]))] = torch.from_numpy(array.copy())
+
+  for collection in variables.values():
+    for part in collection.values():  # 'body' and 'head'
+      walk(part, ())
+  return state
+
+
+def load_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
+  """Copies parameters and running statistics of fass_jax into a module, in place.
+
+  Raises:
+    KeyError: if either side has an entry that the other lacks.
+  """
+  state, new = model.state_dict(), to_torch(variables)
+  differ = {k for k in state if not k.endswith('num_batches_tracked')} ^ new.keys()
+  if differ:
+    raise KeyError(f'the trees differ in {sorted(differ)}')
+  model.load_state_dict(state | new)
+
+
+def to_flax(model: nn.Module) -> dict[str, Any]:
+  """Copies parameters and running statistics of a module into fass_jax's tree (numpy arrays)."""
+  tree: dict[str, Any] = {
+    'params': {'body': {}, 'head': {}},
+    'batch_stats': {'body': {}},
+  }
+  for key, value in model.state_dict().items():
+    *path, name = key.split('.')
+    if name == 'num_batches_tracked':
+      continue
+    array = value.detach().cpu().numpy()
+    if name.startswith('running_'):
+      node, leaf = tree['batch_stats']['body'], name.removeprefix('running_')
+    else:
+      node = tree['params']['head' if path[0] == 'linear' else 'body']
+      leaf = name if name == 'bias' else 'kernel' if array.ndim > 1 else 'scale'
+    for part in path:
+      node = node.setdefault(part, {})
+    node[leaf] = _turn(array, False).copy()
+  return tree
+
+
+class Run:
+  """A training run: model, optimiser, the padded training set and the score matrix."""
+
+  def __init__(
+    self, images: np.ndarray, labels: np.ndarray, num_classes: int, depth: int, batch_size: int,
+    rho: float = 0.3, alpha: float = 0.8, lr: float = 0.1, seed: int = 0,
+  ):  # fmt: skip
+    self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = True
+    # XLA multiplies float32 in TF32 on a GPU as well
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    layout: Any = {'memory_format': torch.channels_last}  # a keyword that torch's stubs lack
+    self.model = ResNetCifar(depth, num_classes).to(self.device, **layout)
+    self.optimizer = torch.optim.SGD(
+      self.model.parameters(), lr, momentum=0.9, weight_decay=2e-4, fused=True
+    )
+    self.batch_size, self.alpha = batch_size, alpha
+    self.pair_size = math.ceil(rho * batch_size - 1e-9)
+    self.side, self.pad = images.shape[1], round(images.shape[1] / 8)
+    border = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
+    # padded once: a crop is then one gather
+    self.images = torch.from_numpy(np.pad(images, border)).to(self.device)
+    self.labels = torch.from_numpy(labels.astype(np.int64)).to(self.device)
+    std = torch.tensor(STD, device=self.device)
+    self.scale, self.shift = 1 / (255 * std), -torch.tensor(MEAN, device=self.device) / std
+    self._index_classes(labels, num_classes)
+    self.matrix = torch.zeros(num_classes, num_classes, device=self.device)
+    self.sums, self.seen = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[0])
+    self.loss = torch.zeros((), device=self.device)
+    self.hits = torch.zeros((), dtype=torch.int64, device=self.device)
+    self.order = torch.empty(0, dtype=torch.int64, device=self.device)
+    self.place = len(labels)
+    self.refresh()
+
+  def _index_classes(self, labels: np.ndarray, num_classes: int) -> None:
+    count = np.bincount(labels, minlength=num_classes)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    beta = 1 - 1 / len(labels)
+    weight = ((1 - beta) / (1 - beta ** count.astype(np.float64)))[labels]
+    tensors = (count, start, np.argsort(labels, kind='stable'), weight)
+    self.count, self.start, self.by_class, self.weight = (
+      torch.from_numpy(x).to(self.device) for x in tensors
+    )
+
+  def refresh(self) -> None:
+    """Turns the sums into S, and S into a target and a ratio for each class."""
+    fresh = self.sums / self.seen.clamp(min=1)[:, None]
+    self.matrix = torch.where((self.seen > 0)[:, None], fresh, self.matrix)
+    self.sums, self.seen = torch.zeros_like(self.sums), torch.zeros_like(self.seen)
+    self.known = self.matrix.sum(1) > 0
+    own = self.matrix.diagonal()
+    eye = torch.eye(len(own), dtype=torch.bool, device=self.device)
+    other, self.target = self.matrix.masked_fill(eye, -1).max(1)
+    total = own + other
+    self.ratio = torch.where(total > 0, own / total.clamp(min=1e-30), 0.5)
+
+  def load(self, index: torch.Tensor) -> torch.Tensor:
+    """Returns randomly cropped, flipped and normalised images, float `[n, 3, H, W]`."""
+    n, line = len(index), torch.arange(self.side, device=self.device)
+    corner = torch.randint(0, 2 * self.pad + 1, (2, n, 1), device=self.device)
+    flip = torch.rand(n, 1, device=self.device) < 0.5
+    rows = corner[0] + line
+    cols = corner[1] + torch.where(flip, self.side - 1 - line, line)
+    x = self.images[index[:, None, None], rows[:, :, None], cols[:, None, :]]
+    # the permuted view is already in the memory order of channels_last
+    return (x.float() * self.scale + self.shift).permute(0, 3, 1, 2)
+
+  def draw_natural(self) -> torch.Tensor:
+    """Returns the next positions of the epoch's permutation; the last batch may be short."""
+    if self.place >= len(self.labels):
+      self.order, self.place = torch.randperm(len(self.labels), device=self.device), 0
+    self.place += self.batch_size
+    return self.order[self.place - self.batch_size : self.place]
+
+  def draw_pair(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns positions of rebalanced images, of their score-chosen partners, and lam `[n]`."""
+    n, classes = self.pair_size, len(self.count)
+    own = torch.multinomial(self.weight, n, replacement=True)
+    y = self.labels[own]
+    shift = torch.randint(1, classes, (n,), device=self.device)
+    target = torch.where(self.known[y], self.target[y], (y + shift) % classes)
+    rank = (torch.rand(n, device=self.device) * self.count[target]).long()
+    rank = torch.minimum(rank, self.count[target] - 1)
+    return own, self.by_class[self.start[target] + rank], self.ratio[y]
+
+  def cutmix(self, x: torch.Tensor, partner: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
+    """Pastes a box of the partner of area 1 - lam, its centre uniform, clipped at the border."""
+    half = (1 - lam).sqrt()[:, None] * self.side / 2
+    line = torch.arange(self.side, device=self.device) + 0.5
+    centre = torch.rand(2, len(x), 1, device=self.device) * self.side
+    rows, cols = (line - centre[0]).abs() < half, (line - centre[1]).abs() < half
+    return torch.where((rows[:, :, None] & cols[:, None, :])[:, None], partner, x)
+
+  def natural(self, scored: bool) -> torch.Tensor:
+    """Runs a natural batch; returns its loss and keeps what an epoch's report needs.
+
+    Args:
+      scored: whether the batch feeds the score matrix.
+    """
+    index = self.draw_natural()
+    y = self.labels[index]
+    z = self.model(self.load(index))
+    self.hits += (z.detach().argmax(1) == y).sum()
+    if scored:
+      self.observe(z.detach(), y)
+    return F.cross_entropy(z, y)
+
+  def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Adds a batch to the sums of the score matrix."""
+    self.sums.index_add_(0, labels, logits.softmax(1))
+    self.seen.index_add_(0, labels, torch.ones_like(labels, dtype=torch.float32))
+
+  def fill_scores(self) -> None:
+    """Ends an epoch early: the sums so far and one image of every class become the matrix."""
+    first = self.by_class[self.start]
+    with torch.no_grad():
+      self.observe(self.model.eval()(self.load(first)), self.labels[first])
+    self.refresh()
+    assert bool(self.known.all()), 'a class without scores has random partners'
+
+  def update(self, loss: torch.Tensor) -> None:
+    """Does the backward pass and the step of the optimiser."""
+    self.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    self.optimizer.step()
+    self.loss += loss.detach()
+
+
+def ce_step(run: Run) -> None:
+  """Does one step of plain cross-entropy training."""
+  run.model.train()
+  run.update(run.natural(scored=False))
+
+
+def fass_step(run: Run) -> None:
+  """Does one step of FASS: natural batch, MixUp view and CutMix view, three forward passes."""
+  run.model.train()
+  loss = run.natural(scored=True)
+  own, partner, lam = run.draw_pair()
+  y, x, x_t = run.labels[own], run.load(own), run.load(partner)
+  share = lam[:, None, None, None]
+  mixed = F.cross_entropy(run.model(share * x + (1 - share) * x_t), y)
+  cut = F.cross_entropy(run.model(run.cutmix(x, x_t, lam)), y)
+  run.update(loss + run.alpha * (mixed + cut))
+
+
+STEPS = {'ce': ce_step, 'fass': fass_step}
+
+
+def advance(run: Run, method: str, n: int) -> None:
+  """Does n steps and waits for the last."""
+  for _ in range(n):
+    STEPS[method](run)
+  run.loss.item()
