@@ -44,10 +44,18 @@ def test_killed_three_times_is_bit_equal(tmp_path):
   assert [r['epoch'] for r in runs.records(path)] == list(range(1, 11))
 
 
+SEED3 = ['--config.epochs=4', '--config.checkpoint.every_s=0', '--config.seed=3']
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  return undisturbed(tmp_path_factory.mktemp('whole'), *SEED3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signal_saves_inside_an_epoch_and_continues(tmp_path, number, code):
-  args = ['--config.epochs=4', '--config.checkpoint.every_s=0', '--config.seed=3']
+def test_signal_saves_inside_an_epoch_and_continues(tmp_path, whole, number, code):
+  args = SEED3
   path, steps = tmp_path / 'stopped', tmp_path / 'steps'
   process = runs.start(path, *args, step_file=steps, sleep=0.1)
   while not (steps.exists() and steps.stat().st_size >= 9):
@@ -62,7 +70,7 @@ def test_signal_saves_inside_an_epoch_and_continues(tmp_path, number, code):
   out = process.communicate()[0]
   assert process.returncode == 0 and f'Resumed at step {step} ' in out
   assert steps.stat().st_size == 24  # no step was done twice
-  runs.assert_same_run(path, undisturbed(tmp_path, *args))
+  runs.assert_same_run(path, whole)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path):
