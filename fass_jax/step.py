@@ -211,7 +211,8 @@ def update_tally(
     old = tally['terms'][name]
     tally['terms'][name] = {'sum': old['sum'] + value, 'steps': old['steps'] + 1}
   tally['mixed'] = dict(tally['mixed'])
-  for name in tally['mixed'].keys() & inputs.keys():
+  # in the dict's order: a set's depends on the process, and with it the compiled program
+  for name in [n for n in tally['mixed'] if n in inputs]:
     v, old = inputs[name], tally['mixed'][name]
     rows: dict[str, Any] = {
       'drawn': 1.0,

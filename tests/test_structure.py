@@ -103,6 +103,33 @@ def test_the_readme_example_runs():
   assert loss < 0.8 * 2.6 * 1.0986 and abs(total - 3) < 1e-4
 
 
+def test_every_process_compiles_the_same_program(tmp_path):
+  """The step's text must not depend on the order of a set, or no compile cache would hit."""
+  program = """
+import hashlib, jax, functools
+from fass_jax import nets, step
+from fass_jax.session import open_session
+from tests import runs
+import pathlib, sys
+nets.build = lambda *args: runs.linear_net(args[-1])
+s = open_session(runs.config_of(), pathlib.Path(sys.argv[1]), lambda: '')
+state = step.init_state(s.recipe, jax.random.key(0), (8, 8, 3))
+plan = s.plan(state.key, state.step, s.store)
+active = step.active_views(s.recipe, 1, {})
+text = jax.jit(functools.partial(step.train_step, s.recipe, active)).lower(state, s.store, plan)
+print(hashlib.sha256(text.as_text().encode()).hexdigest())
+s.manager.close()
+"""
+  found = [
+    subprocess.check_output(
+      [sys.executable, '-c', program, str(tmp_path / seed)], cwd=runs.REPO, text=True,
+      env=os.environ | {'PYTHONHASHSEED': seed},
+    )
+    for seed in ('0', '1', '2')
+  ]  # fmt: skip
+  assert len(set(found)) == 1 and len(found[0]) == 65
+
+
 def test_no_machine_paths_or_hosts():
   for path in subprocess.check_output(['git', 'ls-files'], cwd=runs.REPO, text=True).split():
     file = pathlib.Path(runs.REPO / path)
