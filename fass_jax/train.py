@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from fass_jax import report
 from fass_jax import workdir as files
@@ -158,7 +159,9 @@ def _run(s: Session) -> dict[str, Any]:
     first = int(state.step) // r.steps_per_epoch
     images = r.epochs * r.steps_per_epoch * r.batch_size
     done = int(state.step) * r.batch_size
-    with tqdm(total=images, initial=done, unit='img', disable=None, smoothing=0.1) as bar:
+    show = tqdm(total=images, initial=done, unit='img', disable=None, smoothing=0.1)
+    # log lines go above the bar, not into it
+    with show as bar, logging_redirect_tqdm([log]):
       for epoch in range(first, r.epochs):
         start = time.monotonic()
         state = train_epoch(s, state, progress, epoch, bar)
