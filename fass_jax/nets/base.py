@@ -9,14 +9,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.nets.heads import CosineHead, LinearHead
-from fass_jax.nets.resnet_cifar import ResNetCifar
+from fass_jax.nets.resnet_cifar import Arithmetic, ResNetCifar
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {'resnet_cifar': ResNetCifar}
 HEADS: dict[str, Callable[..., nn.Module]] = {
-  'linear': lambda c, scale: LinearHead(c),
-  'cosine': lambda c, scale: CosineHead(c, scale),
+  'linear': lambda c, scale, precision: LinearHead(c, precision),
+  'cosine': lambda c, scale, precision: CosineHead(c, scale, precision),
+}
+# by name: dtype of the activations, precision of products of float32 numbers
+PRECISIONS: dict[str, tuple[Any, jax.lax.Precision]] = {
+  'float32': (jnp.float32, jax.lax.Precision.HIGHEST),
+  'tf32': (jnp.float32, jax.lax.Precision.DEFAULT),
+  'bfloat16': (jnp.bfloat16, jax.lax.Precision.DEFAULT),
 }
 
 
@@ -47,7 +54,10 @@ def test_logits(outputs: Outputs) -> Array:
 test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
 
 
-def build(backbone: str, depth: int, head: str, scale: float, num_classes: int) -> Network:
+def build(
+  backbone: str, depth: int, head: str, scale: float, num_classes: int,
+  precision: str = 'tf32', convolution: str = 'direct',
+) -> Network:  # fmt: skip
   """Builds a network by name.
 
   Args:
@@ -56,6 +66,11 @@ def build(backbone: str, depth: int, head: str, scale: float, num_classes: int) 
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
+    precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
+      round the factors of convolutions and matrix products to 10 bits (a CPU does not);
+      'bfloat16' keeps activations in 16 bits. Parameters, batch statistics, features, logits and
+      losses are float32 in all three.
+    convolution: a key of `CONVOLUTIONS`.
 
   Raises:
     UserError: for a depth that the family does not have.
@@ -66,7 +81,9 @@ def build(backbone: str, depth: int, head: str, scale: float, num_classes: int) 
   # Any: what flax's init and apply return depends on their arguments
   body: Any
   top: Any
-  body, top = BACKBONES[backbone](depth=depth), HEADS[head](num_classes, scale)
+  dtype, digits = PRECISIONS[precision]
+  how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
+  body, top = BACKBONES[backbone](depth=depth, how=how), HEADS[head](num_classes, scale, digits)
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
     body_key, head_key = jax.random.split(key)

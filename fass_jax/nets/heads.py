@@ -18,15 +18,18 @@ class LinearHead(nn.Module):
   """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as the field's."""
 
   num_classes: int
+  precision: jax.lax.Precision | None = None
 
   @nn.compact
   def __call__(self, features: jax.Array) -> jax.Array:
     """Returns logits `[B, C]`."""
-    size = features.shape[-1]
-    bias_init = _uniform_bias(size)
-    return nn.Dense(self.num_classes, kernel_init=he_normal, bias_init=bias_init, name='linear')(
-      features
-    )
+    return nn.Dense(
+      self.num_classes,
+      kernel_init=he_normal,
+      bias_init=_uniform_bias(features.shape[-1]),
+      precision=self.precision,
+      name='linear',
+    )(features)
 
 
 def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
@@ -42,6 +45,7 @@ class CosineHead(nn.Module):
 
   num_classes: int
   scale: float = 30.0
+  precision: jax.lax.Precision | None = None
 
   @nn.compact
   def __call__(self, features: jax.Array) -> jax.Array:
@@ -50,4 +54,4 @@ class CosineHead(nn.Module):
     # the norm is kept off zero, where its gradient is infinite
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     w = w * jax.lax.rsqrt(jnp.maximum(jnp.square(w).sum(0, keepdims=True), 1e-24))
-    return self.scale * (x @ w)
+    return self.scale * jnp.matmul(x, w, precision=self.precision)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax.nets.convolution import Convolution, direct
 from fass_jax.nets.norm import BatchNorm
 
 # N(0, sqrt(2 / fan_in)); flax's he_normal is a *truncated* normal
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
 
 
-def _conv(features: int, stride: int, name: str, dtype) -> nn.Conv:
+class Arithmetic(NamedTuple):
+  """How the convolutions of a network are computed; parameters are float32 whatever it says."""
+
+  dtype: Any = jnp.float32  # of the activations
+  precision: jax.lax.Precision | None = None  # of products of float32 numbers
+  convolve: Convolution = direct
+
+
+def _conv(features: int, stride: int, name: str, how: Arithmetic) -> nn.Conv:
   # explicit padding: 'SAME' pads stride-2 convolutions on one side only
   return nn.Conv(
     features,
@@ -21,7 +32,9 @@ def _conv(features: int, stride: int, name: str, dtype) -> nn.Conv:
     padding=((1, 1), (1, 1)),
     use_bias=False,
     kernel_init=he_normal,
-    dtype=dtype,
+    dtype=how.dtype,
+    precision=how.precision,
+    conv_general_dilated=how.convolve,
     name=name,
   )
 
@@ -35,14 +48,14 @@ class BasicBlock(nn.Module):
 
   features: int
   stride: int
-  dtype: jnp.dtype = jnp.float32
+  how: Arithmetic = Arithmetic()
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps `[B, H, W, F]` to `[B, H / stride, W / stride, features]`."""
-    y = _conv(self.features, self.stride, 'conv1', self.dtype)(x)
+    y = _conv(self.features, self.stride, 'conv1', self.how)(x)
     y = jax.nn.relu(BatchNorm(name='bn1')(y, train))
-    y = _conv(self.features, 1, 'conv2', self.dtype)(y)
+    y = _conv(self.features, 1, 'conv2', self.how)(y)
     y = BatchNorm(name='bn2')(y, train)
     if self.stride != 1 or x.shape[-1] != self.features:
       pad = (self.features - x.shape[-1]) // 2
@@ -59,17 +72,15 @@ class ResNetCifar(nn.Module):
   """
 
   depth: int = 32
-  dtype: jnp.dtype = jnp.float32
+  how: Arithmetic = Arithmetic()
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the pooled features, float32 `[B, 64]`."""
-    x = _conv(16, 1, 'conv1', self.dtype)(x.astype(self.dtype))
+    x = _conv(16, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     for stage, features in enumerate((16, 32, 64)):
       for block in range((self.depth - 2) // 6):
         stride = 2 if stage > 0 and block == 0 else 1
-        x = BasicBlock(features, stride, self.dtype, name=f'stage{stage + 1}_block{block}')(
-          x, train
-        )
+        x = BasicBlock(features, stride, self.how, name=f'stage{stage + 1}_block{block}')(x, train)
     return x.astype(jnp.float32).mean(axis=(1, 2))

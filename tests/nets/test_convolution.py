@@ -1,0 +1,93 @@
+"""Every way to convolve is the same function, its gradients too; precisions differ as they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fass_jax import nets
+from fass_jax.nets.base import apply
+from fass_jax.nets.convolution import CONVOLUTIONS, direct
+
+LAYOUT = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
+
+
+def example():
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(2, 7, 6, 3)), rng.normal(size=(3, 3, 3, 4))
+  return jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+
+
+def oracle(x, kernel, stride):
+  """Sums over a 3 x 3 window with a border of one zero, in double precision."""
+  x = np.pad(np.asarray(x, np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+  kernel = np.asarray(kernel, np.float64)
+  rows, cols = (x.shape[1] - 3) // stride + 1, (x.shape[2] - 3) // stride + 1
+  out = np.zeros((len(x), rows, cols, kernel.shape[-1]))
+  for i in range(rows):
+    for j in range(cols):
+      window = x[:, i * stride : i * stride + 3, j * stride : j * stride + 3]
+      out[:, i, j] = np.einsum('bhwc,hwcf->bf', window, kernel)
+  return out
+
+
+@pytest.mark.parametrize('name', sorted(CONVOLUTIONS))
+@pytest.mark.parametrize('stride', [1, 2])
+def test_convolution_is_the_sum_over_windows(name, stride):
+  x, kernel = example()
+  got = CONVOLUTIONS[name](x, kernel, (stride, stride), ((1, 1), (1, 1)), **LAYOUT)
+  np.testing.assert_allclose(got, oracle(x, kernel, stride), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', sorted(CONVOLUTIONS))
+@pytest.mark.parametrize('stride', [1, 2])
+def test_gradients_are_those_of_the_plain_convolution(name, stride):
+  where = ((stride, stride), ((1, 1), (1, 1)))
+
+  def gradients(convolve):
+    def loss(x, kernel):
+      return jnp.sin(convolve(x, kernel, *where, **LAYOUT)).sum()
+
+    return jax.jit(jax.grad(loss, (0, 1)))(*example())
+
+  for got, want in zip(gradients(CONVOLUTIONS[name]), gradients(jax.lax.conv_general_dilated)):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_kernels_gradient_reads_the_input_from_memory():
+  """On a CPU: control flow is what XLA does not look through; elsewhere nothing is added."""
+
+  def loss(x, kernel):
+    return direct(jax.nn.relu(x), kernel, (1, 1), ((1, 1), (1, 1)), **LAYOUT).sum()
+
+  text = jax.jit(jax.grad(loss, 1)).lower(*example()).compile().as_text()
+  assert ('conditional' in text) == (jax.default_backend() == 'cpu')
+
+
+def net_outputs(precision):
+  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision)
+  variables = net.init(jax.random.key(0), (8, 8, 3))
+  x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
+
+  def loss(params):
+    outs, stats = apply(net, variables | {'params': params}, x, True)
+    return jnp.square(outs.logits).mean(), (outs, stats)
+
+  (_, (outs, stats)), grads = jax.value_and_grad(loss, has_aux=True)(variables['params'])
+  return outs, stats, grads
+
+
+def test_bfloat16_computes_in_16_bits_and_keeps_all_else_in_32():
+  full, half = net_outputs('float32'), net_outputs('bfloat16')
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(half))
+  error = np.abs(np.asarray(full[0].logits - half[0].logits)).max()
+  scale = np.abs(np.asarray(full[0].logits)).max()
+  # 8 bits of mantissa, through 8 layers: not exact, and not far off
+  assert 1e-4 * scale < error < 0.1 * scale
+
+
+def test_tf32_is_float32_where_there_is_no_tf32():
+  if jax.default_backend() != 'cpu':
+    pytest.skip('the device may round to TF32')
+  for a, b in zip(jax.tree.leaves(net_outputs('float32')), jax.tree.leaves(net_outputs('tf32'))):
+    np.testing.assert_array_equal(a, b)
