@@ -47,6 +47,18 @@ SIGNAL = {
   'source': 'running',  # 'running' training forwards | 'pass' over the set at the epoch's end
   'decay': 0.0,  # memory of older epochs: an EMA
 }
+# 'separate': every view its own pass and batch statistics; 'vmapped': the same numbers, views of
+# one size in one pass; 'joint': all views in one batch, with its statistics
+FORWARD = ('separate', 'vmapped', 'joint')
+# how a run is computed, up to rounding not what
+ENGINE = {
+  'precision': 'tf32',  # 'float32' | 'tf32', on a GPU that has it | 'bfloat16'
+  'convolution': 'direct',  # 'direct' | 'patches', see nets/convolution.py
+  'chunk': 0,  # steps in one call of a compiled program; 0: 1 on a CPU, else up to 128
+  'unroll': 1,  # of these, steps in one turn of its loop
+  'together': 'auto',  # several seeds: 'batched' | 'interleaved' | 'auto': the faster
+  'cache': 'auto',  # folder of compiled programs | 'auto': the user's cache | 'off'
+}
 DEFAULTS: dict[str, dict[str, Any]] = {
   'streams': STREAM,
   'views': VIEW,
@@ -55,7 +67,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 # keys that may differ between two runs of one work directory
-FREE = ('checkpoint.', 'data.dir', 'data.cache', 'data.url', 'data.sha256', 'eval.batch_size')
+FREE = (
+  'checkpoint.', 'data.dir', 'data.cache', 'data.url', 'data.sha256', 'eval.batch_size',
+  'engine.chunk', 'engine.unroll', 'engine.cache',
+)  # fmt: skip
 
 
 def base_config(name: str) -> ConfigDict:
@@ -69,11 +84,12 @@ def base_config(name: str) -> ConfigDict:
       'name': name,
       'method': 'ce',
       'seed': 0,
+      'seeds': 1,  # so many runs in one process: seed, seed + 1, ...
       'epochs': 200,
       'batch_size': 128,
       'imb_factor': 100.0,
       'loss': 'ce',
-      'forward': 'separate',  # 'separate': every view its own batch statistics | 'joint'
+      'forward': 'separate',  # 'separate' | 'vmapped' | 'joint', see FORWARD
       'last_batch': 'fill',  # 'fill' from the next permutation, masked out | 'drop'
       'data': {
         'kind': name,
@@ -100,6 +116,7 @@ def base_config(name: str) -> ConfigDict:
         'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr
       },
       'eval': {'every': 1, 'batch_size': 1000, 'ece_bins': 15, 'many': 100, 'few': 20},
+      'engine': dict(ENGINE),
       'checkpoint': {'every_s': 60.0, 'every_steps': 0, 'keep': 2},
       'streams': {'natural': dict(STREAM)},
       'views': {'natural': dict(VIEW)},

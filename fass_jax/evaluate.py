@@ -57,32 +57,51 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
   )
 
 
-def make_fold(
-  recipe: Recipe, batch_size: int
-) -> Callable[[Callable[..., PyTree], PyTree, PyTree, Array, Array], PyTree]:
+class Fold(NamedTuple):
+  """A pass over a set in evaluation mode, as `make_fold` describes it."""
+
+  prepare: Callable[..., None]
+  run: Callable[..., PyTree]
+
+  def __call__(self, *args: Any) -> PyTree:
+    """Passes the set through the network."""
+    return self.run(*args)
+
+
+def make_fold(recipe: Recipe, batch_size: int) -> Fold:
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
 
   `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
-  with running batch statistics. One program a function is compiled; batches are cut on the
-  device and only the finished `acc` need ever leave it.
+  with running batch statistics. A function and a set are one program, compiled at its first use
+  or before by `fold.prepare` with the same arguments; batches are cut on the device and only the
+  finished `acc` need ever leave it.
   """
+  programs: dict[Any, Callable[..., PyTree]] = {}
 
-  @functools.partial(jax.jit, static_argnums=(0, 6))
-  def advance(observe, carry, variables, images, labels, start, size):
+  def advance(observe, size, carry, start, variables, images, labels):
     position = start + jnp.arange(size)
     mask = position < labels.shape[0]
     index = jnp.minimum(position, labels.shape[0] - 1)
     outs, _ = apply(recipe.net, variables, recipe.normalise(images[index]), False)
     return observe(carry, test_logits(outs), labels[index], mask), start + size
 
-  def fold(observe, acc, variables, images, labels):
+  def prepare(observe, acc, variables, images, labels):
     size = min(batch_size, labels.shape[0])
+    key = observe, images.shape
+    if key not in programs:
+      program = jax.jit(functools.partial(advance, observe, size))
+      args = acc, jnp.zeros((), jnp.int32), variables, images, labels
+      programs[key] = program.lower(*args).compile()
+    return programs[key], size
+
+  def run(observe, acc, variables, images, labels):
+    program, size = prepare(observe, acc, variables, images, labels)
     start = jnp.zeros((), jnp.int32)
     for _ in range(-(-labels.shape[0] // size)):
-      acc, start = advance(observe, acc, variables, images, labels, start, size)
+      acc, start = program(acc, start, variables, images, labels)
     return acc
 
-  return fold
+  return Fold(prepare, run)
 
 
 def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:

@@ -50,6 +50,8 @@ Main overrides
   --config.data.cache=DIR     where prepared sets are kept
   --config.data.image_size=N  scales the images
   --config.checkpoint.every_s=60  --config.checkpoint.every_steps=500
+  --config.seeds=8            runs seeds 0 to 7 in one process, with mean, sd and 95 % interval
+  --config.engine.precision=bfloat16  --config.engine.cache=off  (of compiled programs)
   of FASS: --config.streams.pair.rho=0.3  --config.terms.fs.weight=0.8  (alpha)
            --config.streams.pair.lambda_min=0  --config.signals.score.decay=0
 """
@@ -141,7 +143,9 @@ def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict
 
 def default_workdir(config: ConfigDict) -> pathlib.Path:
   """Returns `runs/<config>-<method>-seed<k>`."""
-  return pathlib.Path('runs') / f'{config.name}-{config.method}-seed{config.seed}'
+  last = config.seed + config.seeds - 1
+  seeds = f'seed{config.seed}' if config.seeds == 1 else f'seeds{config.seed}-{last}'
+  return pathlib.Path('runs') / f'{config.name}-{config.method}-{seeds}'
 
 
 class StopSignals:

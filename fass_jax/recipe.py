@@ -13,11 +13,12 @@ from ml_collections import ConfigDict
 
 from fass_jax import mixing, nets, optim
 from fass_jax.augment import chain
-from fass_jax.config import did_you_mean
+from fass_jax.config import FORWARD, did_you_mean
 from fass_jax.data import partners
 from fass_jax.data.samplers import SAMPLERS
 from fass_jax.losses import LOSSES
-from fass_jax.nets.base import BACKBONES, HEADS
+from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
+from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
 from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError, View
 
@@ -43,6 +44,7 @@ class Recipe(NamedTuple):
   views: dict[str, View]  # in the order in which their batch statistics are folded
   terms: dict[str, Term]
   signals: dict[str, Signal]
+  vmapped: bool = False  # groups of views of one size are one pass through the network
 
 
 def pick(table: Mapping[str, Any], name: str, key: str) -> Any:
@@ -99,7 +101,7 @@ def _view(c: ConfigDict, name: str, config: ConfigDict) -> View:
   if mixes and stream.partner == 'none':
     raise UserError(f"--config.{key}.mix='{c.mix}' needs --config.streams.{c.stream}.partner.")
   names = tuple(one_of(op, chain.OPS, 'data.augment') for op in config.data.augment)
-  joint = one_of(config.forward, ('separate', 'joint'), 'forward') == 'joint'
+  joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,
     augment=chain.build(names),
@@ -216,6 +218,8 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
       )
   one_of(config.net.backbone, BACKBONES, 'net.backbone')
   one_of(config.net.head, HEADS, 'net.head')
+  one_of(config.engine.precision, PRECISIONS, 'engine.precision')
+  one_of(config.engine.convolution, CONVOLUTIONS, 'engine.convolution')
   o = config.optim
   return Recipe(
     num_classes=num_classes,
@@ -223,7 +227,13 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
     steps_per_epoch=steps,
     epochs=config.epochs,
     net=nets.build(
-      config.net.backbone, config.net.depth, config.net.head, config.net.scale, num_classes
+      config.net.backbone,
+      config.net.depth,
+      config.net.head,
+      config.net.scale,
+      num_classes,
+      precision=config.engine.precision,
+      convolution=config.engine.convolution,
     ),
     optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov),
     learning_rate=optim.learning_rate(
@@ -234,4 +244,5 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
     views=views,
     terms=terms,
     signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
+    vmapped=config.forward == 'vmapped',
   )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import stats
 from tqdm import tqdm
 
 from fass_jax import workdir as files
@@ -38,22 +40,32 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   groups = shot_groups(counts, config.eval.many, config.eval.few)
   sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items())
+  last = config.seed + config.seeds - 1
+  seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
-    f'{config.name}, method {config.method}, seed {config.seed}: {len(data.train_labels)} training '
+    f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
     f'images ({counts.max()} to {counts.min()} a class; {sizes}-shot classes), '
     f'{len(data.test_labels)} test images.\nWork directory: {workdir}'
   )
 
 
-def show_epoch(bar: tqdm, record: dict[str, Any], epochs: int) -> None:
+def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
   """Shows an epoch on the progress bar, or now and then in the log where there is no terminal."""
-  test = record.get('test')
-  accuracy = f'test {percent(test["top1"])}' if test else ''
-  bar.set_postfix_str(f'epoch {record["epoch"]}/{epochs} {accuracy}', refresh=False)
-  if bar.disable and (record['epoch'] * 10) // epochs != ((record['epoch'] - 1) * 10) // epochs:
+  record = records[0]
+  epoch = record['epoch']
+
+  def mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+  accuracy = ''
+  if 'test' in record:
+    accuracy = f'test {percent(mean(r["test"]["top1"] for r in records))}'
+  bar.set_postfix_str(f'epoch {epoch}/{epochs} {accuracy}', refresh=False)
+  if bar.disable and (epoch * 10) // epochs != ((epoch - 1) * 10) // epochs:
     log.info(
-      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s', record['epoch'], epochs,
-      record['loss'], percent(record['train_top1']), accuracy, record['images_per_s'],
+      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s', epoch, epochs,
+      mean(r['loss'] for r in records), percent(mean(r['train_top1'] for r in records)), accuracy,
+      record['images_per_s'],
     )  # fmt: skip
 
 
@@ -106,24 +118,80 @@ class Board:
       self.writer.close()  # ends its thread; left to the interpreter's end it fails
 
 
+def spread(values: Sequence[float | None]) -> dict[str, float]:
+  """Returns mean, standard deviation and 95 % interval of a figure over seeds.
+
+  The interval is mean +- t_{.975, n-1} sd / sqrt(n) (Student's t); NaN where n < 2.
+  """
+  x = np.asarray([np.nan if v is None else v for v in values], np.float64)
+  n, mean = len(x), float(x.mean())
+  if n < 2:
+    return {'mean': mean, 'sd': float('nan'), 'low': float('nan'), 'high': float('nan')}
+  sd = float(x.std(ddof=1))
+  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+  return {'mean': mean, 'sd': sd, 'low': mean - half, 'high': mean + half}
+
+
+def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """Joins the summaries of several seeds into one."""
+  names = [k for k, v in runs[0]['last'].items() if isinstance(v, float)]
+  shared = ('name', 'method', 'epochs', 'wall_s', 'device')
+  return {
+    **{k: runs[0][k] for k in shared},
+    'seeds': [r['seed'] for r in runs],
+    **{
+      part: {k: spread([r[part][k] for r in runs]) for k in names if k in runs[0][part]}
+      for part in ('last', 'best')
+    },
+    'runs': list(runs),
+  }
+
+
+def group_table(group: dict[str, Any]) -> str:
+  """Returns the metrics of several seeds, last and best epoch side by side, in percent."""
+
+  def cell(v: dict[str, float]) -> str:
+    interval = f'[{percent(v["low"])}, {percent(v["high"])}]'
+    return f'{percent(v["mean"]):>8} ± {percent(v["sd"]):<6}{interval:16}'
+
+  n = len(group['seeds'])
+  lines = [f'{f"{n} seeds: mean ± sd [95 %]":28}{"  last epoch":33}{"  best epoch"}']
+  for key, label in ROWS:
+    lines.append(f'{label:28}{cell(group["last"][key])}{cell(group["best"][key])}'.rstrip())
+  return '\n'.join(lines)
+
+
 def finish(
   config: ConfigDict,
   data: Dataset,
   workdir: pathlib.Path,
-  summary: dict[str, Any],
-  confusion: np.ndarray,
-  score: np.ndarray | None,
+  ends: Sequence[tuple[pathlib.Path, dict[str, Any], np.ndarray, np.ndarray | None]],
 ) -> dict[str, Any]:
-  """Writes summary.json and the pictures, prints the table; returns the summary as written."""
+  """Writes the summaries and the pictures and prints the table.
+
+  Args:
+    config: of the runs.
+    data: what they trained on.
+    workdir: of the session.
+    ends: of each run: its folder, summary, confusion matrix, score matrix if it kept one.
+
+  Returns:
+    The summary as written: of the run, or of all seeds.
+  """
   from fass_jax import pictures  # late: matplotlib takes a second to import
 
-  summary = files.jsonable(summary)
-  files.write_json(workdir / 'summary.json', summary)
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   groups = shot_groups(counts, config.eval.many, config.eval.few)
-  pictures.draw_all(
-    workdir, files.read_metrics(workdir), confusion, score, counts, groups, data.class_names
-  )
-  log.info('%s\nWall time %.1f s on %s.', summary_table(summary), summary['wall_s'],
-           summary['device'])  # fmt: skip
-  return summary
+  for folder, summary, confusion, score in ends:
+    files.write_json(folder / 'summary.json', summary)
+    pictures.draw_all(
+      folder, files.read_metrics(folder), confusion, score, counts, groups, data.class_names
+    )
+  summaries = [files.jsonable(end[1]) for end in ends]
+  summary, table = summaries[0], summary_table(summaries[0])
+  if len(ends) > 1:
+    summary = group_summary(summaries)
+    table = group_table(summary)
+    files.write_json(workdir / 'summary.json', summary)
+  log.info('%s\nWall time %.1f s on %s.', table, summary['wall_s'], summary['device'])
+  return files.jsonable(summary)

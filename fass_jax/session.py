@@ -1,4 +1,4 @@
-"""A run's belongings: data and programs, checkpoints, records; the loop itself is `train`."""
+"""What a command holds: its runs, data, programs, checkpoints; the loop itself is `train`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import logging
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,16 +19,29 @@ from fass_jax import checkpoint, evaluate
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
+from fass_jax.programs import Key, Program, chunk_length
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
-from fass_jax.step import Plan, Store, clock, init_state, plan_epoch
+from fass_jax.step import clock, init_state, plan_epoch
 from fass_jax.types import Dataset, PyTree, UserError
+from fass_jax.views import Plan, Store
 
 log = logging.getLogger('fass_jax')
 
 
+class Lane(NamedTuple):
+  """One run of the session: its seed, its folder, its state, and what it has come to."""
+
+  seed: int
+  folder: pathlib.Path
+  state: TrainState
+  best: PyTree  # params and batch_stats of the best epoch
+  best_record: dict[str, Any] | None = None
+  last_record: dict[str, Any] = {}
+
+
 class Session(NamedTuple):
-  """What a run holds beside its state."""
+  """What a command holds beside the states of its runs."""
 
   config: ConfigDict
   workdir: pathlib.Path
@@ -36,27 +49,24 @@ class Session(NamedTuple):
   recipe: Recipe
   store: Store
   test: tuple[jax.Array, jax.Array]  # images, labels
-  fold: Callable[..., PyTree]
+  fold: evaluate.Fold
   plan: Callable[..., Plan]
   manager: ocp.CheckpointManager
-  programs: dict[tuple[str, ...], Callable[..., Any]]
+  chunk: int  # steps in a call of a program
+  programs: dict[Key, Program]
   stop: Callable[[], str]  # '' or the name of the signal that asks to stop
   clock: dict[str, float]  # 'begin', 'before' (earlier processes), 'saved': seconds
-
-
-class Progress(NamedTuple):
-  """What a run has come to, beside its state."""
-
-  best: PyTree  # params and batch_stats of the best epoch
-  best_record: dict[str, Any] | None
-  last_record: dict[str, Any] | None
+  notes: dict[str, Any]  # what was decided once and is kept with the checkpoints
 
 
 def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], str]) -> Session:
   """Loads the data, fills the slots and opens the work directory."""
+  if config.seeds < 1:
+    raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   files.prepare(workdir, config)
   data = load(config)
   recipe = build(config, data)
+  engine = config.engine
   store = Store(
     jnp.asarray(data.train_images),
     jnp.asarray(data.train_labels, jnp.int32),
@@ -72,9 +82,11 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     fold=evaluate.make_fold(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe)),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
+    chunk=chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll),
     programs={},
     stop=stop,
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic()},
+    notes={},
   )
 
 
@@ -83,25 +95,39 @@ def variables(state: TrainState) -> PyTree:
   return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
 
 
-def begin(s: Session) -> tuple[TrainState, Progress]:
-  """Returns the state to go on from: of the newest checkpoint, or a fresh one."""
+def begin(s: Session) -> list[Lane]:
+  """Returns the runs to go on with: of the newest checkpoint, or fresh ones."""
   height, width, channels = s.store.images.shape[1:]
-  shape = (height, width, channels)
+  n = s.config.seeds
+  seeds = [s.config.seed + i for i in range(n)]
+  folders = [s.workdir / f'seed{k}' if n > 1 else s.workdir for k in seeds]
+  for folder in folders:
+    folder.mkdir(exist_ok=True)
 
-  def fresh() -> PyTree:
-    state = init_state(s.recipe, jax.random.key(s.config.seed), shape)
-    return {'state': state, 'best': {'params': state.params, 'batch_stats': state.batch_stats}}
+  @jax.jit
+  def fresh(key: jax.Array) -> TrainState:
+    return init_state(s.recipe, key, (height, width, channels))
 
-  found = checkpoint.restore(s.manager, fresh)
+  def tree() -> PyTree:
+    state = fresh(jax.random.key(0))
+    return [{'state': state, 'best': variables(state)} for _ in seeds]
+
+  found = checkpoint.restore(s.manager, tree)
   if found is None:
-    files.keep_metrics(s.workdir, 0)
-    state = jax.jit(lambda: fresh()['state'])()
-    return state, Progress(variables(state), None, None)
-  step, tree, meta = found
+    for folder in folders:
+      files.keep_metrics(folder, 0)
+    states = [fresh(jax.random.key(k)) for k in seeds]
+    return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
+  step, trees, meta = found
   s.clock['before'] = meta['seconds']
-  files.keep_metrics(s.workdir, step // s.recipe.steps_per_epoch)
+  s.notes.update(meta['notes'])
+  for folder in folders:
+    files.keep_metrics(folder, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
-  return tree['state'], Progress(tree['best'], meta['best'], meta['last'])
+  return [
+    Lane(k, f, t['state'], t['best'], m['best'], m['last'])
+    for k, f, t, m in zip(seeds, folders, trees, meta['lanes'])
+  ]
 
 
 def seconds(s: Session) -> float:
@@ -109,59 +135,63 @@ def seconds(s: Session) -> float:
   return s.clock['before'] + time.monotonic() - s.clock['begin']
 
 
-def check_finite(s: Session, state: TrainState) -> None:
+def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
   """Stops a run whose loss or gradient stopped being a number.
 
   Raises:
     UserError: with the step, the likely cause and the last good checkpoint.
   """
-  bad = int(state.tally['bad_step'])
-  if bad >= 0:
+  for bad, lane in zip(jax.device_get([x.state.tally['bad_step'] for x in lanes]), lanes):
+    if bad < 0:
+      continue
     latest = s.manager.latest_step()
     kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
     raise UserError(
       f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
-      f'{bad // s.recipe.steps_per_epoch + 1}), most likely because the learning rate is too high '
-      f'(--config.optim.lr={s.config.optim.lr}); lower it and start with a new --workdir ({kept}).'
+      f'{bad // s.recipe.steps_per_epoch + 1}, seed {lane.seed}), most likely because the learning '
+      f'rate is too high (--config.optim.lr={s.config.optim.lr}); lower it and start with a new '
+      f'--workdir ({kept}).'
     )
 
 
-def save(s: Session, state: TrainState, progress: Progress) -> None:
-  """Saves the run, unless its numbers went bad."""
-  check_finite(s, state)
+def save(s: Session, lanes: Sequence[Lane]) -> None:
+  """Saves the runs, unless their numbers went bad."""
+  check_finite(s, lanes)
   meta = {
     'seconds': seconds(s),
-    'best': progress.best_record,
-    'last': progress.last_record,
+    'notes': s.notes,
+    'lanes': [{'best': x.best_record, 'last': x.last_record} for x in lanes],
   }
-  tree = {'state': state, 'best': progress.best}
-  checkpoint.save(s.manager, int(state.step), tree, files.jsonable(meta))
+  trees = [{'state': x.state, 'best': x.best} for x in lanes]
+  checkpoint.save(s.manager, int(lanes[0].state.step), trees, files.jsonable(meta))
   s.clock['saved'] = time.monotonic()
 
 
-def due(s: Session, step: int) -> bool:
-  """Says whether a checkpoint is due: every so many steps or seconds."""
+def due(s: Session, before: int, step: int) -> bool:
+  """Says whether a checkpoint is due after the steps from `before` to `step`, or the seconds."""
   c = s.config.checkpoint
-  by_step = c.every_steps > 0 and step % c.every_steps == 0
+  by_step = c.every_steps > 0 and step // c.every_steps > before // c.every_steps
   return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)
 
 
-def fold_over(
-  s: Session, now: PyTree, images_labels: tuple, observe: Callable[..., PyTree], acc: PyTree
-) -> PyTree:
-  """Passes a set through the network in evaluation mode, see `evaluate.make_fold`."""
-  return s.fold(observe, acc, now, *images_labels)
+def train_fold(s: Session, now: PyTree) -> Callable[..., PyTree]:
+  """Returns `fold(observe, acc) -> acc` over the training set in evaluation mode."""
+  return lambda observe, acc: s.fold(observe, acc, now, s.store.images, s.store.labels)
 
 
-def test_metrics(s: Session, now: PyTree) -> tuple[dict[str, Any], evaluate.Counts]:
-  """Evaluates on the test set: the metrics, and the counts they come from."""
-  e = s.config.eval
-  empty = evaluate.init_counts(s.recipe.num_classes, e.ece_bins)
-  counts = jax.device_get(fold_over(s, now, s.test, evaluate.count, empty))
-  return evaluate.metrics(counts, train_counts(s), e.many, e.few), counts
+def test_counts(s: Session, now: PyTree) -> evaluate.Counts:
+  """Evaluates on the test set; the counts stay on the device."""
+  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  return s.fold(evaluate.count, empty, now, *s.test)
 
 
-test_metrics.__test__ = False  # type: ignore[attr-defined]
+def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
+  """Returns the metrics of a test set's counts."""
+  return evaluate.metrics(counts, train_counts(s), s.config.eval.many, s.config.eval.few)
+
+
+# names that pytest takes for tests
+test_counts.__test__ = test_metrics.__test__ = False  # type: ignore[attr-defined]
 
 
 def train_counts(s: Session) -> np.ndarray:
@@ -169,35 +199,34 @@ def train_counts(s: Session) -> np.ndarray:
   return np.bincount(s.data.train_labels, minlength=s.recipe.num_classes)
 
 
-def epoch_record(s: Session, state: TrainState, epoch: int, took: float) -> dict[str, Any]:
-  """Turns the sums of an epoch into its record."""
-  tally = jax.device_get(state.tally)
+def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
+  """Turns the sums of an epoch (host arrays) into its record."""
   groups = evaluate.shot_groups(train_counts(s), s.config.eval.many, s.config.eval.few)
-  time_ = clock(s.recipe, jnp.asarray(epoch * s.recipe.steps_per_epoch))
-  seen = float(tally['seen'])
+  steps = s.recipe.steps_per_epoch
+  time_ = clock(s.recipe, jnp.asarray(epoch * steps))
   return {
     'epoch': epoch + 1,
-    'step': int(state.step),
+    'step': (epoch + 1) * steps,
     'lr': float(s.recipe.learning_rate(time_)),
-    'loss': float(tally['loss']) / s.recipe.steps_per_epoch,
+    'loss': float(tally['loss']) / steps,
     'terms': {
       n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
     },
-    'train_top1': float(tally['correct']) / max(seen, 1.0),
+    'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
     'mixed': evaluate.mixing_diagnostics(tally['mixed'], groups),
     'seconds': took,
-    'images_per_s': s.recipe.steps_per_epoch * s.recipe.batch_size / took,
+    'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
   }
 
 
-def summarise(s: Session, progress: Progress) -> dict[str, Any]:
+def summarise(s: Session, lane: Lane) -> dict[str, Any]:
   """Returns the summary of a finished run."""
-  assert progress.last_record is not None and progress.best_record is not None
-  last, best = progress.last_record, progress.best_record
+  assert lane.best_record is not None
+  last, best = lane.last_record, lane.best_record
   return {
     'name': s.config.name,
     'method': s.config.method,
-    'seed': s.config.seed,
+    'seed': lane.seed,
     'epochs': s.recipe.epochs,
     'last': {'epoch': last['epoch'], **last['test']},
     'best': {'epoch': best['epoch'], **best['test']},
@@ -206,9 +235,9 @@ def summarise(s: Session, progress: Progress) -> dict[str, Any]:
   }
 
 
-def last_look(s: Session, state: TrainState) -> tuple[np.ndarray, np.ndarray | None]:
+def last_look(s: Session, lane: Lane) -> tuple[np.ndarray, np.ndarray | None]:
   """Returns the confusion matrix of the last epoch and the score matrix, if one was kept."""
+  state = lane.state
   now = {'params': state.params, 'batch_stats': state.batch_stats}
-  confusion = np.asarray(test_metrics(s, now)[1].confusion)
   score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
-  return confusion, np.asarray(score[0]) if score else None
+  return np.asarray(test_counts(s, now).confusion), np.asarray(score[0]) if score else None

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import collections
-import functools
+import contextlib
 import logging
 import pathlib
 import time
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fass_jax import report
+from fass_jax import programs, report
 from fass_jax import workdir as files
 from fass_jax.session import (
-  Progress,
+  Lane,
   Session,
   begin,
   check_finite,
   due,
   epoch_record,
-  fold_over,
   last_look,
   open_session,
   save,
   summarise,
+  test_counts,
   test_metrics,
+  train_fold,
   variables,
 )
-from fass_jax.state import TrainState
-from fass_jax.step import active_views, compile_step, init_tally, site
+from fass_jax.step import init_tally
+from fass_jax.together import board, compile_ahead, leave
+from fass_jax.views import site
 
 log = logging.getLogger('fass_jax')
 
@@ -45,88 +45,77 @@ class Stopped(Exception):
   """A run that was asked to stop and has saved; the text says how to go on."""
 
 
-def coin_tosses(s: Session, epoch: int) -> dict[str, np.ndarray]:
-  """Tosses an epoch's coins on the host: they choose a program, so the device cannot.
-
-  Returns:
-    By stream with a coin, bool `[steps_per_epoch]`, a function of (seed, epoch, stream).
-  """
-  return {
-    name: np.random.default_rng((s.config.seed, epoch, zlib.crc32(name.encode()))).random(
-      s.recipe.steps_per_epoch
-    )
-    < stream.coin
-    for name, stream in s.recipe.streams.items()
-    if stream.coin < 1
-  }
-
-
-def train_epoch(
-  s: Session, state: TrainState, progress: Progress, epoch: int, bar: tqdm
-) -> TrainState:
-  """Runs the steps of an epoch that are left; nothing is read back from the device.
+def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm) -> list[Lane]:
+  """Does the steps of an epoch from `first` on; nothing is read back from the device.
 
   Raises:
-    Stopped: after a signal; the run is saved.
+    Stopped: after a signal; the runs are saved.
   """
-  plan = s.plan(state.key, state.step, s.store)
-  coins = coin_tosses(s, epoch)
-  # the host may run this many steps ahead: enough to keep a device busy, few enough to stop
+  patterns, total = programs.patterns_of(s.recipe, epoch), s.recipe.steps_per_epoch
+  rides = board(s, lanes, epoch)
+  # the host may run this many calls ahead: enough to keep a device busy, few enough to stop
   ahead: collections.deque = collections.deque()
-  lag = 1 if jax.default_backend() == 'cpu' else 16
-  total = s.recipe.steps_per_epoch
-  for i in range(int(state.step) % total, total):
-    on = active_views(s.recipe, epoch, {n: bool(c[i]) for n, c in coins.items()})
-    if on not in s.programs:
-      log.info('Compiling the step for the views %s.', ', '.join(on))
-      s.programs[on] = compile_step(s.recipe, on, state, s.store, plan)
-    state, done = s.programs[on](state, s.store, plan)
-    ahead.append(done)
-    if len(ahead) > lag:
-      ahead.popleft().block_until_ready()
-    bar.update(s.recipe.batch_size)
-    last = i + 1 == total
-    step = epoch * total + i + 1
-    if s.stop() and not last:
-      stop_here(s, state, progress)
-    if not last and due(s, step):
-      save(s, state, progress)
-  return state
+  lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 else 16
+  for start, length in programs.pieces(first, total, s.chunk):
+    for i, ride in enumerate(rides):
+      chosen = patterns if s.chunk > 1 else (patterns[ride.faces[start]],)
+      key = programs.Key(chosen, length, s.notes['together'] == 'batched')
+      state, done = s.programs[key](ride.state, s.store, ride.plan, ride.which)
+      rides[i] = ride._replace(state=state)
+      ahead.append(done)
+      if len(ahead) > lag:
+        ahead.popleft().block_until_ready()
+    bar.update(len(lanes) * length * s.recipe.batch_size)
+    end, before = start + length, epoch * total + start
+    stop, save_now = s.stop(), due(s, before, before + length)
+    if end < total and stop:
+      stop_here(s, leave(s, lanes, rides))
+    if end < total and save_now:
+      save(s, leave(s, lanes, rides))
+  return leave(s, lanes, rides)
 
 
-def stop_here(s: Session, state: TrainState, progress: Progress) -> None:
-  """Saves and leaves the run."""
-  save(s, state, progress)
+def stop_here(s: Session, lanes: Sequence[Lane]) -> None:
+  """Saves and leaves the runs."""
+  save(s, lanes)
   s.manager.wait_until_finished()
   raise Stopped(
-    f'{s.stop()}: saved at step {int(state.step)} in {s.workdir}; the same command continues.'
+    f'{s.stop()}: saved at step {int(lanes[0].state.step)} in {s.workdir}; the same command '
+    'continues.'
   )
 
 
-def end_epoch(
-  s: Session, state: TrainState, progress: Progress, epoch: int, took: float
-) -> tuple[TrainState, Progress, dict[str, Any]]:
-  """Refreshes the signals, evaluates and writes the epoch's record, in this order."""
-  check_finite(s, state)
-  now = {'params': state.params, 'batch_stats': state.batch_stats}
-  key = site(jax.random.fold_in(state.key, epoch), 'refresh')
-  train_fold = functools.partial(fold_over, s, now, (s.store.images, s.store.labels))
-  signals, described = {}, {}
-  for name, signal in s.recipe.signals.items():
-    old = jax.device_get(state.signals[name])
-    signals[name] = signal.refresh(state.signals[name], train_fold, key, jnp.asarray(epoch))
-    described[name] = signal.describe(old, jax.device_get(signals[name]))
-  record = epoch_record(s, state, epoch, took) | {'signals': described}
-  state = state._replace(signals=signals, tally=init_tally(s.recipe))
+def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[Lane]:
+  """Refreshes the signals, evaluates and writes the epoch's records, in this order."""
+  check_finite(s, lanes)
   e = s.config.eval
-  if (epoch + 1) % e.every == 0 or epoch + 1 == s.recipe.epochs:
-    record['test'] = test_metrics(s, now)[0]
-  files.append_metrics(s.workdir, record)
-  progress = progress._replace(last_record=record)
-  best = progress.best_record
-  if 'test' in record and (best is None or record['test']['top1'] > best['test']['top1']):
-    progress = progress._replace(best=variables(state), best_record=record)
-  return state, progress, record
+  tested = (epoch + 1) % e.every == 0 or epoch + 1 == s.recipe.epochs
+  pending, states = [], []
+  # all work is handed to the device before the first result is waited for
+  for lane in lanes:
+    state = lane.state
+    now = {'params': state.params, 'batch_stats': state.batch_stats}
+    key = site(jax.random.fold_in(state.key, epoch), 'refresh')
+    signals = {
+      n: signal.refresh(state.signals[n], train_fold(s, now), key, jnp.asarray(epoch))
+      for n, signal in s.recipe.signals.items()
+    }
+    counts = test_counts(s, now) if tested else None
+    pending.append((state.tally, state.signals, signals, counts))
+    states.append(state._replace(signals=signals, tally=init_tally(s.recipe)))
+  ended = []
+  for lane, state, (tally, old, new, counts) in zip(lanes, states, jax.device_get(pending)):
+    record = epoch_record(s, tally, epoch, took)
+    record['signals'] = {n: x.describe(old[n], new[n]) for n, x in s.recipe.signals.items()}
+    lane = lane._replace(state=state, last_record=record)
+    if counts is not None:
+      record['test'] = test_metrics(s, counts)
+      best = lane.best_record
+      if best is None or record['test']['top1'] > best['test']['top1']:
+        lane = lane._replace(best=variables(state), best_record=record)
+    files.append_metrics(lane.folder, record)
+    ended.append(lane)
+  return ended
 
 
 def run(
@@ -147,6 +136,7 @@ def run(
     Stopped: when `stop` asked for it; the run is saved.
   """
   path = pathlib.Path(workdir).absolute()
+  programs.keep_on_disk(config.engine.cache)
   with files.explain_full_disk(path):
     return _run(open_session(config, path, stop))
 
@@ -154,24 +144,31 @@ def run(
 def _run(s: Session) -> dict[str, Any]:
   r = s.recipe
   log.info(report.opening(s.config, s.data, s.workdir))
-  with s.manager, report.Board(s.workdir) as board:
-    state, progress = begin(s)
-    first = int(state.step) // r.steps_per_epoch
-    images = r.epochs * r.steps_per_epoch * r.batch_size
-    done = int(state.step) * r.batch_size
-    show = tqdm(total=images, initial=done, unit='img', disable=None, smoothing=0.1)
+  with s.manager, contextlib.ExitStack() as boards:
+    lanes = begin(s)
+    done = int(lanes[0].state.step)
+    compile_ahead(s, lanes, done)
+    shown = [boards.enter_context(report.Board(x.folder)) for x in lanes]
+    size = r.batch_size * len(lanes)
+    show = tqdm(
+      total=r.epochs * r.steps_per_epoch * size, initial=done * size, unit='img', disable=None,
+      smoothing=0.1,
+    )  # fmt: skip
     # log lines go above the bar, not into it
     with show as bar, logging_redirect_tqdm([log]):
-      for epoch in range(first, r.epochs):
+      for epoch in range(done // r.steps_per_epoch, r.epochs):
         start = time.monotonic()
-        state = train_epoch(s, state, progress, epoch, bar)
-        state, progress, record = end_epoch(s, state, progress, epoch, time.monotonic() - start)
-        board.add(record)
-        report.show_epoch(bar, record, r.epochs)
-        last = epoch + 1 == r.epochs
+        first = max(0, done - epoch * r.steps_per_epoch)
+        lanes = train_epoch(s, lanes, epoch, first, bar)
+        lanes = end_epoch(s, lanes, epoch, time.monotonic() - start)
+        for board, lane in zip(shown, lanes):
+          board.add(lane.last_record)
+        report.show_epoch(bar, [x.last_record for x in lanes], r.epochs)
+        last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
         if s.stop() and not last:
-          stop_here(s, state, progress)
-        if last or due(s, int(state.step)):
-          save(s, state, progress)
+          stop_here(s, lanes)
+        if last or due(s, end - 1 - (r.steps_per_epoch - 1) % s.chunk, end):
+          save(s, lanes)
     s.manager.wait_until_finished()
-    return report.finish(s.config, s.data, s.workdir, summarise(s, progress), *last_look(s, state))
+    ends = [(x.folder, summarise(s, x), *last_look(s, x)) for x in lanes]
+    return report.finish(s.config, s.data, s.workdir, ends)

@@ -32,8 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import fass_jax
+from fass_jax import programs, score, step, views
 from fass_jax import recipe as recipes
-from fass_jax import score, step
 from fass_jax.config import config_dir
 from fass_jax.data.samplers import index_classes
 from fass_jax.nets.base import apply, test_logits
@@ -71,10 +71,13 @@ class JaxRun:
     self.state = step.init_state(self.recipe, key, data.train_images.shape[1:])
     classes = index_classes(data.train_labels, CLASSES)
     arrays = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
-    self.store = step.Store(*arrays, classes)
+    self.store = views.Store(*arrays, classes)
     self.plan = step.plan_epoch(self.recipe, key, self.state.step, self.store)
     active = tuple(self.recipe.views)
-    self.program = step.compile_step(self.recipe, active, self.state, self.store, self.plan)
+    one = programs.Key((active,), 1)
+    self.program = programs.compile_program(
+      self.recipe, one, 1, self.state, self.store, self.plan, None
+    )
 
   def __call__(self, n: int) -> None:
     """Does n steps and waits for the last."""

@@ -19,17 +19,17 @@ SHORT = ['--config.epochs=3', '--config.checkpoint.every_s=0']
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
 COUNTED = """
 import os, sys, time
-from fass_jax import main, train
-compile_step = train.compile_step
+from fass_jax import main, programs
+compile_program = programs.compile_program
 def counted(*args):
-  step = compile_step(*args)
+  step = compile_program(*args)
   def one(*inner):
     with open(os.environ['STEP_FILE'], 'ab') as file:
       file.write(b'.')
     time.sleep(float(os.environ['STEP_SLEEP']))
     return step(*inner)
   return one
-train.compile_step = counted
+programs.compile_program = counted
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -132,18 +132,19 @@ def in_memory(config, path):
   """Trains with the real session and loop, without checkpoints and pictures.
 
   Returns:
-    The final state and the epochs' records.
+    The final state and the epochs' records of the first seed.
   """
   from tqdm import tqdm
 
-  from fass_jax import session, train
+  from fass_jax import session, together, train
 
   s = session.open_session(config, pathlib.Path(path), lambda: '')
   rows = []
   with s.manager, tqdm(disable=True) as bar:
-    state, progress = session.begin(s)
+    lanes = session.begin(s)
+    together.compile_ahead(s, lanes, 0)
     for epoch in range(s.recipe.epochs):
-      state = train.train_epoch(s, state, progress, epoch, bar)
-      state, progress, record = train.end_epoch(s, state, progress, epoch, 1.0)
-      rows.append(record)
-  return state, rows
+      lanes = train.train_epoch(s, lanes, epoch, 0, bar)
+      lanes = train.end_epoch(s, lanes, epoch, 1.0)
+      rows.append(lanes[0].last_record)
+  return lanes[0].state, rows

@@ -29,7 +29,7 @@ def trained(tmp_path_factory):
       sets = [f'--config.{k}={v}' for k, v in key[1]]
       config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=3', *sets)
       with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nets, 'build', lambda *args: runs.linear_net(args[-1]))
+        patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
         known[key] = runs.in_memory(config, tmp_path_factory.mktemp('run'))
     return known[key]
 
@@ -111,7 +111,7 @@ def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
     return describe(old, new)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(nets, 'build', lambda *args: runs.linear_net(args[-1]))
+    patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
     patch.setitem(score_matrix.__globals__, 'describe', spy)
     runs.in_memory(config, tmp_path)
   counts = np.bincount(load(config).train_labels)

@@ -18,8 +18,8 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 LEAVES = {'types', 'score', 'mixing', 'config', 'state'}
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
-ORDER = ['recipe', 'step', 'evaluate', 'checkpoint', 'workdir', 'session', 'pictures', 'report',
-         'train', 'main']  # fmt: skip
+ORDER = ['recipe', 'views', 'step', 'programs', 'evaluate', 'checkpoint', 'workdir', 'session',
+         'together', 'pictures', 'report', 'train', 'main']  # fmt: skip
 
 
 def imported(path):
@@ -111,7 +111,7 @@ from fass_jax import nets, step
 from fass_jax.session import open_session
 from tests import runs
 import pathlib, sys
-nets.build = lambda *args: runs.linear_net(args[-1])
+nets.build = lambda *args, **how: runs.linear_net(args[-1])
 s = open_session(runs.config_of(), pathlib.Path(sys.argv[1]), lambda: '')
 state = step.init_state(s.recipe, jax.random.key(0), (8, 8, 3))
 plan = s.plan(state.key, state.step, s.store)

@@ -55,7 +55,7 @@ test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatev
 
 
 def build(
-  backbone: str, depth: int, head: str, scale: float, num_classes: int,
+  backbone: str, depth: int, head: str, scale: float, num_classes: int, *,
   precision: str = 'tf32', convolution: str = 'direct',
 ) -> Network:  # fmt: skip
   """Builds a network by name.

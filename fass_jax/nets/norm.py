@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from fass_jax.types import PyTree
+
+MOMENTUM = 0.9  # of the running statistics
+
+
+def fold_statistics(old: PyTree, new: Sequence[PyTree]) -> PyTree:
+  """Returns the running statistics after passes that all began at `old`, one after another.
+
+  r_1 = new_1, r_k = new_k + 0.9 (r_{k-1} - old): what each pass starts from enters its result
+  with the weight of the momentum.
+
+  Args:
+    old: statistics before the passes.
+    new: statistics after each pass, in order; all trees alike.
+  """
+  running = new[0]
+  for tree in new[1:]:
+    running = jax.tree.map(lambda r, n, o: n + MOMENTUM * (r - o), running, tree, old)
+  return running
 
 
 class BatchNorm(nn.Module):
@@ -18,7 +40,7 @@ class BatchNorm(nn.Module):
   Reference: Ioffe, Szegedy, ICML 2015.
   """
 
-  momentum: float = 0.9
+  momentum: float = MOMENTUM
   eps: float = 1e-5
 
   @nn.compact

@@ -1,0 +1,184 @@
+"""The compiled programs of a run: which there are, one step or many in a call, one seed or many.
+
+A *pattern* is the tuple of views that are on in a step. A CPU gets a program for each pattern and
+the host picks one each step. An accelerator gets a loop over a chunk of steps, which picks the
+pattern itself: the host would be too slow. All are known before the first step and compiled then.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fass_jax.data.cifar import cache_dir
+from fass_jax.recipe import Recipe
+from fass_jax.state import TrainState
+from fass_jax.step import active_views, train_step
+from fass_jax.types import Array, PyTree, UserError
+from fass_jax.views import Plan, Store
+
+LONGEST = 128  # steps in a chunk that nobody asked for: a signal to stop waits for its end
+
+
+def keep_on_disk(choice: str) -> None:
+  """Keeps compiled programs on disk, so that only the first start of a run waits for them.
+
+  Args:
+    choice: a folder; 'auto' for `programs/` in the user's cache, unless jax was told another one
+      (JAX_COMPILATION_CACHE_DIR); 'off'. The folder may be deleted at any time.
+  """
+  jax.config.update('jax_enable_compilation_cache', choice != 'off')
+  if choice == 'off' or (choice == 'auto' and jax.config.jax_compilation_cache_dir):
+    return
+  folder = cache_dir() / 'programs' if choice == 'auto' else pathlib.Path(choice).expanduser()
+  jax.config.update('jax_compilation_cache_dir', str(folder.absolute()))
+  # the small ones too: there are a hundred of them
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+class Key(NamedTuple):
+  """What tells one program from another."""
+
+  patterns: tuple[tuple[str, ...], ...]  # those that may occur in it
+  length: int  # steps in a call
+  batched: bool = False  # states and plans of several seeds, stacked
+
+
+Program = Callable[..., tuple[TrainState, Array]]
+
+
+def run_steps(
+  recipe: Recipe, patterns: Sequence[tuple[str, ...]], length: int, unroll: int,
+  state: TrainState, store: Store, plan: Plan, which: Array | None,
+) -> tuple[TrainState, Array]:  # fmt: skip
+  """Does a chunk of optimiser steps of one epoch.
+
+  Args:
+    recipe: static.
+    patterns: static, the sets of active views that may occur.
+    length: static, how many steps.
+    unroll: static, how many of them are one turn of the loop; `length` leaves no loop.
+    state: the train state; donated by the compiled program.
+    store: the training set on the device.
+    plan: the running epoch's plan.
+    which: int32 `[steps_per_epoch]`, the pattern of each step; None where there is one.
+
+  Returns:
+    The next state, and its step count as an array of its own: waiting for it waits for the steps.
+  """
+  branches = [functools.partial(_step, recipe, on) for on in patterns]
+
+  def one(state: TrainState, _: None) -> tuple[TrainState, None]:
+    if which is None:
+      return branches[0](state, store, plan), None
+    pattern = which[state.step % recipe.steps_per_epoch]
+    return jax.lax.switch(pattern, branches, state, store, plan), None
+
+  if length == 1:
+    state, _ = one(state, None)
+  else:
+    state, _ = jax.lax.scan(one, state, None, length=length, unroll=min(unroll, length))
+  return state, state.step.astype(jnp.float32)
+
+
+def _step(recipe: Recipe, on: tuple[str, ...], state: TrainState, store: Store, plan: Plan) -> Any:
+  return train_step(recipe, on, state, store, plan)
+
+
+def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Program:
+  """Compiles a program ahead of its first use; `args` (or their shapes) as for `run_steps`."""
+  run = functools.partial(run_steps, recipe, key.patterns, key.length, unroll)
+  if key.batched:
+    # the set is shared; every seed has its own state and plan
+    run = jax.vmap(run, in_axes=(0, None, 0, None))  # type: ignore[assignment]
+  return jax.jit(run, donate_argnums=0).lower(*args).compile()
+
+
+def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:
+  """Returns the patterns that may occur in an epoch, by the faces of all its coins."""
+  coins = [n for n, s in recipe.streams.items() if s.coin < 1]
+  found = (
+    active_views(recipe, epoch, dict(zip(coins, faces)))
+    for faces in itertools.product((True, False), repeat=len(coins))
+  )
+  return tuple(dict.fromkeys(found))
+
+
+def chunk_length(asked: int, steps_per_epoch: int, unroll: int) -> int:
+  """Returns the steps of a chunk: what was asked for, at most an epoch; 0 leaves the choice.
+
+  Left to choose, a CPU takes single steps, because XLA's convolutions are some 30 times slower
+  inside a compiled loop there (jax-ml/jax#12868); an accelerator takes an epoch or an equal part.
+
+  Raises:
+    UserError: for a number below 0, or an `unroll` below 1.
+  """
+  if asked < 0 or unroll < 1:
+    key, value, least = ('chunk', asked, 0) if asked < 0 else ('unroll', unroll, 1)
+    raise UserError(f'--config.engine.{key}={value} is not at least {least}.')
+  if asked:
+    return min(asked, steps_per_epoch)
+  if jax.default_backend() == 'cpu':
+    return 1
+  calls = -(-steps_per_epoch // LONGEST)
+  return -(-steps_per_epoch // calls)
+
+
+def pieces(first: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
+  """Cuts the rest of an epoch into `(first step, length)`, at multiples of the chunk.
+
+  However often a run is stopped, its chunks begin where those of an undisturbed run do.
+  """
+  while first < total:
+    end = min((first // chunk + 1) * chunk, total)
+    yield first, end - first
+    first = end
+
+
+def needed(recipe: Recipe, chunk: int, epoch: int, first: int, batched: bool) -> list[Key]:
+  """Lists the programs of the rest of a run, the first one first."""
+  keys: dict[Key, None] = {}
+  total = recipe.steps_per_epoch
+  # all epochs but the first are alike
+  for e, begin in ((epoch, first), (epoch + 1, 0), (epoch + 2, 0)):
+    if e >= recipe.epochs:
+      break
+    patterns = patterns_of(recipe, e)
+    for _, length in pieces(begin, total, chunk):
+      split = [(on,) for on in patterns] if chunk == 1 else [patterns]
+      keys |= dict.fromkeys(Key(p, length, batched) for p in split)
+  return list(keys)
+
+
+def compile_all(
+  recipe: Recipe, keys: Sequence[Key], unroll: int, state: TrainState, store: Store, plan: Plan
+) -> dict[Key, Program]:
+  """Compiles programs side by side; of `state` and `plan` only the shapes count."""
+  which = jax.ShapeDtypeStruct((recipe.steps_per_epoch,), jnp.int32)
+
+  def compiled(key: Key) -> Program:
+    choice = which if len(key.patterns) > 1 else None
+    return compile_program(recipe, key, unroll, state, store, plan, choice)
+
+  with ThreadPoolExecutor(max_workers=4) as pool:
+    return dict(zip(keys, pool.map(compiled, keys)))
+
+
+@jax.jit
+def stack(trees: Sequence[PyTree]) -> PyTree:
+  """Joins trees of equal shapes along a new first axis."""
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def unstack(tree: PyTree, n: int) -> list[PyTree]:
+  """Takes apart what `stack` joined."""
+  return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(n)]

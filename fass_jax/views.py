@@ -1,0 +1,163 @@
+"""From streams of image positions to the views of a step, and the views through the network."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fass_jax.nets import fold_statistics
+from fass_jax.nets.base import apply
+from fass_jax.recipe import Recipe
+from fass_jax.types import Array, Classes, Outputs, PyTree, Targets, Time
+
+
+class Store(NamedTuple):
+  """The training set on the device."""
+
+  images: Array  # uint8 [N, H, W, 3]
+  labels: Array  # int32 [N]
+  classes: Classes
+
+
+class Batch(NamedTuple):
+  """What a stream drew."""
+
+  index: Array  # type: ignore[assignment]  # int32 [n]
+  labels: Array  # int32 [n]
+  mask: Array  # bool [n], False: left out of losses, scores and counts
+
+
+class Input(NamedTuple):
+  """A view as it enters the network."""
+
+  x: Array  # float32 [n, H, W, 3]
+  targets: Targets
+  mask: Array  # bool [n]
+  labels: Array  # int32 [n], the own class
+  lam: Array  # float32 [n], the share of the own image that was asked for
+  lam_real: Array  # float32 [n], the share that came out
+
+
+Plan = dict[str, tuple[Array, Array]]  # by stream: (index, mask), both [steps, n]
+
+
+def site(key: Array, name: str) -> Array:
+  """Folds the name of a consumer into a key, so that adding one moves no other's draws."""
+  return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def draw_streams(
+  recipe: Recipe, names: set[str], key: Array, t: Time, store: Store, plan: Plan
+) -> dict[str, Batch]:
+  """Draws the streams that are on; 'natural' always comes first."""
+  row = t.step % recipe.steps_per_epoch
+  batches: dict[str, Batch] = {}
+  for name, stream in recipe.streams.items():
+    if name not in names:
+      continue
+    mask = jnp.ones((stream.size,), bool)
+    if stream.sampler.scope == 'epoch':
+      index, mask = (x[row] for x in plan[name])
+    elif stream.sampler.scope == 'copy':
+      index, mask = (x[: stream.size] for x in (batches['natural'].index, batches['natural'].mask))
+    else:
+      assert stream.sampler.draw is not None
+      index = stream.sampler.draw(site(key, f'sampler/{name}'), store.classes, stream.size, t)
+    if stream.keep < 1:
+      mask &= jax.random.bernoulli(site(key, f'gate/{name}'), stream.keep, mask.shape)
+    batches[name] = Batch(index, store.labels[index], mask)
+  return batches
+
+
+def build_view(
+  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], store: Store
+) -> Input:
+  """Loads, augments, normalises and mixes one view.
+
+  Views of one stream with the same augmentation fold the same names into the key, so they see
+  the same pixels (the compiler loads them once).
+  """
+  view = recipe.views[name]
+  stream = recipe.streams[view.stream]
+  full = jnp.ones(batch.labels.shape, jnp.float32)
+
+  def load(index: Array, role: str) -> Array:
+    load_key = site(key, f'augment/{view.stream}/{role}/{view.augment_name}')
+    return recipe.normalise(view.augment(load_key, store.images[index], full))
+
+  x = load(batch.index, 'own')
+  if view.mix is None:
+    targets = Targets(batch.labels, batch.labels, full)
+    return Input(x, targets, batch.mask, batch.labels, full, full)
+  assert stream.partner is not None and stream.ratio is not None and view.label is not None
+  matrix = signals[stream.score].matrix if stream.score else None
+  role = 'partner' if stream.shared else f'partner/{name}'
+  partner_key = site(key, f'{role}/{view.stream}')
+  partner = stream.partner(partner_key, batch.index, batch.labels, matrix, store.classes)
+  labels_t = store.labels[partner]
+  ratio_key = site(key, f'ratio/{view.stream}')
+  lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
+  mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
+  targets = Targets(*view.label(batch.labels, labels_t, lam_real))
+  return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real)
+
+
+def forward(
+  recipe: Recipe, params: PyTree, stats: PyTree, inputs: dict[str, Input]
+) -> tuple[dict[str, Outputs], PyTree]:
+  """Runs every group of views through the network, its running statistics group after group.
+
+  With `recipe.vmapped`, groups of equal shape are one pass over a batch of groups: every group
+  keeps its own batch statistics, and the running ones come out as after separate passes.
+  """
+  groups: dict[str, list[str]] = {}
+  for name in inputs:
+    groups.setdefault(recipe.views[name].group, []).append(name)
+  x = {
+    g: jnp.concatenate([inputs[n].x for n in names]) if len(names) > 1 else inputs[names[0]].x
+    for g, names in groups.items()
+  }
+  passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x)
+  outs: dict[str, Outputs] = {}
+  for g, names in groups.items():
+    out, start = passed[0][g], 0
+    for n in names:
+      rows = slice(start, start + inputs[n].x.shape[0])
+      outs[n] = out._replace(logits=out.logits[rows], features=out.features[rows])
+      start = rows.stop
+  return outs, passed[1]
+
+
+def _separately(
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array]
+) -> tuple[dict[str, Outputs], PyTree]:
+  outs = {}
+  for g, images in x.items():
+    outs[g], stats = apply(recipe.net, {'params': params, 'batch_stats': stats}, images, True)
+  return outs, stats
+
+
+def _vmapped(
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array]
+) -> tuple[dict[str, Outputs], PyTree]:
+  def one(images: Array) -> tuple[Outputs, PyTree]:
+    return apply(recipe.net, {'params': params, 'batch_stats': stats}, images, True)
+
+  by_shape: dict[Any, list[str]] = {}
+  for g, images in x.items():
+    by_shape.setdefault(images.shape, []).append(g)
+  passed: dict[str, tuple[Outputs, PyTree]] = {}
+  for names in by_shape.values():
+    if len(names) == 1:
+      passed[names[0]] = one(x[names[0]])
+      continue
+    stacked = jax.vmap(one)(jnp.stack([x[g] for g in names]))
+    for i, g in enumerate(names):
+      passed[g] = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+  return (
+    {g: passed[g][0] for g in x},
+    fold_statistics(stats, [passed[g][1] for g in x]),
+  )
