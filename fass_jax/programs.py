@@ -35,7 +35,7 @@ def keep_on_disk(choice: str) -> None:
       (JAX_COMPILATION_CACHE_DIR); 'off'. The folder may be deleted at any time.
   """
   jax.config.update('jax_enable_compilation_cache', choice != 'off')
-  if choice == 'off' or (choice == 'auto' and jax.config.jax_compilation_cache_dir):
+  if choice == 'off' or (choice == 'auto' and jax.config.values['jax_compilation_cache_dir']):
     return
   folder = cache_dir() / 'programs' if choice == 'auto' else pathlib.Path(choice).expanduser()
   jax.config.update('jax_compilation_cache_dir', str(folder.absolute()))
@@ -75,18 +75,32 @@ def run_steps(
     The next state, and its step count as an array of its own: waiting for it waits for the steps.
   """
   branches = [functools.partial(_step, recipe, on) for on in patterns]
+  alone = length == 1
 
   def one(state: TrainState, _: None) -> tuple[TrainState, None]:
+    state = state if alone else _settled(state)
     if which is None:
       return branches[0](state, store, plan), None
     pattern = which[state.step % recipe.steps_per_epoch]
     return jax.lax.switch(pattern, branches, state, store, plan), None
 
-  if length == 1:
+  if alone:
     state, _ = one(state, None)
   else:
     state, _ = jax.lax.scan(one, state, None, length=length, unroll=min(unroll, length))
   return state, state.step.astype(jnp.float32)
+
+
+def _settled(state: TrainState) -> TrainState:
+  """Keeps XLA from fusing two steps of an unrolled chunk, which would round otherwise."""
+  if jax.default_backend() != 'cpu':
+    return jax.lax.optimization_barrier(state)
+  # a CPU drops barriers before it fuses, but does not look through control flow
+  arrays = state._replace(key=jnp.zeros(()))
+  arrays = jax.lax.cond(
+    state.step >= 0, lambda s: s, lambda s: jax.tree.map(jnp.zeros_like, s), arrays
+  )
+  return arrays._replace(key=state.key)
 
 
 def _step(recipe: Recipe, on: tuple[str, ...], state: TrainState, store: Store, plan: Plan) -> Any:
@@ -98,7 +112,7 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
   run = functools.partial(run_steps, recipe, key.patterns, key.length, unroll)
   if key.batched:
     # the set is shared; every seed has its own state and plan
-    run = jax.vmap(run, in_axes=(0, None, 0, None))  # type: ignore[assignment]
+    run = jax.vmap(run, in_axes=(0, None, 0, None))
   return jax.jit(run, donate_argnums=0).lower(*args).compile()
 
 

@@ -58,7 +58,7 @@ def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
     for i in range(len(faces) if coins else 0):
       on = active_views(s.recipe, epoch, {n: bool(c[i]) for n, c in coins.items()})
       faces[i] = patterns.index(on)
-    which = jnp.asarray(faces) if len(patterns) > 1 and s.chunk > 1 else None
+    which = jax.device_put(faces) if len(patterns) > 1 and s.chunk > 1 else None
     plan = s.plan(lane.state.key, lane.state.step, s.store)
     rides.append(Ride(lane.state, plan, faces, which))
   if s.notes['together'] == 'batched':
@@ -87,6 +87,7 @@ def compile_ahead(s: Session, lanes: Sequence[Lane], done: int) -> None:
   state, plan = lanes[0].state, s.plan(lanes[0].state.key, lanes[0].state.step, s.store)
   if batched:
     state, plan = (programs.stack([x] * len(lanes)) for x in (state, plan))
+    programs.unstack(state, len(lanes))  # compiled here too
   missing = [k for k in keys if k not in s.programs]
   log.info('Compiling %d program%s.', len(missing), '' if len(missing) == 1 else 's')
   s.programs.update(
