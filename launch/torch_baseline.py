@@ -1,8 +1,8 @@
 """The same train step in plain PyTorch: the benchmark's opponent, the oracle of the parity tests.
 
-Written as a careful PyTorch user would write it today: the training set is one uint8 tensor on
-the device, augmentation is batched tensor code, nothing in a step waits for the device, and the
-optimiser is the fused one. No `torch.compile`. Needs the extra `parity`.
+As a careful PyTorch user would write it today: the training set is one uint8 tensor on the device,
+augmentation is batched tensor code, nothing in a step waits for the device, the optimiser is the
+fused one. `torch_loops` has other loops around this step. Needs the extra `parity`.
 """
 
 from __future__ import annotations
@@ -118,10 +118,7 @@ def load_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
 
 def to_flax(model: nn.Module) -> dict[str, Any]:
   """Copies parameters and running statistics of a module into fass_jax's tree (numpy arrays)."""
-  tree: dict[str, Any] = {
-    'params': {'body': {}, 'head': {}},
-    'batch_stats': {'body': {}},
-  }
+  tree: dict[str, Any] = {'params': {'body': {}, 'head': {}}, 'batch_stats': {'body': {}}}
   for key, value in model.state_dict().items():
     *path, name = key.split('.')
     if name == 'num_batches_tracked':
@@ -144,56 +141,65 @@ class Run:
   def __init__(
     self, images: np.ndarray, labels: np.ndarray, num_classes: int, depth: int, batch_size: int,
     rho: float = 0.3, alpha: float = 0.8, lr: float = 0.1, seed: int = 0,
+    channels_last: bool = True, bfloat16: bool = False, tf32: bool = True,
   ):  # fmt: skip
     self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = True
-    # XLA multiplies float32 in TF32 on a GPU as well
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    layout: Any = {'memory_format': torch.channels_last}  # a keyword that torch's stubs lack
+    layout: Any = {'memory_format': torch.channels_last} if channels_last else {}
     self.model = ResNetCifar(depth, num_classes).to(self.device, **layout)
+    self.net: Any = self.model  # what a step calls: the model itself, or its compiled form
     self.optimizer = torch.optim.SGD(
       self.model.parameters(), lr, momentum=0.9, weight_decay=2e-4, fused=True
     )
     self.batch_size, self.alpha = batch_size, alpha
+    self.bfloat16, self.tf32 = bfloat16, tf32
     self.pair_size = math.ceil(rho * batch_size - 1e-9)
     self.side, self.pad = images.shape[1], round(images.shape[1] / 8)
     border = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
     # padded once: a crop is then one gather
     self.images = torch.from_numpy(np.pad(images, border)).to(self.device)
-    self.labels = torch.from_numpy(labels.astype(np.int64)).to(self.device)
     std = torch.tensor(STD, device=self.device)
     self.scale, self.shift = 1 / (255 * std), -torch.tensor(MEAN, device=self.device) / std
-    self._index_classes(labels, num_classes)
-    self.matrix = torch.zeros(num_classes, num_classes, device=self.device)
-    self.sums, self.seen = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[0])
-    self.loss = torch.zeros((), device=self.device)
-    self.hits = torch.zeros((), dtype=torch.int64, device=self.device)
-    self.order = torch.empty(0, dtype=torch.int64, device=self.device)
-    self.place = len(labels)
-    self.refresh()
-
-  def _index_classes(self, labels: np.ndarray, num_classes: int) -> None:
     count = np.bincount(labels, minlength=num_classes)
-    start = np.concatenate([[0], np.cumsum(count)[:-1]])
-    beta = 1 - 1 / len(labels)
+    start, beta = np.concatenate([[0], np.cumsum(count)[:-1]]), 1 - 1 / len(labels)
     weight = ((1 - beta) / (1 - beta ** count.astype(np.float64)))[labels]
-    tensors = (count, start, np.argsort(labels, kind='stable'), weight)
-    self.count, self.start, self.by_class, self.weight = (
+    by_class = np.argsort(labels, kind='stable')
+    tensors = (labels.astype(np.int64), count, start, by_class, weight, weight.cumsum())
+    self.labels, self.count, self.start, self.by_class, self.weight, self.edges = (
       torch.from_numpy(x).to(self.device) for x in tensors
     )
+    self.matrix = torch.zeros(num_classes, num_classes, device=self.device)
+    self.sums, self.seen = torch.zeros_like(self.matrix), torch.zeros_like(self.matrix[0])
+    self.known, self.ratio = self.seen > 0, self.seen + 0.5
+    self.target = torch.zeros_like(self.count)
+    self.loss = torch.zeros((), device=self.device)
+    self.hits = torch.zeros((), dtype=torch.int64, device=self.device)
+    # the last batch of an epoch is filled from the epoch's head: all batches have one shape
+    self.order = torch.zeros(len(labels) + batch_size, dtype=torch.int64, device=self.device)
+    self.place = len(labels)
 
   def refresh(self) -> None:
     """Turns the sums into S, and S into a target and a ratio for each class."""
+    # in place throughout: a captured step keeps the addresses
     fresh = self.sums / self.seen.clamp(min=1)[:, None]
-    self.matrix = torch.where((self.seen > 0)[:, None], fresh, self.matrix)
-    self.sums, self.seen = torch.zeros_like(self.sums), torch.zeros_like(self.seen)
-    self.known = self.matrix.sum(1) > 0
+    self.matrix.copy_(torch.where((self.seen > 0)[:, None], fresh, self.matrix))
+    self.sums.zero_()
+    self.seen.zero_()
+    self.known.copy_(self.matrix.sum(1) > 0)
     own = self.matrix.diagonal()
-    eye = torch.eye(len(own), dtype=torch.bool, device=self.device)
-    other, self.target = self.matrix.masked_fill(eye, -1).max(1)
+    other, target = self.matrix.clone().fill_diagonal_(-1).max(1)
     total = own + other
-    self.ratio = torch.where(total > 0, own / total.clamp(min=1e-30), 0.5)
+    self.target.copy_(target)
+    self.ratio.copy_(torch.where(total > 0, own / total.clamp(min=1e-30), 0.5))
+
+  def plan(self) -> None:
+    """Draws the next epoch's permutation if this one is over; comes before every step."""
+    if self.place >= len(self.labels):
+      order = torch.randperm(len(self.labels), device=self.device)
+      self.order.copy_(torch.cat((order, order[: self.batch_size])))
+      self.place = 0
+    self.place += self.batch_size
 
   def load(self, index: torch.Tensor) -> torch.Tensor:
     """Returns randomly cropped, flipped and normalised images, float `[n, 3, H, W]`."""
@@ -206,23 +212,22 @@ class Run:
     # the permuted view is already in the memory order of channels_last
     return (x.float() * self.scale + self.shift).permute(0, 3, 1, 2)
 
-  def draw_natural(self) -> torch.Tensor:
-    """Returns the next positions of the epoch's permutation; the last batch may be short."""
-    if self.place >= len(self.labels):
-      self.order, self.place = torch.randperm(len(self.labels), device=self.device), 0
-    self.place += self.batch_size
-    return self.order[self.place - self.batch_size : self.place]
+  def natural(self) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the next natural images `[B, 3, H, W]` and their labels."""
+    index = self.order[self.place - self.batch_size : self.place]
+    return self.load(index), self.labels[index]
 
-  def draw_pair(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns positions of rebalanced images, of their score-chosen partners, and lam `[n]`."""
+  def pair(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns rebalanced images, their score-chosen partners, and the labels of the former."""
     n, classes = self.pair_size, len(self.count)
-    own = torch.multinomial(self.weight, n, replacement=True)
+    u = torch.rand(n, device=self.device, dtype=torch.float64) * self.edges[-1]
+    own = torch.searchsorted(self.edges, u, right=True).clamp(max=len(self.labels) - 1)
     y = self.labels[own]
     shift = torch.randint(1, classes, (n,), device=self.device)
     target = torch.where(self.known[y], self.target[y], (y + shift) % classes)
     rank = (torch.rand(n, device=self.device) * self.count[target]).long()
     rank = torch.minimum(rank, self.count[target] - 1)
-    return own, self.by_class[self.start[target] + rank], self.ratio[y]
+    return self.load(own), self.load(self.by_class[self.start[target] + rank]), y
 
   def cutmix(self, x: torch.Tensor, partner: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
     """Pastes a box of the partner of area 1 - lam, its centre uniform, clipped at the border."""
@@ -232,32 +237,10 @@ class Run:
     rows, cols = (line - centre[0]).abs() < half, (line - centre[1]).abs() < half
     return torch.where((rows[:, :, None] & cols[:, None, :])[:, None], partner, x)
 
-  def natural(self, scored: bool) -> torch.Tensor:
-    """Runs a natural batch; returns its loss and keeps what an epoch's report needs.
-
-    Args:
-      scored: whether the batch feeds the score matrix.
-    """
-    index = self.draw_natural()
-    y = self.labels[index]
-    z = self.model(self.load(index))
-    self.hits += (z.detach().argmax(1) == y).sum()
-    if scored:
-      self.observe(z.detach(), y)
-    return F.cross_entropy(z, y)
-
   def observe(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
     """Adds a batch to the sums of the score matrix."""
-    self.sums.index_add_(0, labels, logits.softmax(1))
+    self.sums.index_add_(0, labels, logits.float().softmax(1))
     self.seen.index_add_(0, labels, torch.ones_like(labels, dtype=torch.float32))
-
-  def fill_scores(self) -> None:
-    """Ends an epoch early: the sums so far and one image of every class become the matrix."""
-    first = self.by_class[self.start]
-    with torch.no_grad():
-      self.observe(self.model.eval()(self.load(first)), self.labels[first])
-    self.refresh()
-    assert bool(self.known.all()), 'a class without scores has random partners'
 
   def update(self, loss: torch.Tensor) -> None:
     """Does the backward pass and the step of the optimiser."""
@@ -266,30 +249,52 @@ class Run:
     self.optimizer.step()
     self.loss += loss.detach()
 
+  def fill_scores(self) -> None:
+    """Ends an epoch early: the sums so far and one image of every class become the matrix."""
+    first = self.by_class[self.start]
+    with torch.no_grad():
+      self.observe(self.model.eval()(self.load(first)), self.labels[first])
+    self.model.train()
+    self.refresh()
+    assert bool(self.known.all()), 'a class without scores has random partners'
 
-def ce_step(run: Run) -> None:
-  """Does one step of plain cross-entropy training."""
-  run.model.train()
-  run.update(run.natural(scored=False))
+
+def ce_step(run: Run, scored: bool = False) -> torch.Tensor:
+  """Returns the loss of a natural batch; `scored`: it feeds the score matrix."""
+  x, y = run.natural()
+  z = run.net(x)
+  run.hits += (z.detach().argmax(1) == y).sum()
+  if scored:
+    run.observe(z.detach(), y)
+  return F.cross_entropy(z, y)
 
 
-def fass_step(run: Run) -> None:
-  """Does one step of FASS: natural batch, MixUp view and CutMix view, three forward passes."""
-  run.model.train()
-  loss = run.natural(scored=True)
-  own, partner, lam = run.draw_pair()
-  y, x, x_t = run.labels[own], run.load(own), run.load(partner)
+def fass_step(run: Run) -> torch.Tensor:
+  """Returns the loss of FASS: natural batch, MixUp and CutMix view, three forward passes."""
+  loss = ce_step(run, scored=True)
+  x, x_t, y = run.pair()
+  lam = run.ratio[y]
   share = lam[:, None, None, None]
-  mixed = F.cross_entropy(run.model(share * x + (1 - share) * x_t), y)
-  cut = F.cross_entropy(run.model(run.cutmix(x, x_t, lam)), y)
-  run.update(loss + run.alpha * (mixed + cut))
+  mixed = F.cross_entropy(run.net(share * x + (1 - share) * x_t), y)
+  cut = F.cross_entropy(run.net(run.cutmix(x, x_t, lam)), y)
+  return loss + run.alpha * (mixed + cut)
 
 
 STEPS = {'ce': ce_step, 'fass': fass_step}
 
 
+def train_step(run: Run, method: str) -> None:
+  """Does one step of a method."""
+  # XLA multiplies float32 in TF32 on a GPU as well; set here, since other runs share the switch
+  torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.tf32
+  with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bfloat16):
+    loss = STEPS[method](run)
+  run.update(loss)
+
+
 def advance(run: Run, method: str, n: int) -> None:
   """Does n steps and waits for the last."""
   for _ in range(n):
-    STEPS[method](run)
+    run.plan()
+    train_step(run, method)
   run.loss.item()

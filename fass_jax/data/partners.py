@@ -36,9 +36,10 @@ def score_partner(
   """
   del index
   class_key, image_key = jax.random.split(key)
-  known = matrix.sum(-1) > 0
+  # the n rows alone: the whole matrix in every step would show at thousands of classes
+  known = matrix[labels].sum(-1) > 0
   fallback = random_other_class(class_key, labels, matrix.shape[0])
-  target = jnp.where(known[labels], select_targets(matrix)[labels], fallback)
+  target = jnp.where(known, select_targets(matrix, labels), fallback)
   return draw_from_classes(image_key, classes, target)
 
 
