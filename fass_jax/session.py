@@ -22,7 +22,7 @@ from fass_jax.data.samplers import index_classes
 from fass_jax.programs import Key, Program, chunk_length
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
-from fass_jax.step import clock, init_state, plan_epoch
+from fass_jax.step import init_state, init_tally, plan_epoch
 from fass_jax.types import Dataset, PyTree, UserError
 from fass_jax.views import Plan, Store
 
@@ -51,6 +51,7 @@ class Session(NamedTuple):
   test: tuple[jax.Array, jax.Array]  # images, labels
   fold: evaluate.Fold
   plan: Callable[..., Plan]
+  tally: Callable[[], PyTree]  # the empty sums of an epoch
   manager: ocp.CheckpointManager
   chunk: int  # steps in a call of a program
   programs: dict[Key, Program]
@@ -81,6 +82,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     test=(jnp.asarray(data.test_images), jnp.asarray(data.test_labels, jnp.int32)),
     fold=evaluate.make_fold(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe)),
+    tally=jax.jit(functools.partial(init_tally, recipe)),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
     chunk=chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll),
     programs={},
@@ -203,11 +205,10 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
   """Turns the sums of an epoch (host arrays) into its record."""
   groups = evaluate.shot_groups(train_counts(s), s.config.eval.many, s.config.eval.few)
   steps = s.recipe.steps_per_epoch
-  time_ = clock(s.recipe, jnp.asarray(epoch * steps))
   return {
     'epoch': epoch + 1,
     'step': (epoch + 1) * steps,
-    'lr': float(s.recipe.learning_rate(time_)),
+    'lr': float(tally['lr']),
     'loss': float(tally['loss']) / steps,
     'terms': {
       n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()

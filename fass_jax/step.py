@@ -44,6 +44,7 @@ def init_tally(recipe: Recipe) -> PyTree:
   # every leaf its own buffer: a donated state must not alias
   tally = {
     'bad_step': jnp.asarray(-1, jnp.int32),
+    'lr': jnp.zeros(()),
     'loss': jnp.zeros(()),
     'seen': jnp.zeros(()),
     'correct': jnp.zeros(()),
@@ -82,14 +83,15 @@ def plan_epoch(recipe: Recipe, key: Array, step: Array, store: Store) -> Plan:
 
 
 def update_tally(
-  tally: PyTree, step: Array, total: Array, finite: Array, terms: dict[str, Array], natural: Any,
-  inputs: dict[str, Input],
+  tally: PyTree, step: Array, lr: Array, total: Array, finite: Array, terms: dict[str, Array],
+  natural: Any, inputs: dict[str, Input],
 ) -> PyTree:  # fmt: skip
   """Adds a step to the sums of the epoch."""
   inp, out = natural
   hit = (out.logits.mean(1).argmax(-1) == inp.labels) & inp.mask
   tally = dict(tally)
   tally['bad_step'] = jnp.where(finite | (tally['bad_step'] >= 0), tally['bad_step'], step)
+  tally['lr'] = jnp.asarray(lr, jnp.float32)
   tally['loss'] += total
   tally['seen'] += inp.mask.sum()
   tally['correct'] += hit.sum()
@@ -165,6 +167,6 @@ def train_step(
   finite = jnp.isfinite(total + optax.tree.norm(grads))
   first = next(iter(inputs))
   tally = update_tally(
-    state.tally, state.step, total, finite, values, (inputs[first], outs[first]), inputs
+    state.tally, state.step, lr, total, finite, values, (inputs[first], outs[first]), inputs
   )
   return TrainState(state.step + 1, params, stats, opt_state, signals, tally, state.key)

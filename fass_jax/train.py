@@ -34,7 +34,6 @@ from fass_jax.session import (
   train_fold,
   variables,
 )
-from fass_jax.step import init_tally
 from fass_jax.together import board, compile_ahead, leave
 from fass_jax.views import site
 
@@ -102,7 +101,7 @@ def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[La
     }
     counts = test_counts(s, now) if tested else None
     pending.append((state.tally, state.signals, signals, counts))
-    states.append(state._replace(signals=signals, tally=init_tally(s.recipe)))
+    states.append(state._replace(signals=signals, tally=s.tally()))
   ended = []
   for lane, state, (tally, old, new, counts) in zip(lanes, states, jax.device_get(pending)):
     record = epoch_record(s, tally, epoch, took)

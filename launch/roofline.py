@@ -1,0 +1,172 @@
+"""What the device could do at best: memory bandwidth, arithmetic, and the limit of a train step.
+
+Bytes and FLOPs of a step are known twice: as XLA counts them for the program it made (`cost`),
+and by hand from the network alone (`analytic_step`). The two differ: XLA counts every operand of
+every fusion, the count by hand only what no fusion can spare.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# how often each value of a convolution's output goes to or from memory in a train step. Forward
+# 5: the convolution writes it, the statistics of the batch normalisation read it, the
+# normalisation reads it and writes the activation, the next convolution reads that. The backward
+# pass needs at least as many: the gradient written, read twice by the normalisation, written,
+# read by the convolution. Shortcuts and the second read of saved activations come on top.
+TOUCHES = 10
+
+
+def on_gpu() -> bool:
+  """Returns whether the default device is no CPU."""
+  return jax.default_backend() != 'cpu'
+
+
+def seconds(call: Callable[[], Any], n: int, rounds: int) -> float:
+  """Returns the seconds of one call: the best of `rounds`, each `n` calls and one wait."""
+  jax.block_until_ready(call())  # compiles
+  best = float('inf')
+  for _ in range(rounds):
+    begin = time.perf_counter()
+    out = None
+    for _ in range(n):
+      out = call()
+    jax.block_until_ready(out)
+    best = min(best, (time.perf_counter() - begin) / n)
+  return best
+
+
+def copy_bandwidth(size: int | None = None, rounds: int = 5) -> float:
+  """Measures the memory bandwidth of a large copy: bytes/s, reads and writes both counted.
+
+  Args:
+    size: bytes of the buffer; None takes 256 MB on a CPU and 2 GB on a GPU, far beyond caches.
+    rounds: the best of so many.
+  """
+  size = size or (2 * 10**9 if on_gpu() else 256 * 10**6)
+  # donated: the runs go through two buffers at most, and no page is touched for the first time
+  add = jax.jit(lambda x: x + 1.0, donate_argnums=0)
+  x = jnp.zeros(size // 4, jnp.float32)
+
+  def call() -> jax.Array:
+    nonlocal x
+    x = add(x)
+    return x
+
+  return 2 * size / seconds(call, 4, rounds)
+
+
+def matmul_rate(
+  dtype: str = 'float32', precision: str | None = None, n: int | None = None, rounds: int = 3
+) -> float:
+  """Measures the arithmetic rate of a square matrix product: FLOP/s, 2 n^3 a product.
+
+  Args:
+    dtype: 'float32' or 'bfloat16'.
+    precision: None, the device's default (TF32 for float32 on a GPU), or 'highest'.
+    n: rows; None takes 2,048 on a CPU and 8,192 on a GPU.
+    rounds: the best of so many.
+  """
+  n = n or (8192 if on_gpu() else 2048)
+  product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
+  a = jax.random.normal(jax.random.key(0), (n, n), jnp.float32).astype(dtype)
+  return 2.0 * n**3 / seconds(lambda: product(a, a), 4 if on_gpu() else 1, rounds)
+
+
+def matmul_rates() -> dict[str, float]:
+  """Measures `matmul_rate` for what the device tells apart: FLOP/s by name."""
+  rates = {'float32': matmul_rate(), 'bfloat16': matmul_rate('bfloat16')}
+  if on_gpu():  # a CPU has one precision of float32
+    rates = {
+      'tf32': rates['float32'],
+      'float32': matmul_rate(precision='highest'),
+      'bfloat16': rates['bfloat16'],
+    }
+  return rates
+
+
+def cost(compiled: Any) -> dict[str, float]:
+  """Returns XLA's own count for a compiled program: {'flops', 'bytes'}; NaN where it says none.
+
+  The bytes are an upper bound: a gather counts its whole operand, so a step that reads a batch
+  of the training set counts the set.
+
+  Args:
+    compiled: what `jax.jit(f).lower(..).compile()` returns.
+  """
+  try:
+    found = compiled.cost_analysis()
+  except (AttributeError, NotImplementedError, RuntimeError):  # not every backend counts
+    found = None
+  if isinstance(found, list | tuple):  # one entry a program in older versions
+    found = found[0] if found else None
+  found = found or {}
+  nan = float('nan')
+  return {
+    'flops': float(found.get('flops', nan)),
+    'bytes': float(found.get('bytes accessed', nan)),
+  }
+
+
+def analytic_step(
+  depth: int, batch: int, classes: int, side: int = 32, bytes_per_value: int = 4
+) -> dict[str, float]:
+  """Counts a train step of the CIFAR ResNet by hand.
+
+  Args:
+    depth: 6n + 2; three stages of 16, 32 and 64 channels, the shortcut without parameters.
+    batch: images a step.
+    classes: outputs of the linear layer.
+    side: height and width of an image.
+    bytes_per_value: of an activation; 4 for float32, 2 for bfloat16.
+
+  Returns:
+    'macs': multiply-adds of the forward pass of an image; 'flops': of a step, 2 a multiply-add
+    and twice the forward pass for the backward one; 'activation_bytes': the outputs of all
+    convolutions for one image; 'touches': how often each goes to or from memory; 'bytes': of a
+    step, parameters left out (below 1 % at batch 128).
+  """
+  if depth < 8 or (depth - 2) % 6:
+    raise ValueError(f'depth {depth} is not 6n + 2 with n >= 1')
+  blocks = (depth - 2) // 6
+  area, inputs = side * side, 16
+  macs, outputs = 9 * 3 * 16 * area, 16 * area
+  for stage, features in enumerate((16, 32, 64)):
+    line = -(-side // 2**stage)
+    area = line * line
+    for conv in range(2 * blocks):
+      macs += 9 * (inputs if conv == 0 else features) * features * area
+      outputs += features * area
+    inputs = features
+  macs += 64 * classes
+  activations = outputs * bytes_per_value
+  return {
+    'macs': float(macs),
+    'flops': 2.0 * 3.0 * macs * batch,
+    'activation_bytes': float(activations),
+    'touches': float(TOUCHES),
+    'bytes': float(TOUCHES * activations * batch),
+  }
+
+
+def limits(flops: float, bytes_moved: float, bandwidth: float, rate: float) -> dict[str, float]:
+  """Returns the least seconds of a program: bound by memory, bound by arithmetic, the larger.
+
+  Args:
+    flops: FLOPs of the program.
+    bytes_moved: bytes that it reads and writes.
+    bandwidth: bytes/s of the device, `copy_bandwidth`.
+    rate: FLOP/s of the device, `matmul_rate`.
+  """
+  memory, arithmetic = bytes_moved / bandwidth, flops / rate
+  return {'memory_s': memory, 'arithmetic_s': arithmetic, 'limit_s': max(memory, arithmetic)}
+
+
+def share_of_limit(seconds_taken: float, bound: dict[str, float]) -> float:
+  """Returns the share of the limit that was reached: 1 is a program as fast as the device."""
+  return bound['limit_s'] / seconds_taken
