@@ -21,6 +21,16 @@ TABLES = {
       ('FASS', _FASS, {}),
     ],
   },
+  'digits_precision': {
+    'title': 'Precision, on long-tailed digits (parameters, statistics and losses float32)',
+    'config': 'configs/digits_lt.py',
+    'rows': [
+      ('CE, float32', 'ce', {'engine.precision': 'float32'}),
+      ('CE, bfloat16', 'ce', {'engine.precision': 'bfloat16'}),
+      ('FASS, float32', _FASS, {'engine.precision': 'float32'}),
+      ('FASS, bfloat16', _FASS, {'engine.precision': 'bfloat16'}),
+    ],
+  },
   'digits_readings': {
     'title': 'Other readings of the thesis, on long-tailed digits',
     'config': 'configs/digits_lt.py',
