@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fass_jax import programs, score, step, views
 from fass_jax import recipe as recipes
-from fass_jax import score, step
 from fass_jax.config import base_config, with_methods
 from fass_jax.data import partners
 from fass_jax.data.samplers import index_classes
@@ -149,19 +149,21 @@ class Plain:
     side = data.train_images.shape[1]
     self.state = made_up(self.recipe, (side, side, 3))
     arrays = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
-    self.store = step.Store(*arrays, index_classes(data.train_labels, len(data.class_names)))
+    self.store = views.Store(*arrays, index_classes(data.train_labels, len(data.class_names)))
     self.planner = jax.jit(functools.partial(step.plan_epoch, self.recipe))
     self.plan = self.planner(self.key, self.state.step, self.store)
     active = tuple(self.recipe.views)
-    self.program = step.compile_step(self.recipe, active, self.state, self.store, self.plan)
+    one = programs.Key((active,), 1)
+    args = self.state, self.store, self.plan, None
+    self.program = programs.compile_program(self.recipe, one, 1, *args)
 
   def steps(self, n: int) -> Array:
     """Does n steps; returns what the last one leaves to wait for."""
     for _ in range(n):
-      self.state, done = self.program(self.state, self.store, self.plan)
+      self.state, done = self.program(self.state, self.store, self.plan, None)
     return done
 
-  def plans(self, n: int) -> step.Plan:
+  def plans(self, n: int) -> views.Plan:
     """Plans an epoch n times; returns the last plan."""
     for _ in range(n):
       plan = self.planner(self.key, self.state.step, self.store)
@@ -169,7 +171,7 @@ class Plain:
 
 
 def class_cost(
-  sizes: Sequence[int] = CLASSES, depth: int = 32, batch: int = 128
+  sizes: Sequence[int] = CLASSES, depth: int = 32, batch: int = 128, train_s: float | None = None
 ) -> dict[str, dict[str, Any]]:
   """Measures the score beside a CE train step at each number of classes.
 
@@ -177,6 +179,8 @@ def class_cost(
     sizes: numbers of classes.
     depth: of the ResNet that is trained, 6n + 2, on random 32 x 32 images.
     batch: images a step.
+    train_s: seconds of a CE step if they are known for one number of classes; None measures it
+      at each.
 
   Returns:
     by str(C): `score_cost`, 'ce_step' seconds, 'share' of it that the score costs a step, the
@@ -189,7 +193,9 @@ def class_cost(
       found[str(num_classes)] = {'skipped': why}
       continue
     cost = score_cost(num_classes, batch)
-    train = seconds(Plain(noise(max(num_classes, 1024), num_classes, 32), depth, batch).steps)
+    train = train_s
+    if train is None:
+      train = seconds(Plain(noise(max(num_classes, 1024), num_classes, 32), depth, batch).steps)
     share = cost['step'] / train
     found[str(num_classes)] = cost | {
       'ce_step': train,
@@ -228,14 +234,20 @@ def set_cost(
   return found
 
 
-def growth(quick: bool = False, depth: int = 32, batch: int = 128) -> dict[str, Any]:
+def growth(
+  quick: bool = False, depth: int = 32, batch: int = 128, train_s: float | None = None
+) -> dict[str, Any]:
   """Measures both: {'classes': `class_cost`, 'images': `set_cost`}.
 
   Args:
-    quick: a shallow network and two sizes of each kind, half a minute on two busy CPU cores.
+    quick: two sizes of the set only.
     depth: of the ResNet whose step the score is compared to.
     batch: images a step.
+    train_s: see `class_cost`.
   """
   if quick:
-    return {'classes': class_cost(CLASSES[2:], 8, batch), 'images': set_cost(IMAGES[::2])}
+    return {
+      'classes': class_cost(CLASSES, depth, batch, train_s),
+      'images': set_cost(IMAGES[::2], batch=batch),
+    }
   return {'classes': class_cost(CLASSES, depth, batch), 'images': set_cost(batch=batch)}
