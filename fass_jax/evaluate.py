@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.nets.base import apply, test_logits
+from fass_jax.programs import compiler_options
 from fass_jax.recipe import Recipe
 from fass_jax.types import Array, PyTree
 
@@ -91,7 +92,7 @@ def make_fold(recipe: Recipe, batch_size: int) -> Fold:
     if key not in programs:
       program = jax.jit(functools.partial(advance, observe, size))
       args = acc, jnp.zeros((), jnp.int32), variables, images, labels
-      programs[key] = program.lower(*args).compile()
+      programs[key] = program.lower(*args).compile(compiler_options=compiler_options())
     return programs[key], size
 
   def run(observe, acc, variables, images, labels):

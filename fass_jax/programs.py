@@ -44,6 +44,24 @@ def keep_on_disk(choice: str) -> None:
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
+@functools.cache
+def compiler_options() -> dict[str, Any]:
+  """Returns the options that every program with a network in it is compiled with.
+
+  On a CPU XLA hands convolutions to a library that leaves all cores but one idle at small images;
+  only reductions are left to it here, which makes a train step 1.1 to 1.3 times as fast. A version
+  of jax that does not know the option goes without.
+  """
+  if jax.default_backend() != 'cpu':
+    return {}
+  options: dict[str, Any] = {'xla_cpu_experimental_ynn_fusion_type': 'LIBRARY_FUSION_TYPE_REDUCE'}
+  try:
+    jax.jit(lambda x: x).lower(0).compile(compiler_options=options)
+  except (jax.errors.JaxRuntimeError, ValueError):
+    return {}
+  return options
+
+
 class Key(NamedTuple):
   """What tells one program from another."""
 
@@ -113,7 +131,8 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
   if key.batched:
     # the set is shared; every seed has its own state and plan
     run = jax.vmap(run, in_axes=(0, None, 0, None))
-  return jax.jit(run, donate_argnums=0).lower(*args).compile()
+  lowered = jax.jit(run, donate_argnums=0).lower(*args)
+  return lowered.compile(compiler_options=compiler_options())
 
 
 def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:
