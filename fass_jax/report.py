@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import stats
+from scipy import special
 from tqdm import tqdm
 
 from fass_jax import workdir as files
@@ -128,7 +128,7 @@ def spread(values: Sequence[float | None]) -> dict[str, float]:
   if n < 2:
     return {'mean': mean, 'sd': float('nan'), 'low': float('nan'), 'high': float('nan')}
   sd = float(x.std(ddof=1))
-  half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
+  half = float(special.stdtrit(n - 1, 0.975)) * sd / n**0.5
   return {'mean': mean, 'sd': sd, 'low': mean - half, 'high': mean + half}
 
 
