@@ -253,11 +253,19 @@ def main() -> None:
     print(json.dumps(contestants.torch_loader(method, size, args.rounds)))
     return
   begin, torch_too = time.monotonic(), contestants.has_torch()
+
+  def tell(part: str) -> None:
+    print(f'{time.monotonic() - begin:5.0f} s: {part}', file=sys.stderr, flush=True)
+
+  tell('start-up of the default run, compile cache empty and warm')
   figures: dict[str, Any] = {'start_up': start_up()}
   programs.keep_on_disk('auto')
+  tell('train steps, in turns')
   figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too)
   if torch_too:
-    figures['loader'] = loaders(size, min(args.rounds, 2), figures['images_per_s'])
+    tell("PyTorch's DataLoader loops")
+    figures['loader'] = loaders(size, 1 if args.quick else 2, figures['images_per_s'])
+  tell('growth with classes and images')
   step_s = figures['roofline']['step_s'] if args.quick else None
   figures['growth'] = growth.growth(args.quick, size.depth, size.batch, step_s)
   figures = describe(size, args.rounds, args.calls) | figures
