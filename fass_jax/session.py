@@ -147,10 +147,11 @@ def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
     if bad < 0:
       continue
     latest = s.manager.latest_step()
+    whose = f', seed {lane.seed}' if len(lanes) > 1 else ''
     kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
     raise UserError(
       f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
-      f'{bad // s.recipe.steps_per_epoch + 1}, seed {lane.seed}), most likely because the learning '
+      f'{bad // s.recipe.steps_per_epoch + 1}{whose}), most likely because the learning '
       f'rate is too high (--config.optim.lr={s.config.optim.lr}); lower it and start with a new '
       f'--workdir ({kept}).'
     )
