@@ -65,7 +65,7 @@ def test_the_kernels_gradient_reads_the_input_from_memory():
 
 
 def net_outputs(precision):
-  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision)
+  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision=precision)
   variables = net.init(jax.random.key(0), (8, 8, 3))
   x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
 
