@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 # this process holds two frameworks: neither may take the whole GPU at once
@@ -100,7 +101,7 @@ def start_up() -> dict[str, Any]:
   }
 
 
-def line_up(size: Size, seeds: int, chunk: int) -> dict[str, JaxRun]:
+def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun]:
   """Returns the runs of fass_jax that are compared; not compiled yet."""
   data = contestants.random_dataset()
 
@@ -117,9 +118,10 @@ def line_up(size: Size, seeds: int, chunk: int) -> dict[str, JaxRun]:
     runs['fass in chunks'] = run('fass', length=chunk)
   runs['ce in chunks'] = run('ce', length=chunk)
   runs[f'ce {seeds} seeds batched'] = run('ce', seeds=seeds, batched=True)
-  runs[f'ce {seeds} seeds batched, patches'] = run(
-    'ce', seeds=seeds, batched=True, engine__convolution='patches'
-  )
+  if not quick:
+    runs[f'ce {seeds} seeds batched, patches'] = run(
+      'ce', seeds=seeds, batched=True, engine__convolution='patches'
+    )
   if roofline.on_gpu():
     runs[f'ce {seeds} seeds batched in chunks'] = run('ce', seeds=seeds, batched=True, length=chunk)
   return runs
@@ -134,11 +136,13 @@ def in_turns(runs: dict[str, JaxRun], seeds: int) -> Entry:
   return Entry(run, seeds * one.images)
 
 
-def throughput(size: Size, rounds: int, calls: int, seeds: int, torch_too: bool) -> dict[str, Any]:
+def throughput(
+  size: Size, rounds: int, calls: int, seeds: int, torch_too: bool, quick: bool
+) -> dict[str, Any]:
   """Measures images/s of every contestant, and the ratios round by round."""
   chunk = programs.chunk_length(0, -(-10847 // size.batch), 1)
   # on a CPU a loop is so slow that two steps of it say enough
-  runs = line_up(size, seeds, chunk if chunk > 1 else 2)
+  runs = line_up(size, seeds, chunk if chunk > 1 else 2, quick)
   entries = contestants.compile_side_by_side(runs)
   entries[f'ce {seeds} seeds in turns'] = in_turns(runs, seeds)
   slow = {} if chunk > 1 else {'ce in chunks': entries.pop('ce in chunks')}
@@ -192,10 +196,12 @@ def against_the_limit(size: Size, run: JaxRun, step_s: float) -> dict[str, float
   }
 
 
-def loaders(size: Size, rounds: int, ours: dict[str, Any]) -> dict[str, Any]:
+def loaders(
+  size: Size, methods: Sequence[str], rounds: int, ours: dict[str, Any]
+) -> dict[str, Any]:
   """Measures PyTorch's DataLoader loops and fass_jax' speed over theirs."""
   found: dict[str, Any] = {}
-  for m in ('ce', 'fass'):
+  for m in methods:
     got = spawn(f'--child=loader-{m}', f'--depth={size.depth}', f'--batch-size={size.batch}',
                 f'--rounds={rounds}')  # fmt: skip
     fast = max(v['median'] for k, v in ours.items() if k in (m, f'{m} in chunks'))
@@ -228,7 +234,7 @@ def parse() -> argparse.Namespace:
   parser.add_argument('--seeds', type=int, default=4, help='of the contest of several seeds')
   parser.add_argument('--rounds', type=int, default=4)
   parser.add_argument('--calls', type=int, default=2, help='of each contestant in a round')
-  parser.add_argument('--quick', action='store_true', help='depth 8, 2 seeds, 3 rounds')
+  parser.add_argument('--quick', action='store_true', help='depth 8, 2 seeds, fewer contestants')
   parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--markdown', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--save', action='store_true', help='into results/ and docs/performance.md')
@@ -261,10 +267,15 @@ def main() -> None:
   figures: dict[str, Any] = {'start_up': start_up()}
   programs.keep_on_disk('auto')
   tell('train steps, in turns')
-  figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too)
+  figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too, args.quick)
   if torch_too:
     tell("PyTorch's DataLoader loops")
-    figures['loader'] = loaders(size, 1 if args.quick else 2, figures['images_per_s'])
+    figures['loader'] = loaders(
+      size,
+      ('ce',) if args.quick else ('ce', 'fass'),
+      1 if args.quick else 2,
+      figures['images_per_s'],
+    )
   tell('growth with classes and images')
   step_s = figures['roofline']['step_s'] if args.quick else None
   figures['growth'] = growth.growth(args.quick, size.depth, size.batch, step_s)
