@@ -143,7 +143,7 @@ def throughput(
   chunk = programs.chunk_length(0, -(-10847 // size.batch), 1)
   # on a CPU a loop is so slow that two steps of it say enough
   runs = line_up(size, seeds, chunk if chunk > 1 else 2, quick)
-  entries = contestants.compile_side_by_side(runs)
+  entries = contestants.compile_side_by_side(runs, () if chunk > 1 else ('ce in chunks',))
   entries[f'ce {seeds} seeds in turns'] = in_turns(runs, seeds)
   slow = {} if chunk > 1 else {'ce in chunks': entries.pop('ce in chunks')}
   if torch_too:

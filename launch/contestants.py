@@ -107,13 +107,19 @@ class JaxRun:
     done.block_until_ready()
 
 
-def compile_side_by_side(runs: dict[str, JaxRun]) -> dict[str, Entry]:
-  """Compiles runs in threads, does their first calls, and returns them as contestants."""
+def compile_side_by_side(runs: dict[str, JaxRun], cold: Sequence[str] = ()) -> dict[str, Entry]:
+  """Compiles runs in threads, does their first calls, and returns them as contestants.
+
+  Args:
+    runs: by name.
+    cold: names of those too slow for a call that does not count.
+  """
   with ThreadPoolExecutor(max_workers=4) as pool:
     list(pool.map(JaxRun.compile, runs.values()))
   entries = {}
   for name, run in runs.items():
-    run(1)
+    if name not in cold:
+      run(1)
     entries[name] = Entry(run, run.images)
   return entries
 
