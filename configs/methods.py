@@ -35,6 +35,24 @@ def _label_mix(mix):
   }
 
 
+# class weights by the effective number of samples; deferred to the last fifth of the run (DRW)
+_WEIGHTS = {'reweight.kind': 'effective_number'}
+_COSINE = {'net.head': 'cosine'}
+
+
+def _contrast(*views):
+  """Two strongly augmented views of the natural stream, in one pass with the natural view."""
+  delta: dict = {'views.natural.group': 'contrast'}
+  for draw, name in enumerate(views, 1):
+    delta |= {
+      f'views.{name}.stream': 'natural',
+      f'views.{name}.augment': ('simclr',),
+      f'views.{name}.draw': draw,
+      f'views.{name}.group': 'contrast',
+    }
+  return delta
+
+
 METHODS = {
   # plain training
   'ce': {},
@@ -43,6 +61,49 @@ METHODS = {
   # plain MixUp (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019)
   'mixup': _label_mix('mixup'),
   'cutmix': _label_mix('cutmix'),
+  # class weights: from the start (Cui et al., CVPR 2019) and deferred (Cao et al., NeurIPS 2019)
+  'cb': _WEIGHTS | {'reweight.share': ((0, 1.0),)},
+  'drw': _WEIGHTS,
+  'ldam': _WEIGHTS | _COSINE | {'loss': 'ldam'},
+  'ldam_plain': _COSINE | {'loss': 'ldam'},
+  'balanced_softmax': {'loss': 'balanced_softmax'},
+  # CutMix with class-uniform foregrounds, every second batch (Park et al., CVPR 2022)
+  'cmo': {
+    'streams.natural.partner': 'class_uniform',
+    'streams.natural.lam': 'batch_beta',
+    'streams.natural.chance': ((0, 0.0), (0.02, 0.5), (0.985, 0.0)),
+    'views.natural.mix': 'cutmix_batch',
+    'views.natural.label': 'mixed',
+  },
+  # ops whose number follows what each class bears (Ahn et al., ICLR 2023), with Cutout as theirs
+  'cuda': {'signals.levels.kind': 'levels', 'augment.cuda': True, 'augment.cutout': True},
+  'cuda_plain': {'signals.levels.kind': 'levels', 'augment.cuda': True},
+  # one op a class, drawn by learned weights (Wang et al., ICLR 2024), with Cutout as theirs
+  'doda': {'signals.ops.kind': 'op_weights', 'augment.doda': True, 'augment.cutout': True},
+  'cutout': {'augment.cutout': True},
+  'autoaugment': {'augment.autoaugment': True},
+  'randaugment': {'augment.randaugment': True},
+  # balanced contrast (Zhu et al., CVPR 2022) with the weak recipe of the comparisons
+  'bcl': _COSINE
+  | _contrast('contrast1', 'contrast2')
+  | {
+    'loss': 'balanced_softmax',
+    'net.projection': 128,
+    'terms.natural.weight': 2.0,
+    'terms.contrast.views': ('contrast1', 'contrast2'),
+    'terms.contrast.loss': 'balanced_contrastive',
+    'terms.contrast.weight': 0.6,
+  },
+  # three experts that differ (Wang et al., ICLR 2021), with their optimiser and rotation
+  'ride': _WEIGHTS
+  | _COSINE
+  | {
+    'loss': 'ride',
+    'net.experts': 3,
+    'optim.nesterov': True,
+    'optim.weight_decay': 5e-4,
+    'augment.rotation15': True,
+  },
   # FASS, and with one of its two views alone (the thesis' table 7)
   'fass': _SCORES | _PAIRS | _CHOSEN | _MIXUP | _CUTMIX | _separation('mixup', 'cutmix'),
   'fass_mixup': _SCORES | _PAIRS | _CHOSEN | _MIXUP | _separation('mixup'),
@@ -57,6 +118,20 @@ ABOUT = {
   'ens': ('effective-number resampling', 'Cui et al., CVPR 2019', 'sampler of the natural stream'),
   'mixup': ('MixUp with both labels', 'Zhang et al., ICLR 2018', 'mix of the natural view'),
   'cutmix': ('CutMix with both labels', 'Yun et al., ICCV 2019', 'mix of the natural view'),
+  'cb': ('class-balanced weights', 'Cui et al., CVPR 2019', 'class weights'),
+  'drw': ('CE-DRW: weights in the last fifth', 'Cao et al., NeurIPS 2019', 'class weights'),
+  'ldam': ('LDAM-DRW', 'Cao et al., NeurIPS 2019', 'loss, cosine head, class weights'),
+  'ldam_plain': ('LDAM without weights', 'Cao et al., NeurIPS 2019', 'loss, cosine head'),
+  'balanced_softmax': ('balanced softmax', 'Ren et al., NeurIPS 2020', 'loss'),
+  'cmo': ('CMO', 'Park et al., CVPR 2022', 'partner, ratio and mix of the natural view'),
+  'cuda': ('CUDA, with Cutout', 'Ahn et al., ICLR 2023', 'level signal, augmentation'),
+  'cuda_plain': ('CUDA without Cutout', 'Ahn et al., ICLR 2023', 'level signal, augmentation'),
+  'doda': ('DODA, with Cutout', 'Wang et al., ICLR 2024', 'op-weight signal, augmentation'),
+  'cutout': ('Cutout', 'DeVries and Taylor, 2017', 'augmentation'),
+  'autoaugment': ('AutoAugment, CIFAR policy', 'Cubuk et al., CVPR 2019', 'augmentation'),
+  'randaugment': ('RandAugment', 'Cubuk et al., NeurIPS 2020', 'augmentation'),
+  'bcl': ('BCL', 'Zhu et al., CVPR 2022', 'two views, contrastive term, projection, loss'),
+  'ride': ('RIDE, three experts', 'Wang et al., ICLR 2021', 'loss, experts, optimiser, rotation'),
   'fass': ('FASS', 'the thesis, 2025', 'score signal, pair stream, two views, term L_FS'),
   'fass_mixup': ('FASS, MixUp alone', "the thesis' table 7", 'as FASS, one view'),
   'fass_cutmix': ('FASS, CutMix alone', "the thesis' table 7", 'as FASS, one view'),

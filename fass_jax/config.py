@@ -22,17 +22,22 @@ STREAM = {
   'rho': 1.0,  # share of the batch that is drawn and mixed
   'gate': 'first',  # rho as: 'first' ceil(rho B) samples | 'bernoulli' a sample | 'coin' a batch
   'start': 'on',  # 'skip': off in the first epoch; 'on': until S is known, random partners, lam .5
-  'partner': 'none',  # 'score' | 'random' | 'permutation', see data/partners.py
+  # 'score' | 'random' | 'class_uniform' | 'permutation', see data/partners.py
+  'partner': 'none',
   'lam': 'score',  # 'score' | 'beta' | 'batch_beta' | 'fixed'
   'lambda_min': 0.0,  # lower bound of 'score'
   'lam_alpha': 1.0,  # Beta(alpha, alpha)
   'lam_value': 0.5,  # of 'fixed'
+  'chance': ((0, 1.0),),  # a batch is mixed with this probability: ((when, value), ...)
   'shared': True,  # one partner image for all views of the stream | one draw each
 }
 VIEW = {
   'stream': 'natural',
-  'mix': 'none',  # 'mixup' | 'cutmix'
+  'mix': 'none',  # 'mixup' | 'cutmix' | 'cutmix_batch': one box for the batch
   'label': 'single',  # 'single': the own class alone (Eq. 8a) | 'mixed': both, by area
+  'augment': (),  # ops instead of the run's, see augment/chain.py
+  'draw': 0,  # views of a stream with equal ops and draw see the same pixels
+  'group': '',  # views of a group share a pass and its batch statistics; '' is alone
 }
 TERM = {
   'views': ('natural',),
@@ -41,11 +46,18 @@ TERM = {
   'divisor': 'weights',  # 'weights': mean over the samples of the view | 'batch': sum / B
 }
 SIGNAL = {
-  'kind': 'score_matrix',
+  'kind': 'score_matrix',  # | 'levels' (CUDA) | 'op_weights' (DODA)
   'view': 'natural',
+  # of 'score_matrix'
   'form': 'matrix',  # 'matrix' C x C | 'vector' of own-class means (ablation)
   'source': 'running',  # 'running' training forwards | 'pass' over the set at the epoch's end
   'decay': 0.0,  # memory of older epochs: an EMA
+  # of 'levels' and 'op_weights'
+  'chance': 0.5,  # an image is augmented with this probability
+  'accept': 0.6,  # of 'levels': share of right probes above which a class rises
+  'images': 10,  # of 'levels': images * (s + 1) probes at level s
+  'most': 10,  # of 'levels': the highest level
+  'start': 0.25,  # of 'op_weights': share of the run before weights change
 }
 # 'separate': every view its own pass and batch statistics; 'vmapped': the same numbers, views of
 # one size in one pass; 'joint': all views in one batch, with its statistics
@@ -58,6 +70,33 @@ ENGINE = {
   'unroll': 1,  # of these, steps in one turn of its loop
   'together': 'auto',  # several seeds: 'batched' | 'interleaved' | 'auto': the faster
   'cache': 'auto',  # folder of compiled programs | 'auto': the user's cache | 'off'
+}
+# ops that methods add to those of the data set (data.augment), see augment/chain.py
+AUGMENT = ('rotation15', 'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout')
+NET = {
+  'backbone': 'resnet_cifar',
+  'depth': 32,
+  'head': 'linear',
+  'scale': 30.0,
+  'experts': 1,  # copies of the last stages and the head
+  'reduced': True,  # experts with 3/4 of the channels
+  'projection': 0,  # size of the embedding of a contrastive loss
+}
+# parameters of the losses, each read by those that have it
+LOSS_ARGS = {
+  'max_margin': 0.5,  # of 'ldam' and 'ride': margin of the rarest class
+  'tau': 1.0,  # of 'logit_adjustment'
+  'gamma': 1.0,  # of 'focal'
+  'diversity': -0.45,  # of 'ride'
+  'diversity_factor': 0.05,  # of 'ride': how far the temperature follows the class counts
+  'temperature': 0.1,  # of 'balanced_contrastive'
+}
+# weights of the classes in the host loss
+REWEIGHT = {
+  'kind': 'none',  # 'effective_number' | 'inverse'
+  'beta': 0.9999,
+  'power': 1.0,  # of 'inverse': n^-power
+  'share': ((0, 0.0), (0.8, 1.0)),  # 0: weights of 1; 1: the class weights; deferred by default
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
   'streams': STREAM,
@@ -89,6 +128,8 @@ def base_config(name: str) -> ConfigDict:
       'batch_size': 128,
       'imb_factor': 100.0,
       'loss': 'ce',
+      'loss_args': dict(LOSS_ARGS),
+      'reweight': dict(REWEIGHT),
       'forward': 'separate',  # 'separate' | 'vmapped' | 'joint', see FORWARD
       'last_batch': 'fill',  # 'fill' from the next permutation, masked out | 'drop'
       'data': {
@@ -105,7 +146,7 @@ def base_config(name: str) -> ConfigDict:
         'std': (0.2023, 0.1994, 0.2010),
         'statistics': 'fixed',  # 'fixed': mean and std above | 'own': of the training subset
       },
-      'net': {'backbone': 'resnet_cifar', 'depth': 32, 'head': 'linear', 'scale': 30.0},
+      'net': dict(NET),
       'optim': {
         'lr': 0.1,
         'momentum': 0.9,
@@ -118,6 +159,7 @@ def base_config(name: str) -> ConfigDict:
       'eval': {'every': 1, 'batch_size': 1000, 'ece_bins': 15, 'many': 100, 'few': 20},
       'engine': dict(ENGINE),
       'checkpoint': {'every_s': 60.0, 'every_steps': 0, 'keep': 2},
+      'augment': dict.fromkeys(AUGMENT, False),
       'streams': {'natural': dict(STREAM)},
       'views': {'natural': dict(VIEW)},
       'terms': {'natural': dict(TERM)},
@@ -147,6 +189,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     # a key of another section: the same last part is near enough
     near = [k for k in known if k.split('.')[-1] == word.split('.')[-1]]
   return f"; did you mean '{near[0]}'?" if near else f'; there are {", ".join(known)}.'
+
+
+def pick(table: Mapping[str, Any], name: str, key: str) -> Any:
+  """Looks a name up; a wrong one ends in a sentence that names the config key."""
+  if name not in table:
+    raise UserError(f"There is no '{name}' for --config.{key}{did_you_mean(name, table)}")
+  return table[name]
+
+
+def one_of(name: str, known: Iterable[str], key: str) -> str:
+  """Returns the name if it is known, else raises as `pick` does."""
+  return pick({k: k for k in known}, name, key)
 
 
 def merge_deltas(names: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -187,7 +241,8 @@ def with_methods(config: ConfigDict, names: str) -> ConfigDict:
   names = names or 'ce'
   delta = merge_deltas(names, methods())
   for key, value in sorted(delta.items()):
-    section, name, *leaf = key.split('.')
+    section, _, rest = key.partition('.')
+    name, _, leaf = rest.partition('.')
     # a new entry: all its keys exist, so that all can be overridden
     if section in DEFAULTS and leaf and name not in config[section]:
       config[section][name] = dict(DEFAULTS[section])

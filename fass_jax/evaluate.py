@@ -105,6 +105,33 @@ def make_fold(recipe: Recipe, batch_size: int) -> Fold:
   return Fold(prepare, run)
 
 
+def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
+  """Returns `probe(key, index, op, strengths, variables, store) -> right`, a look at some images.
+
+  The images at `index [n]` are augmented as the natural view is in training, with the given
+  strength of one op, and shown to the network in evaluation mode. `right` is a host array, bool
+  `[n]`: whether every expert names the class. One program an op; the last batch is padded.
+  """
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def one(op, key, index, strength, variables, store):
+    view = recipe.views['natural']
+    x = recipe.normalise(view.augment(key, store.images[index], {op: strength}))
+    outs, _ = apply(recipe.net, variables, x, False)
+    return (outs.logits.argmax(-1) == store.labels[index][:, None]).all(axis=1)
+
+  def probe(key, index, op, strengths, variables, store):
+    n, right = len(index), []
+    size = min(batch_size, 256)
+    for start in range(0, n, size):
+      rows = np.arange(start, start + size) % n
+      args = jnp.asarray(index[rows], jnp.int32), jnp.asarray(strengths[rows], jnp.float32)
+      right.append(one(op, jax.random.fold_in(key, start), *args, variables, store))
+    return np.concatenate(jax.device_get(right))[:n]
+
+  return probe
+
+
 def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
   """Splits the classes by *train* images: many-shot > 100, medium-shot 20 to 100, few-shot < 20.
 

@@ -80,6 +80,24 @@ def cutmix(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Arr
   return jnp.where(mask[..., None], partner, x), lam_real
 
 
+def cutmix_batch(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Array]:
+  """Pastes the same box in every image of the batch: `cutmix` where `lam` is one for all.
+
+  Args:
+    key: a PRNG key.
+    x: float `[B, H, W, 3]`.
+    partner: float `[B, H, W, 3]`.
+    lam: float `[B]`; boxes of unequal ratios share their centre alone.
+
+  Returns:
+    As `cutmix`.
+  """
+  _, height, width, _ = x.shape
+  mask = jax.vmap(lambda share: cutmix_mask(key, height, width, share))(lam)
+  lam_real = 1.0 - mask.astype(jnp.float32).mean(axis=(1, 2))
+  return jnp.where(mask[..., None], partner, x), lam_real
+
+
 def single_label(y_b: Array, y_t: Array, lam: Array) -> tuple[Array, Array, Array]:
   """Labels a mix with the class of its first image alone: y_m = y_c = y_b.
 

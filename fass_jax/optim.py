@@ -41,6 +41,12 @@ def piecewise(pairs: Pairs, epochs: int) -> Callable[[Time], Array]:
   return schedule
 
 
+def ever(schedule: Callable[[Time], Array], epochs: int) -> bool:
+  """Returns whether a schedule is above 0 in some epoch of a run."""
+  epoch = jnp.arange(epochs)
+  return bool((schedule(Time(epoch, epoch, epoch / epochs)) > 0).any())
+
+
 def learning_rate(
   peak: float, pairs: Pairs, warmup_epochs: float, warmup_fraction: float, epochs: int
 ) -> Callable[[Time], Array]:

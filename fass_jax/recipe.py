@@ -11,12 +11,11 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fass_jax import mixing, nets, optim
+from fass_jax import mixing, nets, objective, optim
 from fass_jax.augment import chain
-from fass_jax.config import FORWARD, did_you_mean
+from fass_jax.config import FORWARD, one_of, pick
 from fass_jax.data import partners
 from fass_jax.data.samplers import SAMPLERS
-from fass_jax.losses import LOSSES
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
@@ -25,6 +24,7 @@ from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError
 MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
   'mixup': mixing.mixup,
   'cutmix': mixing.cutmix,
+  'cutmix_batch': mixing.cutmix_batch,
 }
 LABELS = {'single': mixing.single_label, 'mixed': mixing.mixed_label}
 
@@ -47,19 +47,7 @@ class Recipe(NamedTuple):
   vmapped: bool = False  # groups of views of one size are one pass through the network
 
 
-def pick(table: Mapping[str, Any], name: str, key: str) -> Any:
-  """Looks a name up; a wrong one ends in a sentence that names the config key."""
-  if name not in table:
-    raise UserError(f"There is no '{name}' for --config.{key}{did_you_mean(name, table)}")
-  return table[name]
-
-
-def one_of(name: str, known: Iterable[str], key: str) -> str:
-  """Returns the name if it is known, else raises as `pick` does."""
-  return pick({k: k for k in known}, name, key)
-
-
-def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
+def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
   key = f'streams.{name}'
   gate = one_of(c.gate, ('first', 'bernoulli', 'coin'), f'{key}.gate')
   if not 0 < c.rho <= 1:
@@ -80,6 +68,12 @@ def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
   if c.lam_alpha <= 0:
     raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
   one_of(c.lam, partners.RATIOS, f'{key}.lam')
+  chance = optim.piecewise(c.chance, epochs)
+  if not optim.ever(chance, epochs):
+    raise UserError(
+      f'The mixing of stream {name} would never be active in {epochs} epochs; set more '
+      f'--config.epochs or another --config.{key}.chance.'
+    )
   return Stream(
     sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler'),
     size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
@@ -88,6 +82,7 @@ def _stream(c: ConfigDict, name: str, batch_size: int, score: str) -> Stream:
     skip_first=start == 'skip',
     partner=pick(partners.PARTNERS, c.partner, f'{key}.partner') if has_partner else None,
     ratio=partners.build_ratio(c.lam, c.lam_alpha, c.lam_value, c.lambda_min),
+    chance=chance,
     shared=c.shared,
     score=score if reads_score else '',
   )
@@ -100,50 +95,45 @@ def _view(c: ConfigDict, name: str, config: ConfigDict) -> View:
   mix = pick(MIXES, c.mix, f'{key}.mix') if mixes else None
   if mixes and stream.partner == 'none':
     raise UserError(f"--config.{key}.mix='{c.mix}' needs --config.streams.{c.stream}.partner.")
-  names = tuple(one_of(op, chain.OPS, 'data.augment') for op in config.data.augment)
+  added = tuple(n for n, on in config.augment.items() if on)
+  named = tuple(c.augment) or (*config.data.augment, *added)
+  names = tuple(one_of(op, chain.OPS, f'{key}.augment') for op in chain.OPS if op in named)
+  unknown = [op for op in named if op not in chain.OPS]
+  if unknown:
+    one_of(unknown[0], chain.OPS, 'data.augment')
   joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,
     augment=chain.build(names),
-    augment_name='+'.join(names),
+    augment_name='+'.join(names) + (f'#{c.draw}' if c.draw else ''),
     mix=mix,
     label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
     mixed_label=mixes and c.label == 'mixed',
-    group='all' if joint else name,
-  )
-
-
-def _term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
-  views = (c.views,) if isinstance(c.views, str) else tuple(c.views)
-  for view in views:
-    one_of(view, config.views, f'terms.{name}.views')
-  loss = config.loss if c.loss == 'host' else c.loss
-  divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
-  return Term(
-    views=views,
-    loss=pick(LOSSES, loss, 'loss' if c.loss == 'host' else f'terms.{name}.loss'),
-    weight=optim.piecewise(c.weight, config.epochs),
-    per_batch=divisor == 'batch',
-    batch_size=config.batch_size,
+    group='all' if joint else c.group or name,
   )
 
 
 def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
   key = f'signals.{name}'
   one_of(c.view, [v for t in config.terms.values() for v in t.views], f'{key}.view')
-  if config.views[c.view].mix != 'none':
-    raise UserError(
-      f"The score matrix would never be active: it reads the un-mixed view '{c.view}', which "
-      f'{config.method} mixes in every step; drop one of the methods.'
-    )
-  if not 0 <= c.decay < 1:
-    raise UserError(f'--config.{key}.decay={c.decay} is not in [0, 1).')
-  return pick(SIGNALS, c.kind, f'{key}.kind')(
-    c.view,
-    one_of(c.form, ('matrix', 'vector'), f'{key}.form'),
-    one_of(c.source, ('running', 'pass'), f'{key}.source'),
-    c.decay,
-  )
+  kind = pick(SIGNALS, c.kind, f'{key}.kind')
+  view = config.views[c.view]
+  if c.kind == 'score_matrix':
+    if view.mix != 'none' and config.streams[view.stream].chance == ((0, 1.0),):
+      raise UserError(
+        f"The score matrix would never be active: it reads the un-mixed view '{c.view}', which "
+        f'{config.method} mixes in every step; drop one of the methods.'
+      )
+    if not 0 <= c.decay < 1:
+      raise UserError(f'--config.{key}.decay={c.decay} is not in [0, 1).')
+    form = one_of(c.form, ('matrix', 'vector'), f'{key}.form')
+    return kind(c.view, form, one_of(c.source, ('running', 'pass'), f'{key}.source'), c.decay)
+  for share in ('chance', 'accept', 'start'):
+    if not 0 <= c[share] <= 1:
+      raise UserError(f'--config.{key}.{share}={c[share]} is not in [0, 1].')
+  if c.kind == 'levels':
+    return kind(c.view, c.chance, c.accept, c.images, c.most)
+  return kind(c.view, c.chance, c.start, config.epochs)
 
 
 def _natural_first(section: Mapping[str, Any]) -> list[str]:
@@ -186,6 +176,22 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 
+def _network(config: ConfigDict, num_classes: int) -> nets.Network:
+  net, engine = config.net, config.engine
+  return nets.build(
+    one_of(net.backbone, BACKBONES, 'net.backbone'),
+    net.depth,
+    one_of(net.head, HEADS, 'net.head'),
+    net.scale,
+    num_classes,
+    experts=net.experts,
+    reduced=net.reduced,
+    projection=net.projection,
+    precision=one_of(engine.precision, PRECISIONS, 'engine.precision'),
+    convolution=one_of(engine.convolution, CONVOLUTIONS, 'engine.convolution'),
+  )
+
+
 def build(config: ConfigDict, data: Dataset) -> Recipe:
   """Fills the slots of a run.
 
@@ -196,17 +202,20 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
   Raises:
     UserError: for a name, a value or a combination that cannot run, with the config key.
   """
+  objective.check(config)
   num_classes = len(data.class_names)
   steps = _check_sizes(config, len(data.train_labels))
   score = next((n for n, s in config.signals.items() if s.kind == 'score_matrix'), '')
   order: list[str] = []  # views in the order in which the terms name them
-  terms = {n: _term(config.terms[n], n, config) for n in _natural_first(config.terms)}
+  terms = {
+    n: objective.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)
+  }
   for term in terms.values():
     order += [v for v in term.views if v not in order]
   views = {n: _view(config.views[n], n, config) for n in order}
   used = {'natural', *(v.stream for v in views.values())}
   streams = {
-    n: _stream(config.streams[n], n, config.batch_size, score)
+    n: _stream(config.streams[n], n, config.batch_size, config.epochs, score)
     for n in _natural_first(config.streams)
     if n in used
   }
@@ -216,25 +225,13 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
         f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
         f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
       )
-  one_of(config.net.backbone, BACKBONES, 'net.backbone')
-  one_of(config.net.head, HEADS, 'net.head')
-  one_of(config.engine.precision, PRECISIONS, 'engine.precision')
-  one_of(config.engine.convolution, CONVOLUTIONS, 'engine.convolution')
   o = config.optim
   return Recipe(
     num_classes=num_classes,
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,
-    net=nets.build(
-      config.net.backbone,
-      config.net.depth,
-      config.net.head,
-      config.net.scale,
-      num_classes,
-      precision=config.engine.precision,
-      convolution=config.engine.convolution,
-    ),
+    net=_network(config, num_classes),
     optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov),
     learning_rate=optim.learning_rate(
       o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs

@@ -23,7 +23,7 @@ from fass_jax.programs import Key, Program, chunk_length
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
 from fass_jax.step import init_state, init_tally, plan_epoch
-from fass_jax.types import Dataset, PyTree, UserError
+from fass_jax.types import Dataset, Look, PyTree, UserError
 from fass_jax.views import Plan, Store
 
 log = logging.getLogger('fass_jax')
@@ -50,6 +50,7 @@ class Session(NamedTuple):
   store: Store
   test: tuple[jax.Array, jax.Array]  # images, labels
   fold: evaluate.Fold
+  probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
   tally: Callable[[], PyTree]  # the empty sums of an epoch
   manager: ocp.CheckpointManager
@@ -81,6 +82,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     store=store,
     test=(jnp.asarray(data.test_images), jnp.asarray(data.test_labels, jnp.int32)),
     fold=evaluate.make_fold(recipe, config.eval.batch_size),
+    probe=evaluate.make_probe(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe)),
     tally=jax.jit(functools.partial(init_tally, recipe)),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
@@ -177,9 +179,16 @@ def due(s: Session, before: int, step: int) -> bool:
   return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)
 
 
-def train_fold(s: Session, now: PyTree) -> Callable[..., PyTree]:
-  """Returns `fold(observe, acc) -> acc` over the training set in evaluation mode."""
-  return lambda observe, acc: s.fold(observe, acc, now, s.store.images, s.store.labels)
+def look(s: Session, now: PyTree) -> Look:
+  """Returns how a signal may look at the network between two epochs."""
+
+  def probe(key, rng, classes, op, strengths):
+    index = np.asarray(s.store.classes.start)[classes] + (
+      rng.random(len(classes)) * np.asarray(s.store.classes.count)[classes]
+    ).astype(np.int64)
+    return s.probe(key, np.asarray(s.store.classes.order)[index], op, strengths, now, s.store)
+
+  return Look(lambda observe, acc: s.fold(observe, acc, now, s.store.images, s.store.labels), probe)
 
 
 def test_counts(s: Session, now: PyTree) -> evaluate.Counts:

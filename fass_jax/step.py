@@ -11,8 +11,8 @@ import optax
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
-from fass_jax.types import Array, PyTree, Time
-from fass_jax.views import Input, Plan, Store, build_view, draw_streams, forward, site
+from fass_jax.types import Array, Outputs, PyTree, Term, Time
+from fass_jax.views import Input, Plan, Store, build_view, draw_streams, forward, join, site
 
 
 def clock(recipe: Recipe, step: Array) -> Time:
@@ -115,6 +115,25 @@ def update_tally(
   return tally
 
 
+def term_parts(
+  recipe: Recipe, term: Term, outs: dict[str, Outputs], inputs: dict[str, Input], context: Any
+) -> list[Array]:
+  """Returns the scalars that a term adds up: one for each view that is on and part of its loss."""
+  divisor = float(term.batch_size) if term.per_batch else None
+  views = [v for v in term.views if v in inputs]
+  if term.joint and views:
+    out, targets, mask = join([outs[v] for v in views], [inputs[v] for v in views])
+    return [pair_loss(f, out, targets, mask, context, False, divisor) for f in term.losses]
+  return [
+    pair_loss(
+      loss, outs[v], inputs[v].targets, inputs[v].mask, context, recipe.views[v].mixed_label,
+      divisor,
+    )
+    for v in views
+    for loss in term.losses
+  ]  # fmt: skip
+
+
 def train_step(
   recipe: Recipe, active: tuple[str, ...], state: TrainState, store: Store, plan: Plan
 ) -> TrainState:
@@ -135,25 +154,18 @@ def train_step(
   names = {'natural', *(recipe.views[v].stream for v in active)}
   batches = draw_streams(recipe, names, key, t, store, plan)
   inputs = {
-    v: build_view(recipe, v, batches[recipe.views[v].stream], key, state.signals, store)
+    v: build_view(recipe, v, batches[recipe.views[v].stream], key, state.signals, t, store)
     for v in active
   }
   context = (store.classes, state.signals, t)
 
   def loss_fn(params: PyTree) -> tuple[Array, Any]:
     outs, stats = forward(recipe, params, state.batch_stats, inputs)
-    values = {}
-    for name, term in recipe.terms.items():
-      divisor = float(term.batch_size) if term.per_batch else None
-      parts = [
-        pair_loss(
-          term.loss, outs[v], inputs[v].targets, inputs[v].mask, context,
-          recipe.views[v].mixed_label, divisor,
-        )
-        for v in term.views if v in active
-      ]  # fmt: skip
-      if parts:
-        values[name] = term_loss(parts)
+    values = {
+      name: term_loss(parts)
+      for name, term in recipe.terms.items()
+      if (parts := term_parts(recipe, term, outs, inputs, context))
+    }
     return total_loss(recipe.terms, values, t), (outs, stats, values)
 
   (total, (outs, stats, values)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

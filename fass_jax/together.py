@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax import evaluate, programs
-from fass_jax.recipe import one_of
+from fass_jax.config import one_of
 from fass_jax.session import Lane, Session, variables
 from fass_jax.state import TrainState
 from fass_jax.step import active_views

@@ -26,12 +26,12 @@ from fass_jax.session import (
   due,
   epoch_record,
   last_look,
+  look,
   open_session,
   save,
   summarise,
   test_counts,
   test_metrics,
-  train_fold,
   variables,
 )
 from fass_jax.together import board, compile_ahead, leave
@@ -96,7 +96,7 @@ def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[La
     now = {'params': state.params, 'batch_stats': state.batch_stats}
     key = site(jax.random.fold_in(state.key, epoch), 'refresh')
     signals = {
-      n: signal.refresh(state.signals[n], train_fold(s, now), key, jnp.asarray(epoch))
+      n: signal.refresh(state.signals[n], look(s, now), key, jnp.asarray(epoch))
       for n, signal in s.recipe.signals.items()
     }
     counts = test_counts(s, now) if tested else None

@@ -55,7 +55,8 @@ class Outputs(NamedTuple):
   """What a network returns for a batch."""
 
   logits: Array  # float32 [B, E, C], at the scale used at test time
-  features: Array  # float32 [B, D], input of the head
+  features: Array  # float32 [B, D], or [B, E, D]: input of the head
+  embedding: Array | None = None  # float32 [B, P] of length 1, what a contrast compares
   extra: dict[str, Array] = {}  # whatever a loss of its own needs (prototypes, ...)
 
 
@@ -90,6 +91,7 @@ class Stream(NamedTuple):
   partner: Callable[..., Array] | None  # (key, index, labels, matrix, classes) -> int32 [n]
   ratio: Callable[..., Array] | None  # (key, matrix, labels, partner labels) -> lam [n]
   shared: bool  # all views of the stream see one partner; otherwise each draws its own
+  chance: Callable[[Time], Array]  # share of the batches whose views are mixed at all
   score: str  # the signal whose matrix `partner` and `ratio` read, '' for none
 
 
@@ -97,7 +99,7 @@ class View(NamedTuple):
   """A batch as a network sees it."""
 
   stream: str
-  augment: Callable[[Array, Array, Array], Array]  # (key, uint8 images, strength [B]) -> images
+  augment: Callable[..., Array]  # (key, uint8 images, {op: strength [B]}) -> images
   augment_name: str  # views of a stream with equal names see the same pixels
   mix: Callable[..., tuple[Array, Array]] | None  # (key, x, partner, lam) -> (mixed, lam_real)
   label: Callable[..., tuple[Array, Array, Array]] | None  # (y_b, y_t, lam_real) -> pair target
@@ -109,10 +111,23 @@ class Term(NamedTuple):
   """A weighted loss over views."""
 
   views: tuple[str, ...]
-  loss: Callable[..., tuple[Array, Array]]  # (outs, labels, classes, signals, t) -> (l, w)
+  # each (outs, labels, classes, signals, t) -> (values, weights), averaged by itself; their sum
+  # is the loss
+  losses: tuple[Callable[..., tuple[Array, Array]], ...]
+  joint: bool  # the views are one batch to the loss
   weight: Callable[[Time], Array]
   per_batch: bool  # divide by the batch size instead of the sum of the weights
   batch_size: int
+
+
+class Look(NamedTuple):
+  """How a signal may look at the network between two epochs, in evaluation mode."""
+
+  # (observe, acc) -> acc: every training image once, see `evaluate.make_fold`
+  fold: Callable[..., PyTree]
+  # (key, rng, classes [n], op, strengths [n]) -> bool [n], host arrays: a random image of each
+  # class, augmented as in training with that strength of the op; right by every expert?
+  probe: Callable[..., np.ndarray]
 
 
 class Signal(NamedTuple):
@@ -121,5 +136,7 @@ class Signal(NamedTuple):
   view: str  # the view that `observe` is shown
   init: Callable[[int], PyTree]  # (C) -> state
   observe: Callable[..., PyTree]  # (state, outs, targets, mask) -> state, each step
-  refresh: Callable[..., PyTree]  # (state, fold, key, epoch) -> state, at an epoch's end
-  describe: Callable[..., dict[str, float]]  # (old, new, classes) -> diagnostics
+  refresh: Callable[..., PyTree]  # (state, look, key, epoch) -> state, at an epoch's end
+  describe: Callable[..., dict[str, float]]  # (old, new) -> diagnostics
+  op: str = ''  # the augmentation whose strength it sets
+  strength: Callable[..., Array] | None = None  # (state, key, labels [n]) -> float32 [n]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -73,8 +74,9 @@ def draw_streams(
 
 
 def build_view(
-  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], store: Store
-) -> Input:
+  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], t: Time,
+  store: Store,
+) -> Input:  # fmt: skip
   """Loads, augments, normalises and mixes one view.
 
   Views of one stream with the same augmentation fold the same names into the key, so they see
@@ -86,7 +88,12 @@ def build_view(
 
   def load(index: Array, role: str) -> Array:
     load_key = site(key, f'augment/{view.stream}/{role}/{view.augment_name}')
-    return recipe.normalise(view.augment(load_key, store.images[index], full))
+    strengths = {
+      s.op: s.strength(signals[n], site(load_key, f'strength/{s.op}'), store.labels[index])
+      for n, s in recipe.signals.items()
+      if s.strength is not None
+    }
+    return recipe.normalise(view.augment(load_key, store.images[index], strengths))
 
   x = load(batch.index, 'own')
   if view.mix is None:
@@ -100,6 +107,9 @@ def build_view(
   labels_t = store.labels[partner]
   ratio_key = site(key, f'ratio/{view.stream}')
   lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
+  # one coin for all views of the stream; where it is off, a mix returns the own image
+  on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
+  lam = jnp.where(on, lam, 1.0)
   mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
   targets = Targets(*view.label(batch.labels, labels_t, lam_real))
   return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real)
@@ -126,9 +136,35 @@ def forward(
     out, start = passed[0][g], 0
     for n in names:
       rows = slice(start, start + inputs[n].x.shape[0])
-      outs[n] = out._replace(logits=out.logits[rows], features=out.features[rows])
+      outs[n] = out._replace(
+        logits=out.logits[rows],
+        features=out.features[rows],
+        embedding=None if out.embedding is None else out.embedding[rows],
+      )
       start = rows.stop
   return outs, passed[1]
+
+
+def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
+  """Makes one batch of several views, for a loss that compares them.
+
+  Returns:
+    Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
+    compared with); own labels as targets; the mask.
+  """
+  first = outs[0]
+  embedding = None
+  if first.embedding is not None:
+    embedding = jnp.concatenate([o.embedding for o in outs if o.embedding is not None])
+  mask = jnp.concatenate([x.mask for x in inputs])
+  labels = jnp.concatenate([x.labels for x in inputs])
+  joined = Outputs(
+    jnp.concatenate([o.logits for o in outs]),
+    jnp.concatenate([o.features for o in outs]),
+    embedding,
+    {**first.extra, 'mask': mask},
+  )
+  return joined, Targets(labels, labels, jnp.ones(labels.shape, jnp.float32)), mask
 
 
 def _separately(

@@ -122,8 +122,13 @@ def linear_net(num_classes):
     seen = variables['batch_stats']['seen'] + is_training * x.shape[0]
     return x.reshape(x.shape[0], -1), {'seen': seen}
 
-  def head(variables, features):
-    return Outputs((features @ variables['params']['w'])[:, None], features)
+  def head(variables, features, is_training):
+    w = variables['params']['w']
+    embedding, prototypes = (
+      x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6) for x in (features @ w, w.T @ w)
+    )
+    outs = Outputs((features @ w)[:, None], features, embedding, {'prototypes': prototypes})
+    return outs, variables['batch_stats']
 
   return Network(init, embed, head)
 

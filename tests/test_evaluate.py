@@ -237,12 +237,12 @@ def tiny():
 def grey_level(variables, x, train):
   """A backbone that reads an image's position from its pixels."""
   assert not train
-  return x.mean((1, 2, 3))[:, None] * 255.0, variables
+  return x.mean((1, 2, 3))[:, None] * 255.0, {}
 
 
-def repeated(variables, features):
+def repeated(variables, features, train):
   """A head whose three logits are all that position."""
-  return Outputs(jnp.repeat(features[:, :, None], 3, axis=2), features)
+  return Outputs(jnp.repeat(features[:, :, None], 3, axis=2), features), variables['batch_stats']
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 4, SIZE, 1000])

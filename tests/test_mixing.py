@@ -200,3 +200,12 @@ def test_mixed_label():
   np.testing.assert_array_equal(a, [3, 1, 0])
   np.testing.assert_array_equal(b, [0, 2, 1])
   np.testing.assert_array_equal(share, lam)
+
+
+def test_cutmix_batch_pastes_one_box_for_all():
+  x, partner = jnp.zeros((5, 16, 16, 3)), jnp.ones((5, 16, 16, 3))
+  mixed, lam = mixing.cutmix_batch(jax.random.key(3), x, partner, jnp.full((5,), 0.7))
+  assert float(mixed.sum()) > 0 and (np.asarray(mixed) == np.asarray(mixed[0])).all()
+  np.testing.assert_allclose(lam, 1.0 - mixed[..., 0].mean((1, 2)), rtol=1e-6)
+  same, one = mixing.cutmix_batch(jax.random.key(3), x, partner, jnp.ones((5,)))
+  assert float(same.sum()) == 0 and (np.asarray(one) == 1).all()

@@ -18,8 +18,8 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 LEAVES = {'types', 'score', 'mixing', 'config', 'state'}
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
-ORDER = ['recipe', 'views', 'step', 'programs', 'evaluate', 'checkpoint', 'workdir', 'session',
-         'together', 'pictures', 'report', 'train', 'main']  # fmt: skip
+ORDER = ['objective', 'recipe', 'views', 'step', 'programs', 'evaluate', 'checkpoint', 'workdir',
+         'session', 'together', 'pictures', 'report', 'train', 'main']  # fmt: skip
 
 
 def imported(path):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fass_jax.data.samplers import draw_from_classes
+from fass_jax.data.samplers import draw_by_weight, draw_from_classes
 from fass_jax.score import mixing_ratio, select_targets
 from fass_jax.types import Array, Classes
 
@@ -55,6 +55,21 @@ def random_partner(
   class_key, image_key = jax.random.split(key)
   target = random_other_class(class_key, labels, classes.count.shape[0])
   return draw_from_classes(image_key, classes, target)
+
+
+def class_uniform_partner(
+  key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
+) -> Array:
+  """Draws images with weight 1 / n_y, the own class too: every class that has images alike.
+
+  Returns:
+    int32 `[n]` positions.
+
+  Reference: Park, Hong, Heo, Yun, Choi, CVPR 2022.
+  """
+  del labels, matrix
+  weight = jnp.ones(classes.count.shape, jnp.float32)
+  return draw_by_weight(key, classes, weight, index.shape[0])
 
 
 def batch_partner(
@@ -103,6 +118,7 @@ def fixed_ratio(value: float) -> Callable[..., Array]:
 PARTNERS: dict[str, Callable[..., Array]] = {
   'score': score_partner,
   'random': random_partner,
+  'class_uniform': class_uniform_partner,
   'permutation': batch_partner,
 }
 

@@ -1,4 +1,4 @@
-"""The softmax family of losses."""
+"""Cross entropy: what every loss of the softmax family ends in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,23 @@ import optax
 from fass_jax.types import Array, Classes, Outputs, Time
 
 
+def log_loss(logits: Array, labels: Array) -> Array:
+  """Returns -log softmax(z)_y.
+
+  Args:
+    logits: float `[B, C]`, any precision.
+    labels: integer `[B]`, in 0 .. C-1.
+
+  Returns:
+    float32 `[B]` in nats, >= 0.
+  """
+  return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+
+
 def cross_entropy(
   outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
 ) -> tuple[Array, Array]:
-  """Returns -log softmax(z)_y for the mean logits of the experts.
+  """Returns `log_loss` of the mean logits of the experts.
 
   Args:
     outs: logits `[B, E, C]`.
@@ -26,6 +39,5 @@ def cross_entropy(
     float32 `[B]` in nats, >= 0, and weights of 1.
   """
   del classes, signals, t
-  logits = outs.logits.mean(axis=1).astype(jnp.float32)
-  values = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+  values = log_loss(outs.logits.mean(axis=1), labels)
   return values, jnp.ones_like(values)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from fass_jax.nets.convolution import CONVOLUTIONS
-from fass_jax.nets.heads import CosineHead, LinearHead
+from fass_jax.nets.heads import ContrastiveHead, CosineHead, ExpertHeads, LinearHead
 from fass_jax.nets.resnet_cifar import Arithmetic, ResNetCifar
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
@@ -32,18 +32,18 @@ class Network(NamedTuple):
 
   `init(key, image_shape) -> variables`;
   `embed(variables, x, train) -> (features [B, D], batch_stats)`;
-  `head(variables, features) -> Outputs`.
+  `head(variables, features, train) -> (Outputs, batch_stats)`.
   """
 
   init: Callable[[Array, tuple[int, int, int]], PyTree]
   embed: Callable[[PyTree, Array, bool], tuple[Array, PyTree]]
-  head: Callable[[PyTree, Array], Outputs]
+  head: Callable[[PyTree, Array, bool], tuple[Outputs, PyTree]]
 
 
 def apply(net: Network, variables: PyTree, x: Array, train: bool) -> tuple[Outputs, PyTree]:
   """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics)."""
   features, stats = net.embed(variables, x, train)
-  return net.head(variables, features), stats
+  return net.head({**variables, 'batch_stats': stats}, features, train)
 
 
 def test_logits(outputs: Outputs) -> Array:
@@ -56,7 +56,8 @@ test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatev
 
 def build(
   backbone: str, depth: int, head: str, scale: float, num_classes: int, *,
-  precision: str = 'tf32', convolution: str = 'direct',
+  experts: int = 1, reduced: bool = True, projection: int = 0, precision: str = 'tf32',
+  convolution: str = 'direct',
 ) -> Network:  # fmt: skip
   """Builds a network by name.
 
@@ -66,6 +67,9 @@ def build(
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
+    experts: E copies of the last stages and of the head; the logits' mean predicts.
+    reduced: whether experts have 3/4 of the channels there.
+    projection: P of the embedding and the prototypes of a contrastive loss; 0 for none.
     precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
       round the factors of convolutions and matrix products to 10 bits (a CPU does not);
       'bfloat16' keeps activations in 16 bits. Parameters, batch statistics, features, logits and
@@ -78,12 +82,24 @@ def build(
   if depth < 8 or (depth - 2) % 6:
     near = max(8, 6 * round((depth - 2) / 6) + 2)
     raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
-  # Any: what flax's init and apply return depends on their arguments
-  body: Any
-  top: Any
   dtype, digits = PRECISIONS[precision]
   how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
-  body, top = BACKBONES[backbone](depth=depth, how=how), HEADS[head](num_classes, scale, digits)
+  if experts < 1 or (experts > 1 and projection):
+    raise UserError(
+      f'net.experts={experts} with net.projection={projection} is no network; take one of them.'
+    )
+  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, how=how)
+  top = HEADS[head](num_classes, scale, digits)
+  if experts > 1:
+    top = ExpertHeads([HEADS[head](num_classes, scale, digits) for _ in range(experts)])
+  elif projection:
+    top = ContrastiveHead(top, projection)
+  return assemble(body, top)
+
+
+# Any: what flax's init and apply return depends on their arguments
+def assemble(body: Any, top: Any) -> Network:
+  """Makes three pure functions of two modules, a backbone and a head."""
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
     body_key, head_key = jax.random.split(key)
@@ -91,11 +107,11 @@ def build(
     # only the shapes of the forward pass are needed, so nothing is compiled for it
     lower = body.init(body_key, x, True)
     features = jax.eval_shape(lambda v: body.apply(v, x, False), lower)
-    upper = top.init(head_key, jnp.zeros(features.shape, jnp.float32))
-    return {
-      'params': {'body': lower['params'], 'head': upper['params']},
-      'batch_stats': {'body': lower['batch_stats']},
-    }
+    upper = top.init(head_key, jnp.zeros(features.shape, jnp.float32), True)
+    stats = {'body': lower['batch_stats']}
+    if 'batch_stats' in upper:
+      stats['head'] = upper['batch_stats']
+    return {'params': {'body': lower['params'], 'head': upper['params']}, 'batch_stats': stats}
 
   def embed(variables: PyTree, x: Array, train: bool) -> tuple[Array, PyTree]:
     inner = {
@@ -105,10 +121,23 @@ def build(
     if not train:
       return body.apply(inner, x, False), variables['batch_stats']
     features, new = body.apply(inner, x, True, mutable=['batch_stats'])
-    return features, {'body': new['batch_stats']}
+    return features, {**variables['batch_stats'], 'body': new['batch_stats']}
 
-  def head_fn(variables: PyTree, features: Array) -> Outputs:
-    logits = top.apply({'params': variables['params']['head']}, features)
-    return Outputs(logits[:, None, :], features)
+  def head_fn(variables: PyTree, features: Array, train: bool) -> tuple[Outputs, PyTree]:
+    inner, stats = {'params': variables['params']['head']}, variables['batch_stats']
+    if 'head' not in stats:
+      out = top.apply(inner, features, train)
+    elif train:
+      out, new = top.apply(
+        {**inner, 'batch_stats': stats['head']}, features, True, mutable=['batch_stats']
+      )
+      stats = {**stats, 'head': new['batch_stats']}
+    else:
+      out = top.apply({**inner, 'batch_stats': stats['head']}, features, False)
+    # plain heads return logits alone, [B, C], or [B, E, C] of experts
+    if isinstance(out, jax.Array):
+      return Outputs(out if out.ndim == 3 else out[:, None, :], features), stats
+    logits, embedding, prototypes = out
+    return Outputs(logits[:, None, :], features, embedding, {'prototypes': prototypes}), stats
 
   return Network(init, embed, head_fn)

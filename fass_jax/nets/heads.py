@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet_cifar import he_normal
 
 
@@ -21,7 +25,7 @@ class LinearHead(nn.Module):
   precision: jax.lax.Precision | None = None
 
   @nn.compact
-  def __call__(self, features: jax.Array) -> jax.Array:
+  def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Returns logits `[B, C]`."""
     return nn.Dense(
       self.num_classes,
@@ -48,10 +52,59 @@ class CosineHead(nn.Module):
   precision: jax.lax.Precision | None = None
 
   @nn.compact
-  def __call__(self, features: jax.Array) -> jax.Array:
+  def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Returns logits `[B, C]` in [-scale, scale]."""
     w = self.param('kernel', _unit_columns, (features.shape[-1], self.num_classes), jnp.float32)
     # the norm is kept off zero, where its gradient is infinite
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     w = w * jax.lax.rsqrt(jnp.maximum(jnp.square(w).sum(0, keepdims=True), 1e-24))
     return self.scale * jnp.matmul(x, w, precision=self.precision)
+
+
+class ExpertHeads(nn.Module):
+  """A head for each expert: features `[B, E, D]` to logits `[B, E, C]`."""
+
+  heads: Sequence[nn.Module]
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
+    """Returns logits `[B, E, C]`."""
+    return jnp.stack([h(features[:, e], train) for e, h in enumerate(self.heads)], axis=1)
+
+
+class _Projection(nn.Module):
+  """Linear, batch normalisation, ReLU, linear, and to length 1."""
+
+  hidden: int
+  size: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    x = nn.Dense(self.hidden, kernel_init=he_normal, name='in')(x)
+    x = jax.nn.relu(BatchNorm(name='bn')(x, train))
+    x = nn.Dense(self.size, kernel_init=he_normal, name='out')(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+
+
+class ContrastiveHead(nn.Module):
+  """A head with what a contrastive loss compares: embeddings of images and a prototype a class.
+
+  The embedding is the projection of the features, the prototypes are a second projection of the
+  columns of the classifier.
+
+  Reference: Zhu, Wang, Chen, Chen, Jiang, CVPR 2022.
+  """
+
+  head: nn.Module
+  size: int
+  hidden: int = 512
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool = False) -> Any:
+    """Returns logits `[B, C]`, embedding `[B, size]`, prototypes `[C, size]`."""
+    logits = self.head(features, train)
+    inner = self.head.variables['params']
+    columns = (inner['kernel'] if 'kernel' in inner else inner['linear']['kernel']).T
+    embedding = _Projection(self.hidden, self.size, name='image')(features, train)
+    prototypes = _Projection(self.hidden, self.size, name='prototype')(columns, train)
+    return logits, embedding, prototypes

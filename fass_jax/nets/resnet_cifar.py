@@ -66,21 +66,39 @@ class BasicBlock(nn.Module):
 class ResNetCifar(nn.Module):
   """Backbone `[B, H, W, 3] -> features [B, 64]`: three stages of (depth - 2) / 6 blocks.
 
-  Depth 32 with a head for 10 or 100 classes has 464,154 or 470,004 parameters.
+  Depth 32 with a head for 10 or 100 classes has 464,154 or 470,004 parameters. With several
+  experts the stem and the first stage are shared, and every expert has stages 2 and 3 of its own,
+  3/4 as wide if `reduced`: `[B, E, 48]`.
 
-  Reference: He, Zhang, Ren, Sun, CVPR 2016, section 4.2; Cao et al., NeurIPS 2019 (its init).
+  Reference: He, Zhang, Ren, Sun, CVPR 2016, section 4.2; Cao et al., NeurIPS 2019 (its init);
+  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts).
   """
 
   depth: int = 32
+  experts: int = 1
+  reduced: bool = True
   how: Arithmetic = Arithmetic()
+
+  def stage(self, x: jax.Array, stage: int, features: int, train: bool, prefix: str) -> jax.Array:
+    """Runs the blocks of a stage; the first halves the size, but for stage 1."""
+    for block in range((self.depth - 2) // 6):
+      stride = 2 if stage > 1 and block == 0 else 1
+      name = f'{prefix}stage{stage}_block{block}'
+      x = BasicBlock(features, stride, self.how, name=name)(x, train)
+    return x
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Returns the pooled features, float32 `[B, 64]`."""
+    """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of the experts."""
     x = _conv(16, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
-    for stage, features in enumerate((16, 32, 64)):
-      for block in range((self.depth - 2) // 6):
-        stride = 2 if stage > 0 and block == 0 else 1
-        x = BasicBlock(features, stride, self.how, name=f'stage{stage + 1}_block{block}')(x, train)
-    return x.astype(jnp.float32).mean(axis=(1, 2))
+    x = self.stage(x, 1, 16, train, '')
+    pooled = []
+    for expert in range(self.experts):
+      y, alone = x, self.experts == 1
+      prefix = '' if alone else f'expert{expert}_'
+      for stage, features in ((2, 32), (3, 64)):
+        width = features if alone or not self.reduced else features * 3 // 4
+        y = self.stage(y, stage, width, train, prefix)
+      pooled.append(y.astype(jnp.float32).mean(axis=(1, 2)))
+    return pooled[0] if self.experts == 1 else jnp.stack(pooled, axis=1)

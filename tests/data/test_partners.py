@@ -142,3 +142,14 @@ def test_every_named_ratio_can_be_built():
     rule = partners.build_ratio(name, 1.0, 0.5, 0.0)
     lam = np.asarray(rule(jax.random.key(0), MATRIX, labels, labels[::-1]))
     assert lam.shape == (2,) and lam.dtype == np.float32 and ((lam >= 0) & (lam <= 1)).all()
+
+
+def test_class_uniform_partners_are_uniform_over_classes_and_inside_them():
+  labels = np.repeat(np.arange(3), [90, 9, 1])
+  classes = index_classes(labels, 3)
+  index = jnp.zeros(30_000, jnp.int32)
+  got = np.asarray(partners.class_uniform_partner(jax.random.key(0), index, None, None, classes))
+  share = np.bincount(labels[got], minlength=3) / len(got)
+  assert np.abs(share - 1 / 3).max() < 4 * np.sqrt(2 / 9 / len(got))
+  inside = np.bincount(got[labels[got] == 1], minlength=99)[90:99]
+  assert np.abs(inside / inside.sum() - 1 / 9).max() < 0.02

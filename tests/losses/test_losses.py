@@ -48,7 +48,8 @@ def test_cross_entropy_by_hand():
 
 def test_cross_entropy_against_numpy():
   logits, labels = random_logits(0, 50, 7)
-  values, _ = LOSSES['ce'](outputs(logits), labels, *CONTEXT)
+  (loss,) = LOSSES['ce']()
+  values, _ = loss(outputs(logits), labels, *CONTEXT)
   np.testing.assert_allclose(values, ce(logits, labels), rtol=1e-5, atol=1e-6)
 
 
@@ -231,7 +232,7 @@ def test_separation_loss_is_the_sum_of_its_views():
 
 
 def term(weight, views=('natural',)):
-  return Term(views, cross_entropy, piecewise(weight, 200), False, 128)
+  return Term(views, (cross_entropy,), False, piecewise(weight, 200), False, 128)
 
 
 def test_total_loss_with_alpha():

@@ -300,7 +300,7 @@ def test_test_logits_are_the_mean_of_the_experts():
 def test_linear_head_against_numpy(small):
   net, variables = small
   features = normal(6, 3, 64)
-  outs = net.head(variables, features)
+  outs, _ = net.head(variables, features, False)
   head = variables['params']['head']['linear']
   want = features @ np.asarray(head['kernel']) + np.asarray(head['bias'])
   np.testing.assert_allclose(outs.logits[:, 0], want, rtol=1e-4, atol=1e-5)
@@ -337,8 +337,9 @@ def test_scale_of_a_built_network_comes_in_once():
   logits = {}
   for scale in (1.0, 30.0):
     net = nets.build('resnet_cifar', 8, 'cosine', scale, 10)
-    variables = {'params': {'head': {'kernel': jnp.asarray(normal(2, 64, 10))}}}
-    logits[scale] = np.asarray(net.head(variables, normal(3, 4, 64)).logits)
+    head = {'kernel': jnp.asarray(normal(2, 64, 10))}
+    variables = {'params': {'head': head}, 'batch_stats': {}}
+    logits[scale] = np.asarray(net.head(variables, normal(3, 4, 64), False)[0].logits)
   np.testing.assert_allclose(logits[30.0], 30 * logits[1.0], rtol=1e-5, atol=1e-6)
   assert np.abs(logits[1.0]).max() <= 1
 
@@ -371,3 +372,53 @@ def test_only_this_folder_imports_flax():
       if any(name.split('.')[0] == 'flax' for name in names):
         users.add(path.relative_to(root).parts[0])
   assert users == {'nets'}
+
+
+# experts and projections
+
+
+@pytest.mark.parametrize(
+  ('how', 'head', 'count'),
+  [
+    ({'experts': 3}, 'cosine', 783_856),
+    ({'experts': 6}, 'cosine', 1_543_888),
+    ({'experts': 3, 'reduced': False}, 'cosine', 1_362_064),
+    ({'projection': 128}, 'linear', 669_940),
+  ],
+)
+def test_parameter_count_of_other_heads(how, head, count):
+  net = nets.build('resnet_cifar', 32, head, 30.0, 100, **how)
+  shapes = jax.eval_shape(lambda key: net.init(key, (32, 32, 3)), jax.random.key(0))
+  assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == count
+
+
+def test_experts_share_the_first_stage_and_differ_after_it():
+  net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, experts=3)
+  variables = net.init(jax.random.key(0), (8, 8, 3))
+  assert sum('stage1' in k for k in variables['params']['body']) == 1
+  assert sum('stage2' in k for k in variables['params']['body']) == 3
+  outs, stats = apply(net, variables, normal(0, 4, 8, 8, 3), True)
+  assert outs.logits.shape == (4, 3, 10) and outs.features.shape == (4, 3, 48)
+  assert jax.tree.structure(stats) == jax.tree.structure(variables['batch_stats'])
+  assert np.abs(np.asarray(outs.logits[:, 0] - outs.logits[:, 1])).max() > 0.1
+  assert np.abs(np.asarray(outs.logits)).max() <= 30.0
+
+
+def test_embedding_and_prototypes_have_length_one_and_reach_the_classifier():
+  net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, projection=16)
+  variables = net.init(jax.random.key(0), (8, 8, 3))
+  x = jnp.asarray(normal(0, 4, 8, 8, 3))
+  outs, stats = apply(net, variables, x, True)
+  for vectors in (outs.embedding, outs.extra['prototypes']):
+    np.testing.assert_allclose(np.square(vectors).sum(-1), 1.0, rtol=1e-5)
+  assert outs.embedding.shape == (4, 16) and outs.extra['prototypes'].shape == (10, 16)
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), stats, variables['batch_stats'])
+  assert min(jax.tree.leaves(moved['head'])) > 0
+  still = apply(net, variables, x, False)[1]
+  jax.tree.map(np.testing.assert_array_equal, still, variables['batch_stats'])
+
+  def first(params):
+    return apply(net, variables | {'params': params}, x, True)[0].extra['prototypes'][0, 0]
+
+  gradient = jax.grad(first)(variables['params'])['head']['head']['kernel']
+  assert np.abs(np.asarray(gradient)).max() > 0

@@ -1,0 +1,106 @@
+"""From a loss's name and parameters to the function that the step calls.
+
+A builder returns *parts*: one function for most losses, two for RIDE, whose halves are averaged
+apart; the loss is the sum of the parts, each reduced by its own weighted mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from fass_jax.losses.contrastive import balanced_contrastive
+from fass_jax.losses.experts import ride
+from fass_jax.losses.focal import focal
+from fass_jax.losses.margins import ldam
+from fass_jax.losses.prior import balanced_softmax, logit_adjustment
+from fass_jax.losses.softmax import cross_entropy
+from fass_jax.types import Array, Classes, Outputs, Time
+
+Loss = Callable[[Outputs, Array, Classes, dict[str, Any], Time], tuple[Array, Array]]
+Schedule = Callable[[Time], Array]
+
+
+def of_logits(function: Callable[[Array, Array, Array], Array]) -> Loss:
+  """Makes a loss of `(logits [B, C], labels, counts) -> values [B]`: experts' mean, weights 1."""
+
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del signals, t
+    values = function(outs.logits.mean(axis=1), labels, classes.count)
+    return values, jnp.ones_like(values)
+
+  return loss
+
+
+def reweight(loss: Loss, class_weights: Callable[[Array], Array], share: Schedule) -> Loss:
+  """Multiplies a loss's weights by 1 - share(t) + share(t) w_y.
+
+  A share of 0 until the last fifth of the run and of 1 from there is deferred reweighting.
+
+  Args:
+    loss: the loss; its first axis runs over the samples.
+    class_weights: counts `[C]` -> w `[C]`, see `losses/weights.py`.
+    share: time -> a number in [0, 1].
+  """
+
+  def weighted(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    values, weights = loss(outs, labels, classes, signals, t)
+    on = share(t)
+    own = (1.0 - on + on * class_weights(classes.count))[labels]
+    return values, weights * own.reshape(own.shape + (1,) * (weights.ndim - 1))
+
+  return weighted
+
+
+def _ride(
+  scale: float, max_margin: float, gamma: float, factor: float, late: Schedule
+) -> tuple[Loss, Loss]:
+  def part(which: int) -> Loss:
+    def loss(
+      outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+    ) -> tuple[Array, Array]:
+      del signals
+      # under jit the part that is not asked for is dropped
+      values = ride(
+        outs.logits, labels, classes.count, scale, max_margin, gamma, factor, late(t) > 0
+      )[which]
+      return values, jnp.ones_like(values)
+
+    return loss
+
+  return part(0), part(1)
+
+
+def _contrastive(temperature: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del classes, signals, t
+    extra = outs.extra
+    mask = extra.get('mask')
+    assert outs.embedding is not None, 'the network has no projection'
+    values = balanced_contrastive(outs.embedding, labels, extra['prototypes'], temperature, mask)
+    return values, jnp.ones_like(values) if mask is None else mask.astype(jnp.float32)
+
+  return (loss,)
+
+
+# these see all views of their term as one batch
+JOINT = frozenset({'balanced_contrastive'})
+
+# name: parameters -> parts; only the first part may be reweighted
+BUILDERS: dict[str, Callable[..., tuple[Loss, ...]]] = {
+  'ce': lambda: (cross_entropy,),
+  'ldam': lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
+  'balanced_softmax': lambda: (of_logits(balanced_softmax),),
+  'logit_adjustment': lambda tau: (of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau)),),
+  'focal': lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),),
+  'ride': _ride,
+  'balanced_contrastive': _contrastive,
+}

@@ -1,0 +1,94 @@
+"""CUDA's level of learning: how much augmentation a class bears, probed between the epochs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.types import Array, Look, Outputs, Signal, Targets
+
+
+class Levels(NamedTuple):
+  """The state of the signal."""
+
+  level: Array  # int32 [C], 0 .. most
+
+
+def next_level(level: np.ndarray, passed: np.ndarray, most: int) -> np.ndarray:
+  """Returns L + 1 for the classes that passed at every level up to L, else L - 1, in 0 .. most.
+
+  Args:
+    level: int `[C]`.
+    passed: bool `[C]`.
+    most: the highest level.
+
+  Reference: Ahn, Ko, Yun, ICLR 2023.
+  """
+  return np.clip(np.where(passed, level + 1, level - 1), 0, most)
+
+
+def list_probes(level: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
+  """Lists what is probed: for every class c and level s <= L_c, images * (s + 1) draws.
+
+  Returns:
+    int `[n]` classes and int `[n]` levels.
+  """
+  rows = [(c, s) for c, top in enumerate(level) for s in range(top + 1)]
+  often = [images * (s + 1) for _, s in rows]
+  pairs = np.repeat(np.asarray(rows, np.int64).reshape(-1, 2), often, axis=0)
+  return pairs[:, 0], pairs[:, 1]
+
+
+def levels(view: str, chance: float, accept: float, images: int, most: int) -> Signal:
+  """Builds the signal; it sets the strength of the op 'cuda'.
+
+  At the end of an epoch each class is probed at every level s up to its own with images * (s + 1)
+  of its images, drawn with replacement and augmented as in training, by the network in evaluation
+  mode. Where more than `accept` of them are right at each s the class rises a level, else it falls.
+  In training an image of class c has level L_c with probability `chance`, else 0.
+
+  Args:
+    view: the view whose ops the probe uses.
+    chance: in [0, 1].
+    accept: in [0, 1).
+    images: draws at level 0.
+    most: the highest level.
+
+  Reference: Ahn, Ko, Yun, ICLR 2023.
+  """
+
+  def init(num_classes: int) -> Levels:
+    return Levels(jnp.zeros((num_classes,), jnp.int32))
+
+  def observe(state: Levels, outs: Outputs, targets: Targets, mask: Array) -> Levels:
+    del outs, targets, mask
+    return state
+
+  def refresh(state: Levels, look: Look, key: Array, epoch: Array) -> Levels:
+    del epoch
+    level = np.asarray(state.level)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    classes, strengths = list_probes(level, images)
+    right = look.probe(key, rng, classes, 'cuda', strengths)
+    # one share for each (class, level): all must pass
+    passed = np.ones(len(level), bool)
+    for s in range(int(level.max()) + 1):
+      at = strengths == s
+      total = np.bincount(classes[at], minlength=len(level))
+      hits = np.bincount(classes[at], right[at], minlength=len(level))
+      passed &= (total == 0) | (hits > accept * total)
+    return Levels(jnp.asarray(next_level(level, passed, most), jnp.int32))
+
+  def strength(state: Levels, key: Array, labels: Array) -> Array:
+    on = jax.random.bernoulli(key, chance, labels.shape)
+    return jnp.where(on, state.level[labels], 0).astype(jnp.float32)
+
+  def describe(old: Levels, new: Levels) -> dict[str, float]:
+    del old
+    level = np.asarray(new.level)
+    return {'level_mean': float(level.mean()), 'level_max': float(level.max())}
+
+  return Signal(view, init, observe, refresh, describe, 'cuda', strength)

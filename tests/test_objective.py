@@ -1,0 +1,64 @@
+"""Terms from a config: what is refused, and when class weights begin."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fass_jax.data.load import load
+from fass_jax.losses.weights import effective_number_weights
+from fass_jax.recipe import build
+from fass_jax.types import Classes, Outputs, Time, UserError
+from tests import runs
+
+COUNTS = jnp.array([100, 10, 1])
+CLASSES = Classes(COUNTS, jnp.array([0, 100, 110]), jnp.arange(111))
+
+
+def recipe_of(method, *args):
+  config = runs.config_of(f'--config=digits_lt.py:{method}', *args)
+  return build(config, load(config))
+
+
+def weights_at(recipe, epoch, part=0):
+  logits = jnp.zeros((3, 3 if recipe.terms['natural'].losses[1:] else 1, 3))
+  outs = Outputs(logits, jnp.zeros((3, 1)))
+  t = Time(jnp.asarray(0), jnp.asarray(epoch), jnp.asarray(0.0))
+  return recipe.terms['natural'].losses[part](outs, jnp.arange(3), CLASSES, {}, t)[1]
+
+
+def test_deferred_weights_begin_in_the_last_fifth():
+  recipe = recipe_of('drw', '--config.epochs=10')
+  np.testing.assert_array_equal(weights_at(recipe, 7), [1, 1, 1])
+  want = effective_number_weights(COUNTS, 0.9999)
+  np.testing.assert_allclose(weights_at(recipe, 8), want, rtol=1e-6)
+  np.testing.assert_allclose(weights_at(recipe_of('cb'), 0), want, rtol=1e-6)
+
+
+def test_experts_are_weighted_and_their_diversity_is_not():
+  recipe = recipe_of('ride', '--config.epochs=10')
+  assert len(recipe.terms['natural'].losses) == 2
+  assert float(weights_at(recipe, 9)[2]) > 1.5
+  np.testing.assert_array_equal(weights_at(recipe, 9, 1), [1, 1, 1])
+
+
+@pytest.mark.parametrize(
+  'method, args, words',
+  [
+    ('drw+balanced_softmax', [], 'correct the class prior twice; drop one'),
+    ('ens+drw', [], 'correct the class prior twice; drop one'),
+    ('ens+balanced_softmax', [], 'correct the class prior twice; drop one'),
+    ('ldam', ['--config.net.head=linear'], 'needs --config.net.head=cosine'),
+    ('ride', ['--config.net.experts=1'], 'needs --config.net.experts=2'),
+    ('bcl', ['--config.net.projection=0'], 'needs an embedding'),
+    ('bcl', ['--config.net.experts=2'], 'is no network'),
+    ('drw', ['--config.epochs=3'], 'would never be active in 3 epochs'),
+    ('drw', ['--config.reweight.beta=1.0'], 'is not in [0, 1)'),
+    ('cmo', ['--config.epochs=1'], 'would never be active in 1 epochs'),
+    ('cuda', ['--config.signals.levels.accept=2.0'], 'is not in [0, 1]'),
+    ('ldam+ride', [], 'drop one of them'),
+  ],
+)
+def test_contradictions_are_refused_with_their_reason(method, args, words):
+  with pytest.raises(UserError) as caught:
+    recipe_of(method, *args)
+  assert words in str(caught.value)
