@@ -27,12 +27,10 @@ def pytest_configure(config):
 _skipped = []
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-  outcome = yield
-  report = outcome.get_result()
-  if report.skipped and not any(item.get_closest_marker(m) for m in EXCUSED):
-    _skipped.append(item.nodeid)
+def pytest_runtest_logreport(report):
+  # called where the results come together, whether or not workers ran the tests
+  if report.skipped and not any(m in report.keywords for m in EXCUSED):
+    _skipped.append(report.nodeid)
 
 
 def pytest_collectreport(report):

@@ -24,14 +24,14 @@ READINGS = TABLES['digits_readings']['rows']
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """Trains each (method, overrides) once with the linear net: three epochs of digits."""
+  """Trains each (method, overrides) once with the linear net: five epochs of digits."""
   known = {}
 
   def get(method, overrides=()):
     key = (method, tuple(sorted(dict(overrides).items())))
     if key not in known:
       sets = [f'--config.{k}={v}' for k, v in key[1]]
-      config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=3', *sets)
+      config = runs.config_of(f'--config=digits_lt.py:{method}', f'--config.epochs={EPOCHS}', *sets)
       with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
         known[key] = runs.in_memory(config, tmp_path_factory.mktemp('run'))
@@ -40,8 +40,8 @@ def trained(tmp_path_factory):
   return get
 
 
-# class weights are deferred to the last fifth of a run, which three epochs do not have
-LONGER = (('epochs', 5),)
+# class weights are deferred to the last fifth of a run, which fewer do not have
+EPOCHS = 5
 
 
 def different(a, b):
@@ -50,7 +50,7 @@ def different(a, b):
 
 @pytest.mark.parametrize('method', sorted(set(methods()) - {'ce'}))
 def test_method_changes_the_run_against_ce(trained, method):
-  run, ce = trained(method, LONGER), trained('ce', LONGER)
+  run, ce = trained(method), trained('ce')
   assert different(run, ce)
   losses = [[r['loss'] for r in rows] for _, rows in (run, ce)]
   assert not np.allclose(losses[0], losses[1], rtol=1e-5)
@@ -59,7 +59,7 @@ def test_method_changes_the_run_against_ce(trained, method):
 
 def test_no_two_methods_train_alike(trained):
   for a, b in itertools.combinations(sorted(methods()), 2):
-    assert different(trained(a, LONGER), trained(b, LONGER)), (a, b)
+    assert different(trained(a), trained(b)), (a, b)
 
 
 # two have tests of their own below: the linear net has no batch statistics, and no late epochs
@@ -140,13 +140,16 @@ def test_one_rebalanced_stream_mixes_the_natural_batch(tmp_path):
 def test_coin_switches_whole_steps(trained):
   _, rows = trained('fass', {'streams.pair.gate': 'coin'}.items())
   drawn = [r['mixed']['mixup']['drawn'] for r in rows]
-  assert drawn[0] == 0 and all(d % 64 == 0 for d in drawn) and 0 < sum(drawn) < 2 * 6 * 64
+  assert (
+    drawn[0] == 0 and all(d % 64 == 0 for d in drawn) and 0 < sum(drawn) < (EPOCHS - 1) * 6 * 64
+  )
 
 
 def test_bernoulli_mixes_rho_on_average(trained):
   _, rows = trained('fass', {'streams.pair.gate': 'bernoulli'}.items())
   drawn = sum(r['mixed']['mixup']['drawn'] for r in rows)
-  assert abs(drawn - 0.3 * 768) < 5 * math.sqrt(768 * 0.3 * 0.7)
+  total = (EPOCHS - 1) * 6 * 64
+  assert abs(drawn - 0.3 * total) < 5 * math.sqrt(total * 0.3 * 0.7)
 
 
 def test_deltas_commute_and_clash_by_name():
@@ -176,7 +179,7 @@ def test_vector_score_gives_every_class_one_ranking(trained):
 def test_wo_fass_draws_other_classes_uniformly_and_lambda_from_beta(trained):
   _, rows = trained('random_mix')
   lam = [r['mixed']['mixup']['lam_all'] for r in rows[1:]]
-  # mean of 240 draws of U(0, 1)
+  # mean of at least 240 draws of U(0, 1)
   assert abs(np.mean(lam) - 0.5) < 5 * math.sqrt(1 / 12 / 240)
 
 
@@ -207,13 +210,13 @@ def test_every_row_of_the_thesis_traces(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('method', ['ride+cmo+cuda+fass', 'bcl+doda+fass'])
+@pytest.mark.parametrize('method', ['bcl+doda+fass', 'ride+cmo+cuda+fass'])
 def test_the_largest_combinations_train(tmp_path, method):
   """The real network: the loss is finite and falls, every signal and term is active."""
-  config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=8')
+  config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=6')
   state, rows = runs.in_memory(config, tmp_path)
   losses = [r['loss'] for r in rows]
-  assert all(math.isfinite(x) for x in losses) and min(losses[4:7]) < losses[1]
+  assert all(math.isfinite(x) for x in losses) and min(losses[3:]) < losses[1]
   assert all(v is not None for v in rows[-1]['terms'].values())
   assert float(np.asarray(state.signals['score'].matrix).sum()) > 0
   if 'cuda' in method:
