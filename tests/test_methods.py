@@ -24,7 +24,7 @@ READINGS = TABLES['digits_readings']['rows']
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """Trains each (method, overrides) once with the linear net: five epochs of digits."""
+  """Trains each (method, overrides) once with the linear net, five epochs of digits."""
   known = {}
 
   def get(method, overrides=()):
