@@ -1,5 +1,7 @@
 """CUDA and DODA: magnitudes and draws by their laws, each op against Pillow, both code paths."""
 
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -187,8 +189,19 @@ def test_a_chain_of_new_and_old_ops():
   names = ('cutout', 'crop', 'rotation15')
   want = x
   for name in ('crop', 'rotation15', 'cutout'):
-    op_key = jax.random.fold_in(key, list(chain.OPS).index(name))
+    op_key = jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     want = jax.jit(chain.OPS[name])(op_key, want, ones)
-  got = jax.jit(chain.build(names))(key, x, ones)
+  got = jax.jit(chain.build(names))(key, x, {})
   assert got.dtype == jnp.uint8 and got.shape == x.shape
   np.testing.assert_array_equal(got, want)
+
+
+def test_a_strength_reaches_its_own_op_alone():
+  x, key = oracle.images(16, 32), jax.random.key(0)
+  build = jax.jit(chain.build(('cuda', 'doda')))
+  none, levels = jnp.zeros(16), jnp.full(16, 3.0)
+  np.testing.assert_array_equal(build(key, x, {'cuda': none, 'doda': none}), x)
+  got = build(key, x, {'cuda': levels, 'doda': none})
+  own = jax.random.fold_in(key, zlib.crc32(b'cuda') & 0x7FFFFFFF)
+  np.testing.assert_array_equal(got, run_cuda(own, x, levels))
+  assert (np.asarray(got) != np.asarray(x)).any()
