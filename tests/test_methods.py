@@ -214,16 +214,12 @@ def test_every_row_of_the_thesis_traces(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('method', ['bcl+doda+fass', 'ride+cmo+cuda+fass'])
-def test_the_largest_combinations_train(tmp_path, method):
+def test_the_largest_combination_trains(tmp_path):
   """The real network: the loss is finite and falls, every signal and term is active."""
-  config = runs.config_of(f'--config=digits_lt.py:{method}', '--config.epochs=6')
+  config = runs.config_of('--config=digits_lt.py:ride+cmo+cuda+fass', '--config.epochs=6')
   state, rows = runs.in_memory(config, tmp_path)
   losses = [r['loss'] for r in rows]
   assert all(math.isfinite(x) for x in losses) and min(losses[3:]) < losses[1]
   assert all(v is not None for v in rows[-1]['terms'].values())
   assert float(np.asarray(state.signals['score'].matrix).sum()) > 0
-  if 'cuda' in method:
-    assert max(r['signals']['levels']['level_max'] for r in rows) > 0
-  else:
-    assert (np.asarray(state.signals['ops'].weight) > 1).any()
+  assert max(r['signals']['levels']['level_max'] for r in rows) > 0

@@ -66,14 +66,15 @@ def test_the_kernels_gradient_reads_the_input_from_memory():
 
 def net_outputs(precision):
   net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision=precision)
-  variables = net.init(jax.random.key(0), (8, 8, 3))
+  variables = jax.jit(lambda k: net.init(k, (8, 8, 3)))(jax.random.key(0))
   x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
 
   def loss(params):
     outs, stats = apply(net, variables | {'params': params}, x, True)
     return jnp.square(outs.logits).mean(), (outs, stats)
 
-  (_, (outs, stats)), grads = jax.value_and_grad(loss, has_aux=True)(variables['params'])
+  compiled = jax.jit(jax.value_and_grad(loss, has_aux=True))
+  (_, (outs, stats)), grads = compiled(variables['params'])
   return outs, stats, grads
 
 
