@@ -116,7 +116,9 @@ def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
   @functools.partial(jax.jit, static_argnums=0)
   def one(op, key, index, strength, variables, store):
     view = recipe.views['natural']
-    x = recipe.normalise(view.augment(key, store.images[index], {op: strength}))
+    # the ops of other signals are off: an op that nobody sets would have strength 1
+    others = {s.op: jnp.zeros_like(strength) for s in recipe.signals.values() if s.op}
+    x = recipe.normalise(view.augment(key, store.images[index], {**others, op: strength}))
     outs, _ = apply(recipe.net, variables, x, False)
     return (outs.logits.argmax(-1) == store.labels[index][:, None]).all(axis=1)
 

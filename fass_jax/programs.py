@@ -92,7 +92,7 @@ def run_steps(
   Returns:
     The next state, and its step count as an array of its own: waiting for it waits for the steps.
   """
-  branches = [functools.partial(_step, recipe, on) for on in patterns]
+  branches = [functools.partial(train_step, recipe, on) for on in patterns]
   alone = length == 1
 
   def one(state: TrainState, _: None) -> tuple[TrainState, None]:
@@ -119,10 +119,6 @@ def _settled(state: TrainState) -> TrainState:
     state.step >= 0, lambda s: s, lambda s: jax.tree.map(jnp.zeros_like, s), arrays
   )
   return arrays._replace(key=state.key)
-
-
-def _step(recipe: Recipe, on: tuple[str, ...], state: TrainState, store: Store, plan: Plan) -> Any:
-  return train_step(recipe, on, state, store, plan)
 
 
 def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Program:

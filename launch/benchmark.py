@@ -36,7 +36,7 @@ import contestants  # noqa: E402
 import growth  # noqa: E402
 import jax  # noqa: E402
 import roofline  # noqa: E402
-from contestants import CLASSES, Entry, JaxRun, Size  # noqa: E402
+from contestants import CLASSES, JaxRun, Size  # noqa: E402
 
 from fass_jax import main as cli  # noqa: E402
 from fass_jax import programs, train  # noqa: E402
@@ -127,15 +127,6 @@ def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun
   return runs
 
 
-def in_turns(runs: dict[str, JaxRun], seeds: int) -> Entry:
-  """Returns several seeds of CE one after another, by the program that is there."""
-  one = runs['ce']
-  run = JaxRun.__new__(JaxRun)
-  run.store, run.plan, run.program = one.store, one.plan, one.program
-  run.states = [jax.tree.map(jax.numpy.copy, one.states[0]) for _ in range(seeds)]
-  return Entry(run, seeds * one.images)
-
-
 def throughput(
   size: Size, rounds: int, calls: int, seeds: int, torch_too: bool, quick: bool
 ) -> dict[str, Any]:
@@ -144,7 +135,7 @@ def throughput(
   # on a CPU a loop is so slow that two steps of it say enough
   runs = line_up(size, seeds, chunk if chunk > 1 else 2, quick)
   entries = contestants.compile_side_by_side(runs, () if chunk > 1 else ('ce in chunks',))
-  entries[f'ce {seeds} seeds in turns'] = in_turns(runs, seeds)
+  entries[f'ce {seeds} seeds in turns'] = contestants.in_turns(runs['ce'], seeds)
   slow = {} if chunk > 1 else {'ce in chunks': entries.pop('ce in chunks')}
   if torch_too:
     entries |= contestants.torch_resident(contestants.random_dataset(), size, METHODS)

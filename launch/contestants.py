@@ -56,8 +56,8 @@ class JaxRun:
     data: the training set.
     method: a method string.
     size: depth and batch size.
-    seeds: so many runs at once.
-    batched: in one program, or one after another.
+    seeds: of a batched run.
+    batched: so many runs in one program.
     length: steps in a call.
     **engine: overrides of config keys, dots as double underscores.
   """
@@ -87,8 +87,6 @@ class JaxRun:
     self.states, self.plan = [state], plan
     if batched:
       self.states, self.plan = [programs.stack([state] * seeds)], programs.stack([plan] * seeds)
-    elif seeds > 1:
-      self.states = [jax.tree.map(jnp.copy, state) for _ in range(seeds)]
 
   def compile(self) -> JaxRun:
     """Compiles the program; returns the run."""
@@ -100,11 +98,25 @@ class JaxRun:
     return self
 
   def __call__(self, n: int) -> None:
-    """Does n calls for every seed and waits for the last."""
+    """Does n calls and waits for the last."""
+    self.advance(self.states, n)
+
+  def advance(self, states: list[Any], n: int) -> None:
+    """Does n calls on each of the states, in place, and waits for the last."""
     for _ in range(n):
-      for i, state in enumerate(self.states):
-        self.states[i], done = self.program(state, self.store, self.plan, None)
+      for i, state in enumerate(states):
+        states[i], done = self.program(state, self.store, self.plan, None)
     done.block_until_ready()
+
+
+def in_turns(run: JaxRun, seeds: int) -> Entry:
+  """Returns several seeds of a compiled run, one after another, by its program."""
+  states = [jax.tree.map(jnp.copy, run.states[0]) for _ in range(seeds)]
+
+  def call(n: int) -> None:
+    run.advance(states, n)
+
+  return Entry(call, seeds * run.images)
 
 
 def compile_side_by_side(runs: dict[str, JaxRun], cold: Sequence[str] = ()) -> dict[str, Entry]:

@@ -8,17 +8,22 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from fass_jax import nets, recipe
 from fass_jax.config import base_config
+from fass_jax.data.load import load
+from fass_jax.data.samplers import index_classes
 from fass_jax.evaluate import (
   Counts,
   count,
   group_means,
   init_counts,
   make_fold,
+  make_probe,
   metrics,
   mixing_diagnostics,
   shot_groups,
 )
 from fass_jax.types import Dataset, Outputs
+from fass_jax.views import Store
+from tests import runs
 
 # recalls .8, .5, 0 and 1
 CONFUSION = np.array([[8, 1, 0, 1], [2, 5, 3, 0], [1, 3, 0, 0], [0, 0, 0, 2]])
@@ -273,3 +278,26 @@ def test_fold_of_a_network_is_blind_to_the_batch_size():
   np.testing.assert_array_equal(small.confusion, large.confusion)
   np.testing.assert_allclose(small.nll, large.nll, rtol=1e-5)
   assert small.confusion.sum() == SIZE
+
+
+def test_a_probe_of_one_op_leaves_the_ops_of_other_signals_off():
+  """At strength 0 the images come unchanged, though DODA's op would flip them at its default."""
+  config = runs.config_of('--config=digits_lt.py:cuda+doda', '--config.augment.cutout=False')
+  config.data.augment = ()
+  data = load(config)
+  built = recipe.build(config, data)
+  every = built.normalise(jnp.asarray(data.train_images)).reshape(len(data.train_labels), -1)
+  labels = jnp.asarray(data.train_labels, jnp.int32)
+
+  def known(variables, features, train):
+    """Names the class of the training image that these pixels are; class 99 if of none."""
+    same = (features[:, None] == every[None]).all(-1)
+    found = jnp.where(same.any(1), labels[same.argmax(1)], 99)
+    return Outputs(jax.nn.one_hot(found, 100)[:, None], features), variables['batch_stats']
+
+  fake = built._replace(net=nets.Network(None, lambda v, x, t: (x.reshape(len(x), -1), {}), known))
+  store = Store(jnp.asarray(data.train_images), labels, index_classes(data.train_labels, 10))
+  probe = make_probe(fake, 16)
+  index = np.arange(0, 380, 20)
+  assert probe(jax.random.key(0), index, 'cuda', np.zeros(19), {}, store).all()
+  assert not probe(jax.random.key(0), index, 'doda', np.full(19, 1.0), {}, store).all()

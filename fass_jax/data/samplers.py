@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fass_jax.counts import effective_number
 from fass_jax.types import Array, Classes, Sampler, Time
 
 
@@ -20,25 +21,6 @@ def index_classes(labels: np.ndarray, num_classes: int) -> Classes:
   start = np.concatenate([[0], np.cumsum(count)[:-1]])
   order = np.argsort(labels, kind='stable')
   return Classes(*(jnp.asarray(x, jnp.int32) for x in (count, start, order)))
-
-
-def effective_number(count: Array, beta: float) -> Array:
-  """Returns the effective number of samples E(n) = (1 - beta^n) / (1 - beta).
-
-  Computed by expm1 and log1p, so that float32 holds for beta close to 1: with
-  beta = (N - 1) / N and N = 10,847, E(10) = 9.9959 and E(1000) = 955.33.
-
-  Args:
-    count: `[C]`, images per class, >= 0.
-    beta: in [0, 1), a Python float: 1 - beta is taken in double precision.
-
-  Returns:
-    float `[C]`.
-
-  Thesis: Eq. (2). Reference: Cui, Jia, Lin, Song, Belongie, CVPR 2019.
-  """
-  gap = 1.0 - beta
-  return -jnp.expm1(jnp.asarray(count) * jnp.log1p(-gap)) / gap
 
 
 def permutation_plan(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 
+from fass_jax.counts import effective_number
 from fass_jax.types import Array
 
 
@@ -15,7 +14,7 @@ def _mean_one(raw: Array, counts: Array) -> Array:
 
 
 def effective_number_weights(counts: Array, beta: float) -> Array:
-  """Returns w_c ~ (1 - beta) / (1 - beta^n_c), rescaled so that sum_c w_c = C.
+  """Returns w_c ~ 1 / E(n_c), E the effective number, rescaled so that sum_c w_c = C.
 
   0 gives ones, and beta -> 1 the inverse frequency. The weights of deferred reweighting (DRW)
   have beta = 0.9999.
@@ -36,11 +35,7 @@ def effective_number_weights(counts: Array, beta: float) -> Array:
   if not 0 <= beta < 1:
     raise ValueError(f'beta={beta} is not in [0, 1)')
   n = jnp.asarray(counts, jnp.float32)
-  if beta == 0:
-    return _mean_one(jnp.ones_like(n), n)
-  # 1 - beta^n without the cancellation; the factor 1 - beta goes with the rescaling
-  gone = -jnp.expm1(jnp.maximum(n, 1.0) * math.log1p(beta - 1.0))
-  return _mean_one(1.0 / gone, n)
+  return _mean_one(1.0 / effective_number(jnp.maximum(n, 1.0), beta), n)
 
 
 def inverse_frequency_weights(counts: Array, power: float) -> Array:

@@ -51,7 +51,7 @@ def levels(view: str, chance: float, accept: float, images: int, most: int) -> S
   In training an image of class c has level L_c with probability `chance`, else 0.
 
   Args:
-    view: the view whose ops the probe uses.
+    view: any view that is on; the probe uses the ops of the natural one.
     chance: in [0, 1].
     accept: in [0, 1).
     images: draws at level 0.

@@ -84,9 +84,19 @@ def pillow(name, batch, value):
   return np.stack([np.asarray(OPS[name](Image.fromarray(image), value)) for image in batch])
 
 
-def check(name, got, want):
+def assert_as_pillow(name, got, want):
   """Asserts equality with Pillow, or the bound of this op."""
   assert got.dtype == np.uint8 and got.shape == want.shape
   off = np.abs(np.asarray(got).astype(int) - want)
   most, share = BOUNDS.get(name, (0, 0) if EXACT else (1, 0.1))
   assert off.max() <= most and (off > 0).mean() <= share, (name, off.max(), (off > 0).mean())
+
+
+def assert_op_as_pillow(name, op, side, magnitudes):
+  """Asserts `assert_as_pillow` of a jitted op at several magnitudes."""
+  x = images(16, side)
+  # all magnitudes in one batch: each image has its own
+  values = np.repeat(np.float32(magnitudes), len(x))
+  got = np.asarray(op(np.tile(x, (len(magnitudes), 1, 1, 1)), values))
+  for part, value in zip(np.split(got, len(magnitudes)), magnitudes):
+    assert_as_pillow(name, part, pillow(name, x, value))

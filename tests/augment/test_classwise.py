@@ -62,7 +62,7 @@ def test_every_op_at_every_level_against_pillow():
     low, high = CUDA_OPS[name][1:3]
     side = 32 if name.startswith('translate') else 1
     want = [oracle.pillow(name, x, side * (n / 30 * (high - low) + low)) for n in range(1, 11)]
-    oracle.check(name, part, np.concatenate(want))
+    oracle.assert_as_pillow(name, part, np.concatenate(want))
 
 
 # the draws
@@ -128,7 +128,7 @@ def test_doda_applies_the_op_that_strength_names():
   np.testing.assert_array_equal(got[strength == 0], x[strength == 0])
   for place, name in enumerate(DODA_OPS[:8]):
     mine = strength == place + 1
-    oracle.check(name, got[mine], oracle.pillow(name, x[mine], 0))
+    oracle.assert_as_pillow(name, got[mine], oracle.pillow(name, x[mine], 0))
   # the last two draw a magnitude: nothing is black in a blur, corners are after a turn
   assert (got[strength == 9] != x[strength == 9]).any((1, 2, 3)).sum() >= 3
 

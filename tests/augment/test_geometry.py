@@ -38,18 +38,13 @@ def at(name, batch, value):
 @pytest.mark.parametrize('side', [32, 8])
 @pytest.mark.parametrize('name', [*MAGNITUDES, *PLAIN])
 def test_against_pillow(name, side):
-  x = oracle.images(16, side)
-  magnitudes = MAGNITUDES.get(name, (0,))
-  values = np.repeat(np.float32(magnitudes), len(x))
-  got = np.asarray(op(name)(np.tile(x, (len(magnitudes), 1, 1, 1)), values))
-  for part, value in zip(np.split(got, len(magnitudes)), magnitudes):
-    oracle.check(name, part, oracle.pillow(name, x, value))
+  oracle.assert_op_as_pillow(name, op(name), side, MAGNITUDES.get(name, (0,)))
 
 
 @pytest.mark.parametrize('name', [*MAGNITUDES, *PLAIN])
 def test_images_need_not_be_square(name):
   x = oracle.images(4, 16)[:, :, :10]
-  oracle.check(name, at(name, x, 1.25), oracle.pillow(name, x, 1.25))
+  oracle.assert_as_pillow(name, at(name, x, 1.25), oracle.pillow(name, x, 1.25))
 
 
 @pytest.mark.parametrize('name', MAGNITUDES)
@@ -117,4 +112,4 @@ def test_large_images_are_exact_too():
   """At 224 pixels sums of 24 bits and float32 angles are at their tightest."""
   x = np.asarray(Image.fromarray(oracle.images(1, 32)[0]).resize((224, 224)))[None]
   for name, value in (('resize_crop', 1.3), ('rotate', 7), ('shear_x', 0.1)):
-    oracle.check(name, at(name, x, value), oracle.pillow(name, x, value))
+    oracle.assert_as_pillow(name, at(name, x, value), oracle.pillow(name, x, value))

@@ -37,13 +37,7 @@ def at(name, batch, value):
 @pytest.mark.parametrize('side', [32, 8])
 @pytest.mark.parametrize('name', [*MAGNITUDES, *PLAIN])
 def test_against_pillow(name, side):
-  x = oracle.images(16, side)
-  magnitudes = MAGNITUDES.get(name, (0,))
-  # all magnitudes in one batch: each image has its own
-  values = np.repeat(np.float32(magnitudes), len(x))
-  got = np.asarray(op(name)(np.tile(x, (len(magnitudes), 1, 1, 1)), values))
-  for part, value in zip(np.split(got, len(magnitudes)), magnitudes):
-    oracle.check(name, part, oracle.pillow(name, x, value))
+  oracle.assert_op_as_pillow(name, op(name), side, MAGNITUDES.get(name, (0,)))
 
 
 @pytest.mark.parametrize(
@@ -126,4 +120,4 @@ def test_vmap_is_the_batch():
 def test_images_need_not_be_square():
   x = oracle.images(4, 16)[:, :, :10]
   for name in [*MAGNITUDES, *PLAIN]:
-    oracle.check(name, at(name, x, 1.3), oracle.pillow(name, x, 1.3))
+    oracle.assert_as_pillow(name, at(name, x, 1.3), oracle.pillow(name, x, 1.3))

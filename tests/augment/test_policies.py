@@ -147,7 +147,7 @@ def test_rotation15():
   got = np.asarray(jax.jit(policies.rotation15)(key, x, jnp.ones(64)))
   angle = np.asarray(jax.random.uniform(key, (64,), minval=-15, maxval=15), float)
   want = np.stack([np.asarray(Image.fromarray(i).rotate(a)) for i, a in zip(x, angle)])
-  oracle.check('rotate', got, want)
+  oracle.assert_as_pillow('rotate', got, want)
   assert (got[np.abs(angle) > 8][:, 0, 0] == 0).all()  # a black corner
   assert angle.min() < -12 and angle.max() > 12
 
@@ -201,7 +201,7 @@ def test_resizing_is_pillows():
     Image.fromarray(i).crop((c, r, c + w, r + h)).resize((32, 32), Image.Resampling.BILINEAR)
     for i, r, c, h, w in zip(x, top, left, rows, columns)
   ]
-  oracle.check('resize', got, np.stack(list(map(np.asarray, want))))
+  oracle.assert_as_pillow('resize', got, np.stack(list(map(np.asarray, want))))
 
 
 def test_jitter_is_pillows_in_a_drawn_order():
