@@ -291,7 +291,7 @@ def test_a_probe_of_one_op_leaves_the_ops_of_other_signals_off():
 
   def known(variables, features, train):
     """Names the class of the training image that these pixels are; class 99 if of none."""
-    same = (features[:, None] == every[None]).all(-1)
+    same = jnp.abs(features[:, None] - every[None]).max(-1) < 1e-3  # programs round differently
     found = jnp.where(same.any(1), labels[same.argmax(1)], 99)
     return Outputs(jax.nn.one_hot(found, 100)[:, None], features), variables['batch_stats']
 
