@@ -35,6 +35,15 @@ def _label_mix(mix):
   }
 
 
+# the settings of BCL's followers for CIFAR, beyond the method itself (`bcl_full`)
+_STRONG = {
+  'batch_size': 256,
+  'optim.lr': 0.15,
+  'optim.weight_decay': 5e-4,
+  'optim.schedule': ((0, 1.0), (0.8, 0.1), (0.9, 0.01)),
+  'augment.autoaugment': True,
+  'augment.cutout': True,
+}
 # class weights by the effective number of samples; deferred to the last fifth of the run (DRW)
 _WEIGHTS = {'reweight.kind': 'effective_number'}
 _COSINE = {'net.head': 'cosine'}
@@ -53,11 +62,29 @@ def _contrast(*views):
   return delta
 
 
+_BCL = (
+  _COSINE
+  | _contrast('contrast1', 'contrast2')
+  | {
+    'loss': 'balanced_softmax',
+    'net.projection': 128,
+    'terms.natural.weight': 2.0,
+    'terms.contrast.views': ('contrast1', 'contrast2'),
+    'terms.contrast.loss': 'balanced_contrastive',
+    'terms.contrast.weight': 0.6,
+  }
+)
+
 METHODS = {
   # plain training
   'ce': {},
   # resampling by the effective number alone (Cui et al., CVPR 2019)
   'ens': {'streams.natural.sampler': 'effective_number'},
+  # as LDAM's comparison does it: beta .9999 from the start
+  'cb_resample': {
+    'streams.natural.sampler': 'effective_number',
+    'streams.natural.beta': 0.9999,
+  },
   # plain MixUp (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019)
   'mixup': _label_mix('mixup'),
   'cutmix': _label_mix('cutmix'),
@@ -83,17 +110,10 @@ METHODS = {
   'cutout': {'augment.cutout': True},
   'autoaugment': {'augment.autoaugment': True},
   'randaugment': {'augment.randaugment': True},
-  # balanced contrast (Zhu et al., CVPR 2022) with the weak recipe of the comparisons
-  'bcl': _COSINE
-  | _contrast('contrast1', 'contrast2')
-  | {
-    'loss': 'balanced_softmax',
-    'net.projection': 128,
-    'terms.natural.weight': 2.0,
-    'terms.contrast.views': ('contrast1', 'contrast2'),
-    'terms.contrast.loss': 'balanced_contrastive',
-    'terms.contrast.weight': 0.6,
-  },
+  # balanced contrast (Zhu et al., CVPR 2022) with the weak recipe of the comparisons, and with
+  # the strong one of Zhu et al.'s followers
+  'bcl': _BCL,
+  'bcl_full': _BCL | _STRONG,
   # three experts that differ (Wang et al., ICLR 2021), with their optimiser and rotation
   'ride': _WEIGHTS
   | _COSINE
@@ -116,6 +136,11 @@ METHODS = {
 ABOUT = {
   'ce': ('cross-entropy', '-', 'nothing: the plain recipe'),
   'ens': ('effective-number resampling', 'Cui et al., CVPR 2019', 'sampler of the natural stream'),
+  'cb_resample': (
+    'class-balanced resampling, beta .9999',
+    'Cao et al., NeurIPS 2019',
+    'sampler of the natural stream',
+  ),
   'mixup': ('MixUp with both labels', 'Zhang et al., ICLR 2018', 'mix of the natural view'),
   'cutmix': ('CutMix with both labels', 'Yun et al., ICCV 2019', 'mix of the natural view'),
   'cb': ('class-balanced weights', 'Cui et al., CVPR 2019', 'class weights'),
@@ -131,6 +156,11 @@ ABOUT = {
   'autoaugment': ('AutoAugment, CIFAR policy', 'Cubuk et al., CVPR 2019', 'augmentation'),
   'randaugment': ('RandAugment', 'Cubuk et al., NeurIPS 2020', 'augmentation'),
   'bcl': ('BCL', 'Zhu et al., CVPR 2022', 'two views, contrastive term, projection, loss'),
+  'bcl_full': (
+    'BCL with AutoAugment, Cutout, batch 256',
+    'Zhu et al., CVPR 2022',
+    'as BCL, augmentation, optimiser',
+  ),
   'ride': ('RIDE, three experts', 'Wang et al., ICLR 2021', 'loss, experts, optimiser, rotation'),
   'fass': ('FASS', 'the thesis, 2025', 'score signal, pair stream, two views, term L_FS'),
   'fass_mixup': ('FASS, MixUp alone', "the thesis' table 7", 'as FASS, one view'),

@@ -19,6 +19,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parent
 # a stream, view, term or signal that a config or a method adds starts from these
 STREAM = {
   'sampler': 'permutation',  # see data/samplers.py
+  'beta': 0.0,  # of the effective number; 0 is (N - 1) / N (Eq. 2)
   'rho': 1.0,  # share of the batch that is drawn and mixed
   'gate': 'first',  # rho as: 'first' ceil(rho B) samples | 'bernoulli' a sample | 'coin' a batch
   'start': 'on',  # 'skip': off in the first epoch; 'on': until S is known, random partners, lam .5

@@ -22,6 +22,7 @@ log = logging.getLogger('fass_jax')
 
 KINDS = {int: 'a whole number', float: 'a number', str: 'a word', list: 'a tuple', bool: 'a truth'}
 
+RECIPE = '--recipe'
 HELP = """\
 Train an image classifier on long-tailed data.
 
@@ -34,6 +35,7 @@ Start the same command again to continue a run that was stopped.
 Flags
   --config=FILE[:METHOD[+METHOD...]]   default: digits_lt.py:fass
   --workdir=DIR                        default: runs/<config>-<method>-seed<k>
+  --recipe                             prints what the run would consist of, and stops
   --config.KEY=VALUE                   overrides one value of the config
   --help                               this text
 
@@ -99,7 +101,7 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     name, equals, given = word.partition('=')
     name = '--' + name.lstrip('-')
     if name != '--config' and name != '--workdir' and not name.startswith('--config.'):
-      known = ['--config', '--workdir', '--help']
+      known = ['--config', '--workdir', RECIPE, '--help']
       raise UserError(f"There is no flag '{word}'{did_you_mean(name, known)}")
     if not equals:
       if not args or args[0].startswith('--'):
@@ -193,8 +195,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(a in ('--help', '-help', '-h', '--helpfull', '--helpshort') for a in argv):
       print(help_text())
       return 0
-    config, workdir, _ = load_config(argv)
-    from fass_jax import train  # late: --help and a wrong flag answer without loading it
+    config, workdir, _ = load_config([a for a in argv if a != RECIPE])
+    from fass_jax import slots, train  # late: --help and a wrong flag answer without loading them
+
+    if RECIPE in argv:
+      print(f'{config.name}, method {config.method}\n{slots.resolve(config)}')
+      return 0
 
     with StopSignals() as stop:
       try:

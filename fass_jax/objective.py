@@ -9,12 +9,9 @@ from ml_collections import ConfigDict
 
 from fass_jax import optim
 from fass_jax.config import one_of, pick
-from fass_jax.losses import JOINT, LOSSES, reweight
+from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.types import Term, UserError
-
-PRIOR = ('balanced_softmax', 'logit_adjustment')  # these correct the class prior
-MARGIN = ('ldam', 'ride')  # these scale their margins as a cosine head its logits
 
 
 def _class_weights(config: ConfigDict) -> Any:
@@ -33,7 +30,8 @@ def check(config: ConfigDict) -> None:
   Raises:
     UserError: with the reason.
   """
-  prior = [f'loss={config.loss}'] if config.loss in PRIOR else []
+  loss = pick(LOSSES, config.loss, 'loss')
+  prior = [f'loss={config.loss}'] if loss.corrects_prior else []
   if config.reweight.kind != 'none':
     prior.append(f'reweight.kind={config.reweight.kind}')
   natural = config.streams.natural.sampler
@@ -44,10 +42,25 @@ def check(config: ConfigDict) -> None:
       f'{" and ".join(prior)} correct the class prior twice; drop one of the methods in '
       f"'{config.method}'."
     )
-  if config.loss in MARGIN and config.net.head != 'cosine':
+  if loss.cosine and config.net.head != 'cosine':
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
     raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
+
+
+def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
+  """Returns what a loss reads of the config; a schedule `((when, value), ...)` becomes a function.
+
+  Args:
+    config: the whole config.
+    loss: a key of `LOSSES`.
+  """
+  flat: dict[str, Any] = {}
+  for name, key in LOSSES[loss].reads.items():
+    section, leaf = key.split('.')
+    value = config[section][leaf]
+    flat[name] = optim.piecewise(value, config.epochs) if isinstance(value, tuple) else value
+  return flat
 
 
 def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
@@ -66,19 +79,9 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     one_of(view, config.views, f'terms.{name}.views')
   host = c.loss == 'host'
   loss = config.loss if host else c.loss
-  builder = pick(LOSSES, loss, 'loss' if host else f'terms.{name}.loss')
-  args, share = config.loss_args, optim.piecewise(config.reweight.share, config.epochs)
-  margins = {'scale': config.net.scale, 'max_margin': args.max_margin}
-  known: dict[str, dict[str, Any]] = {
-    'ldam': margins,
-    'ride': {
-      **margins, 'gamma': args.diversity, 'factor': args.diversity_factor, 'late': share,
-    },
-    'logit_adjustment': {'tau': args.tau},
-    'focal': {'gamma': args.gamma},
-    'balanced_contrastive': {'temperature': args.temperature},
-  }  # fmt: skip
-  losses = builder(**known.get(loss, {}))
+  kind = pick(LOSSES, loss, 'loss' if host else f'terms.{name}.loss')
+  losses = kind.build(**loss_parameters(config, loss))
+  share = optim.piecewise(config.reweight.share, config.epochs)
   weights = _class_weights(config)
   if weights is not None and loss == config.loss:
     if not optim.ever(share, config.epochs):
@@ -88,13 +91,13 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
         '--config.reweight.share.'
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
-  if loss in JOINT and not config.net.projection:
+  if kind.joint and not config.net.projection:
     raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,
     losses=losses,
-    joint=loss in JOINT,
+    joint=kind.joint,
     weight=optim.piecewise(c.weight, config.epochs),
     per_batch=divisor == 'batch',
     batch_size=config.batch_size,

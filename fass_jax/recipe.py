@@ -58,6 +58,8 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
       f'--config.{key} cannot be off in a step: the natural view is always trained; use '
       f'--config.{key}.gate=first and start=on, or a stream of another name.'
     )
+  if not 0 <= c.beta < 1:
+    raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
   has_partner = c.partner != 'none'
   reads_score = has_partner and 'score' in (c.partner, c.lam)
   if reads_score and not score:
@@ -75,7 +77,7 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
       f'--config.epochs or another --config.{key}.chance.'
     )
   return Stream(
-    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler'),
+    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler')(c.beta),
     size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
     keep=c.rho if gate == 'bernoulli' else 1.0,
     coin=c.rho if gate == 'coin' else 1.0,

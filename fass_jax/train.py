@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fass_jax import programs, report
+from fass_jax import programs, report, slots
 from fass_jax import workdir as files
 from fass_jax.session import (
   Lane,
@@ -143,6 +143,7 @@ def run(
 def _run(s: Session) -> dict[str, Any]:
   r = s.recipe
   log.info(report.opening(s.config, s.data, s.workdir))
+  log.info(slots.describe(s.config, s.recipe, s.data))
   with s.manager, contextlib.ExitStack() as boards:
     lanes = begin(s)
     done = int(lanes[0].state.step)

@@ -19,7 +19,7 @@ LEAVES = {'types', 'score', 'mixing', 'config', 'state', 'counts'}
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
 ORDER = ['objective', 'recipe', 'views', 'step', 'programs', 'evaluate', 'checkpoint', 'workdir',
-         'session', 'together', 'pictures', 'report', 'train', 'main']  # fmt: skip
+         'session', 'together', 'pictures', 'report', 'slots', 'train', 'main']  # fmt: skip
 
 
 def imported(path):

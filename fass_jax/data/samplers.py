@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,29 +90,41 @@ def draw_by_weight(key: Array, classes: Classes, weight: Array, n: int) -> Array
   return draw_from_classes(image_key, classes, jnp.minimum(labels, last))
 
 
-def rebalanced_weight(classes: Classes, unit: str) -> Array:
-  """Returns the class weights of effective-number resampling with beta = (N - 1) / N.
+def rebalanced_weight(classes: Classes, unit: str, beta: float = 0.0) -> Array:
+  """Returns the class weights of effective-number resampling.
 
   unit 'sample': every image of class k has weight 1/E(n_k), so the class has n_k / E(n_k), which
   is nearly uniform; unit 'class': the class itself has probability proportional to 1/E(n_k),
   which reverses the tail.
+
+  Args:
+    classes: the class index.
+    unit: 'sample' or 'class'.
+    beta: of the effective number, in [0, 1); 0 stands for (N - 1) / N.
+
+  Returns:
+    float32 `[C]`, >= 0, not normalised.
   """
-  total = classes.order.shape[0]
-  inverse = 1.0 / jnp.maximum(effective_number(classes.count, 1.0 - 1.0 / total), 1e-6)
+  beta = beta or 1.0 - 1.0 / classes.order.shape[0]
+  inverse = 1.0 / jnp.maximum(effective_number(classes.count, beta), 1e-6)
   return classes.count * inverse if unit == 'sample' else inverse
 
 
-def _effective(unit: str) -> Sampler:
-  def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
-    del t
-    return draw_by_weight(key, classes, rebalanced_weight(classes, unit), n)
+def _effective(unit: str) -> Callable[[float], Sampler]:
+  def build(beta: float) -> Sampler:
+    def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
+      del t
+      return draw_by_weight(key, classes, rebalanced_weight(classes, unit, beta), n)
 
-  return Sampler('step', draw)
+    return Sampler('step', draw)
+
+  return build
 
 
-SAMPLERS: dict[str, Sampler] = {
-  'permutation': Sampler('epoch', permutation_plan),
+# name: beta of the effective number -> sampler
+SAMPLERS: dict[str, Callable[[float], Sampler]] = {
+  'permutation': lambda beta: Sampler('epoch', permutation_plan),
   'effective_number': _effective('sample'),
   'effective_number_class': _effective('class'),
-  'natural': Sampler('copy'),
+  'natural': lambda beta: Sampler('copy'),
 }

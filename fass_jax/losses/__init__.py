@@ -4,8 +4,7 @@
 stand in `LOSSES`; the step alone reduces, by `combine`.
 """
 
-from fass_jax.losses.build import BUILDERS as LOSSES
-from fass_jax.losses.build import JOINT, reweight
+from fass_jax.losses.build import LOSSES, reweight
 from fass_jax.losses.softmax import cross_entropy
 
-__all__ = ['JOINT', 'LOSSES', 'cross_entropy', 'reweight']
+__all__ = ['LOSSES', 'cross_entropy', 'reweight']

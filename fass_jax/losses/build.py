@@ -7,7 +7,7 @@ apart; the loss is the sum of the parts, each reduced by its own weighted mean.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -91,16 +91,43 @@ def _contrastive(temperature: float) -> tuple[Loss]:
   return (loss,)
 
 
-# these see all views of their term as one batch
-JOINT = frozenset({'balanced_contrastive'})
+class Kind(NamedTuple):
+  """A loss as a config names it."""
 
-# name: parameters -> parts; only the first part may be reweighted
-BUILDERS: dict[str, Callable[..., tuple[Loss, ...]]] = {
-  'ce': lambda: (cross_entropy,),
-  'ldam': lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
-  'balanced_softmax': lambda: (of_logits(balanced_softmax),),
-  'logit_adjustment': lambda tau: (of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau)),),
-  'focal': lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),),
-  'ride': _ride,
-  'balanced_contrastive': _contrastive,
+  build: Callable[..., tuple[Loss, ...]]  # parameters -> parts; only the first is reweighted
+  reads: dict[str, str] = {}  # parameter: the config key that holds its value
+  joint: bool = False  # sees all views of its term as one batch, and needs an embedding
+  corrects_prior: bool = False  # a second correction beside it is refused
+  cosine: bool = False  # its margins are those of a cosine head
+
+
+MARGINS = {'scale': 'net.scale', 'max_margin': 'loss_args.max_margin'}
+
+LOSSES: dict[str, Kind] = {
+  'ce': Kind(lambda: (cross_entropy,)),
+  'ldam': Kind(
+    lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
+    MARGINS,
+    cosine=True,
+  ),
+  'balanced_softmax': Kind(lambda: (of_logits(balanced_softmax),), corrects_prior=True),
+  'logit_adjustment': Kind(
+    lambda tau: (of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau)),),
+    {'tau': 'loss_args.tau'},
+    corrects_prior=True,
+  ),
+  'focal': Kind(
+    lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), {'gamma': 'loss_args.gamma'}
+  ),
+  'ride': Kind(
+    _ride,
+    {
+      **MARGINS,
+      'gamma': 'loss_args.diversity',
+      'factor': 'loss_args.diversity_factor',
+      'late': 'reweight.share',  # its temperatures change when the class weights do
+    },
+    cosine=True,
+  ),
+  'balanced_contrastive': Kind(_contrastive, {'temperature': 'loss_args.temperature'}, joint=True),
 }

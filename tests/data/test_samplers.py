@@ -107,6 +107,16 @@ def test_weights_of_cifar10():
   np.testing.assert_allclose(by_class[9] / by_class[0], 82.5, rtol=0, atol=0.05)
 
 
+def test_the_beta_of_class_balanced_resampling():
+  """n / E(n) with E(n) = (1 - .9999^n) / .0001, in float64 by hand."""
+  classes, _ = classes_of([500, 5])
+  expected = [n * 1e-4 / (1 - 0.9999**n) for n in (500, 5)]
+  np.testing.assert_allclose(
+    samplers.rebalanced_weight(classes, 'sample', 0.9999), expected, rtol=1e-4
+  )
+  assert expected[0] == pytest.approx(1.02516, abs=1e-5)  # 2.5 % from class-uniform
+
+
 # draws
 
 
@@ -115,7 +125,7 @@ def test_weights_of_cifar10():
 )
 def test_draw_frequencies(long_tail, name, unit):
   classes, labels = long_tail
-  sampler = samplers.SAMPLERS[name]
+  sampler = samplers.SAMPLERS[name](0.0)
   assert sampler.scope == 'step'
   n = 200_000
   index = np.asarray(sampler.draw(jax.random.key(7), classes, n, NOW))
@@ -144,7 +154,7 @@ def test_draw_by_weight_skips_empty_and_weightless_classes():
 
 def test_draws_depend_on_the_key_alone(long_tail):
   classes, _ = long_tail
-  draw = samplers.SAMPLERS['effective_number'].draw
+  draw = samplers.SAMPLERS['effective_number'](0.0).draw
   a, same, other = (draw(jax.random.key(k), classes, 64, NOW) for k in (0, 0, 1))
   np.testing.assert_array_equal(a, same)
   assert (np.asarray(a) != np.asarray(other)).sum() > 50
@@ -212,7 +222,7 @@ def test_dropped_last_batch():
 
 
 def test_scopes():
-  scopes = {name: s.scope for name, s in samplers.SAMPLERS.items()}
+  scopes = {name: build(0.0).scope for name, build in samplers.SAMPLERS.items()}
   assert scopes['permutation'] == 'epoch' and scopes['natural'] == 'copy'
-  assert samplers.SAMPLERS['natural'].draw is None
-  assert samplers.SAMPLERS['permutation'].draw is samplers.permutation_plan
+  assert samplers.SAMPLERS['natural'](0.0).draw is None
+  assert samplers.SAMPLERS['permutation'](0.0).draw is samplers.permutation_plan

@@ -48,7 +48,7 @@ def weights(counts):
 )
 def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
   outs, labels = outputs()
-  for part in build.BUILDERS[name](**params):
+  for part in build.LOSSES[name].build(**params):
     values, w = part(outs, labels, CLASSES, {}, at(0))
     assert values.shape == w.shape == (6,) and values.dtype == w.dtype == jnp.float32
     assert (w == 1).all() and np.isfinite(values).all()
@@ -56,7 +56,7 @@ def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
 
 def test_ldam_reads_the_counts_of_the_data_set_and_the_mean_of_the_experts():
   outs, labels = outputs()
-  (loss,) = build.BUILDERS['ldam'](scale=30.0, max_margin=0.5)
+  (loss,) = build.LOSSES['ldam'].build(scale=30.0, max_margin=0.5)
   want = ldam(outs.logits.mean(1), labels, jnp.array([40, 20, 10, 5]), 30.0, 0.5)
   np.testing.assert_allclose(loss(outs, labels, CLASSES, {}, at(0))[0], want, rtol=1e-6)
 
@@ -97,7 +97,7 @@ def test_weights_of_values_with_an_expert_axis():
 @pytest.mark.parametrize('epoch', [159, 160])
 def test_ride_weighs_its_margins_and_not_its_diversity(epoch):
   outs, labels = outputs()
-  first, second = build.BUILDERS['ride'](30.0, 0.5, -0.45, 0.05, DRW)
+  first, second = build.LOSSES['ride'].build(30.0, 0.5, -0.45, 0.05, DRW)
   context, late = (CLASSES, {}, at(epoch)), epoch >= 160
   got = sum(
     combine.weighted_mean(*part(outs, labels, *context))
@@ -111,7 +111,7 @@ def test_ride_weighs_its_margins_and_not_its_diversity(epoch):
 def test_contrastive_reads_the_extra_outputs():
   rng = np.random.default_rng(0)
   z, p = (jnp.asarray(oracle.unit_rows(rng, n, 8)) for n in (6, 4))
-  (loss,) = build.BUILDERS['balanced_contrastive'](temperature=0.1)
+  (loss,) = build.LOSSES['balanced_contrastive'].build(temperature=0.1)
   outs, labels = outputs(extra={'embedding': z, 'prototypes': p})
   values, w = loss(outs, labels, CLASSES, {}, at(0))
   np.testing.assert_allclose(values, balanced_contrastive(z, labels, p, 0.1), rtol=1e-6)

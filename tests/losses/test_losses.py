@@ -48,7 +48,7 @@ def test_cross_entropy_by_hand():
 
 def test_cross_entropy_against_numpy():
   logits, labels = random_logits(0, 50, 7)
-  (loss,) = LOSSES['ce']()
+  (loss,) = LOSSES['ce'].build()
   values, _ = loss(outputs(logits), labels, *CONTEXT)
   np.testing.assert_allclose(values, ce(logits, labels), rtol=1e-5, atol=1e-6)
 
