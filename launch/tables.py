@@ -32,7 +32,16 @@ sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed 
 
 import tables_ledger as book  # noqa: E402
 import tables_report  # noqa: E402
-from tables_plan import Job, duration, expected, list_jobs, make_job, name_of, plan  # noqa: E402
+from tables_plan import (  # noqa: E402
+  Job,
+  config_of,
+  duration,
+  expected,
+  list_jobs,
+  make_job,
+  name_of,
+  plan,
+)
 
 from fass_jax import main, train  # noqa: E402
 from fass_jax.report import percent  # noqa: E402
@@ -60,16 +69,17 @@ def commit() -> str:
 
 def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
   """Trains the seeds of a job; returns a line of the ledger for each."""
-  summary = train.run(job.config, job.folder, stop)
+  config = config_of(job)
+  summary = train.run(config, job.folder, stop)
   lines = []
   for run in summary.get('runs', [summary]):
     line = {
-      'config': job.config.name,
+      'config': config.name,
       'method': job.row.method,
-      'overrides': job.overrides,
+      'overrides': job.run.overrides,
       'seed': run['seed'],
-      'subset_seed': job.config.data.subset_seed,
-      'epochs': job.config.epochs,
+      'subset_seed': config.data.subset_seed,
+      'epochs': config.epochs,
       'last': {k: run['last'][k] for k in KEPT},
       'best': {k: run['best'][k] for k in KEPT},
       'wall_s': round(summary['wall_s'] / len(job.seeds), 1),  # its share
@@ -79,7 +89,7 @@ def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
         **{p: importlib.metadata.version(p) for p in ('jax', 'flax', 'optax', 'numpy')},
       },
       'commit': commit(),
-      'settings': job.settings,
+      'settings': job.run.settings,
     }
     lines.append(line | ({'together': len(job.seeds)} if len(job.seeds) > 1 else {}))
   return lines

@@ -12,7 +12,7 @@ import pathlib
 import runpy
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
@@ -77,11 +77,27 @@ def identity(name: str, values: Mapping[str, Any]) -> str:
   return json.dumps([name, values], sort_keys=True)
 
 
+class Run(NamedTuple):
+  """What a command line asks for, the seed aside."""
+
+  key: str  # which run it is
+  config: ConfigDict
+  settings: dict[str, Any]
+  overrides: dict[str, Any]  # as they were given, where they matter
+
+
 @functools.cache
-def key_of(words: tuple[str, ...]) -> str:
+def resolve(words: tuple[str, ...]) -> Run:
+  """Returns the run of a command line."""
+  config, _, given = load_config(words)
+  kept = {k: v for k, v in given.items() if not k.startswith(FREE) and k not in NAMES}
+  values = settings(config)
+  return Run(identity(config.name, values), config, values, kept)
+
+
+def key_of(words: Iterable[str]) -> str:
   """Returns the identity of a command line."""
-  config = load_config(words)[0]
-  return identity(config.name, settings(config))
+  return resolve(tuple(words)).key
 
 
 def line_key(line: Mapping[str, Any]) -> str | None:
@@ -90,7 +106,7 @@ def line_key(line: Mapping[str, Any]) -> str | None:
     return identity(line['config'], line['settings'])
   # written before settings were kept
   values = {'epochs': line['epochs'], 'data.subset_seed': line['subset_seed']}
-  words = (f'--config={line["config"]}.py:{line["method"]}', *flags(values | line['overrides']))
+  words = [f'--config={line["config"]}.py:{line["method"]}', *flags(values | line['overrides'])]
   try:
     return key_of(words)
   except UserError:

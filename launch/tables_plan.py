@@ -19,24 +19,21 @@ from ml_collections import ConfigDict  # noqa: E402
 
 from fass_jax import main  # noqa: E402
 from fass_jax import workdir as files  # noqa: E402
-from fass_jax.config import FREE  # noqa: E402
 
 
 class Job(NamedTuple):
   """Some seeds of a row, run in one process."""
 
   row: Any
+  run: book.Run
   seeds: tuple[int, ...]
-  config: ConfigDict
-  overrides: dict[str, Any]  # of the command line, as the ledger keeps them
-  settings: dict[str, Any]
-  key: str  # which run it is, the seed aside
-  folder: pathlib.Path
+  words: tuple[str, ...]  # the command line, without seeds
+  folder: pathlib.Path  # its work directory
 
 
 def name_of(job: Job) -> str:
   """Returns a job as a person reads it."""
-  sets = ''.join(f' {k}={v}' for k, v in job.overrides.items())
+  sets = ''.join(f' {k}={v}' for k, v in job.run.overrides.items())
   first, last = job.seeds[0], job.seeds[-1]
   seeds = f'seed {first}' if first == last else f'seeds {first} to {last}'
   return f'{job.row.label} ({job.row.method}{sets}), {seeds}'
@@ -45,18 +42,19 @@ def name_of(job: Job) -> str:
 def make_job(
   table: dict[str, Any], row: Any, seeds: Sequence[int], extra: Sequence[str], runs: pathlib.Path
 ) -> Job:
-  """Resolves the config of some seeds of a row."""
-  words = [*book.arguments(table, row), *extra]
-  config, _, given = main.load_config(
-    [*words, f'--config.seed={seeds[0]}', f'--config.seeds={len(seeds)}']
-  )
-  values = book.settings(config)
-  key = book.identity(config.name, values)
-  digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+  """Names some seeds of a row as a job."""
+  words = (*book.arguments(table, row), *extra)
+  run = book.resolve(words)
+  digest = hashlib.sha256(run.key.encode()).hexdigest()[:10]
   tail = f'seed{seeds[0]}' if len(seeds) == 1 else f'seeds{seeds[0]}-{seeds[-1]}'
-  kept = {k: v for k, v in given.items() if not k.startswith(FREE) and k not in book.NAMES}
-  folder = runs / f'{config.name}-{config.method}-{digest}-{tail}'
-  return Job(row, tuple(seeds), config, kept, values, key, folder)
+  folder = runs / f'{run.config.name}-{run.config.method}-{digest}-{tail}'
+  return Job(row, run, tuple(seeds), words, folder)
+
+
+def config_of(job: Job) -> ConfigDict:
+  """Returns the config of a job, with its seeds."""
+  seeds = [f'--config.seed={job.seeds[0]}', f'--config.seeds={len(job.seeds)}']
+  return main.load_config([*job.words, *seeds])[0]
 
 
 def groups(missing: Sequence[int], begun: Sequence[range]) -> list[tuple[int, ...]]:
@@ -97,7 +95,7 @@ def plan(
       if not fnmatch.fnmatch(row.method, only):
         continue
       job = make_job(table, row, wanted, extra, runs)
-      done = known.setdefault(job.key, set())
+      done = known.setdefault(job.run.key, set())
       for group in groups([s for s in wanted if s not in done], begun_before(job)):
         jobs.append(make_job(table, row, group, extra, runs))
       done |= set(wanted)
@@ -106,16 +104,14 @@ def plan(
 
 def expected(job: Job, lines: Sequence[dict[str, Any]]) -> float | None:
   """Returns the seconds that a job needs, from the same run or the last like it, if any."""
-  device = jax.devices()[0].device_kind
-  like = [
-    r for r in lines
-    if (r['device'], r['config'], r['epochs']) == (device, job.config.name, job.config.epochs)
-  ]  # fmt: skip
-  same = [r for r in like if book.line_key(r) == job.key] or like
+  config = job.run.config
+  kind = (jax.devices()[0].device_kind, config.name, config.epochs)
+  like = [r for r in lines if (r['device'], r['config'], r['epochs']) == kind]
+  same = [r for r in like if book.line_key(r) == job.run.key] or like
   if not same:
     return None
   log = job.folder / f'seed{job.seeds[0]}' if len(job.seeds) > 1 else job.folder
-  done = len(files.read_metrics(log)) / job.config.epochs
+  done = len(files.read_metrics(log)) / config.epochs
   return same[-1]['wall_s'] * len(job.seeds) * (1 - done)
 
 

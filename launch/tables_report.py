@@ -36,7 +36,7 @@ def cell(values: Iterable[float | None]) -> str:
 
 def lines_of(table: Mapping[str, Any], row: Any, runs: Runs) -> list[dict[str, Any]]:
   """Returns a row's lines, of whatever ledger, by seed."""
-  mine = runs.get(book.key_of(tuple(book.arguments(table, row))), {})
+  mine = runs.get(book.key_of(book.arguments(table, row)), {})
   return [mine[seed] for seed in sorted(mine)]
 
 
@@ -122,7 +122,7 @@ def notes(table: Mapping[str, Any], runs: Runs) -> list[str]:
 def strays(name: str, results: pathlib.Path) -> Shown:
   """Returns the runs of a table's ledger that no row of the table asks for."""
   table = book.TABLES[name]
-  asked = {book.key_of(tuple(book.arguments(table, row))) for row in book.rows(table)}
+  asked = {book.key_of(book.arguments(table, row)) for row in book.rows(table)}
   lines = [x for x in book.ledger(name, results) if book.line_key(x) not in asked]
   return [
     (book.Row('-', mine[seed]['method'], mine[seed]['overrides']), [mine[k] for k in sorted(mine)])
