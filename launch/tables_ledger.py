@@ -23,8 +23,8 @@ from fass_jax.config import DEFAULTS, FREE, base_config, flatten  # noqa: E402
 from fass_jax.main import load_config  # noqa: E402
 from fass_jax.types import UserError  # noqa: E402
 
-_FILE = runpy.run_path(str(REPO / 'configs' / 'tables.py'))
-TABLES: dict[str, dict[str, Any]] = _FILE['TABLES']
+CONFIG = runpy.run_path(str(REPO / 'configs' / 'tables.py'))
+TABLES: dict[str, dict[str, Any]] = CONFIG['TABLES']
 Row = runpy.run_path(str(REPO / 'configs' / 'thesis_tables.py'))['Row']
 # names of a run, and how several are computed together: not what it is
 NAMES = ('name', 'method', 'seed', 'seeds', 'engine.together')
