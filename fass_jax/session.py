@@ -23,7 +23,7 @@ from fass_jax.programs import Key, Program, chunk_length
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
 from fass_jax.step import init_state, init_tally, plan_epoch
-from fass_jax.types import Dataset, Look, PyTree, UserError
+from fass_jax.types import Dataset, Diverged, Look, PyTree, UserError
 from fass_jax.views import Plan, Store
 
 log = logging.getLogger('fass_jax')
@@ -143,7 +143,7 @@ def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
   """Stops a run whose loss or gradient stopped being a number.
 
   Raises:
-    UserError: with the step, the likely cause and the last good checkpoint.
+    Diverged: with the step, the likely cause and the last good checkpoint.
   """
   for bad, lane in zip(jax.device_get([x.state.tally['bad_step'] for x in lanes]), lanes):
     if bad < 0:
@@ -151,7 +151,7 @@ def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
     latest = s.manager.latest_step()
     whose = f', seed {lane.seed}' if len(lanes) > 1 else ''
     kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
-    raise UserError(
+    raise Diverged(
       f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
       f'{bad // s.recipe.steps_per_epoch + 1}{whose}), most likely because the learning '
       f'rate is too high (--config.optim.lr={s.config.optim.lr}); lower it and start with a new '

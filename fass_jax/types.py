@@ -22,6 +22,10 @@ class UserError(Exception):
   """
 
 
+class Diverged(UserError):
+  """A loss or gradient that is no number any more; other runs may still be well."""
+
+
 class Dataset(NamedTuple):
   """A whole data set on the host, as the stores read it."""
 
