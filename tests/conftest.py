@@ -9,6 +9,9 @@ _CACHE = tempfile.TemporaryDirectory(prefix='fass-jax-test-cache-')
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', _CACHE.name)
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
+if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
+  _MEMO = tempfile.TemporaryDirectory(prefix='fass-jax-test-memo-')
+  os.environ['FASS_TEST_MEMO'] = _MEMO.name
 os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 

@@ -107,6 +107,11 @@ def assert_same_run(a, b):
     assert last[0][key] == last[1][key], key
 
 
+def memo():
+  """Returns a folder of this test session, the same in all its workers."""
+  return os.environ['FASS_TEST_MEMO']
+
+
 def linear_net(num_classes):
   """A network with nothing but a linear head on the pixels: compiles in no time."""
   import jax.numpy as jnp

@@ -7,7 +7,7 @@ from fass_jax import main, recipe, slots
 from fass_jax.data.subset import class_counts
 from fass_jax.types import Dataset
 from tests import runs
-from tests.test_methods import THESIS
+from tests.test_rows import THESIS
 
 
 @pytest.fixture(scope='module')

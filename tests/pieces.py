@@ -1,0 +1,187 @@
+"""For every method: the checks that its piece was active in a finished run, not only named."""
+
+import functools
+import pathlib
+import pickle
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.augment import chain
+from fass_jax.data.load import load
+from fass_jax.data.samplers import index_classes
+from fass_jax.recipe import Recipe, build
+from fass_jax.types import Outputs, Time
+from tests import runs
+
+
+class Run(NamedTuple):
+  """A run of `epochs` epochs on the digits."""
+
+  config: Any
+  state: Any
+  rows: list[dict[str, Any]]
+
+  def recipe(self) -> Recipe:
+    return build(self.config, digits())
+
+
+@functools.cache
+def digits():
+  return load(runs.config_of())
+
+
+def class_index():
+  return index_classes(digits().train_labels, 10)
+
+
+def at(epoch: int, epochs: int) -> Time:
+  return Time(jnp.int32(0), jnp.int32(epoch), jnp.float32(epoch / epochs))
+
+
+def resampled(run: Run):
+  """The natural stream shows the rarest class as often as the others."""
+  sampler = run.recipe().streams['natural'].sampler
+  index = sampler.draw(jax.random.key(0), class_index(), 4000, at(0, 5))
+  share = np.bincount(digits().train_labels[np.asarray(index)], minlength=10) / 4000
+  own = np.bincount(digits().train_labels) / len(digits().train_labels)
+  assert share[-1] > 0.08 > 0.02 > own[-1]
+
+
+def mixed(*views):
+  def check(run: Run):
+    for view in views:
+      sums = [r['mixed'][view] for r in run.rows if r['mixed'][view]['drawn']]
+      assert sums and max(s['area_all'] for s in sums) > 0.01
+
+  return check
+
+
+def weighted(run: Run):
+  """The weights of the classes are 1 before they begin, and the rarest has the largest after."""
+  loss = run.recipe().terms['natural'].losses[0]
+  outs = Outputs(jnp.zeros((10, max(1, run.config.net.experts), 10)), jnp.zeros((10, 1)))
+  first, last = (
+    np.asarray(loss(outs, jnp.arange(10), class_index(), {}, at(e, 5))[1]).reshape(10, -1)[:, 0]
+    for e in (0, 4)
+  )
+  assert last[-1] > 4 * last[0]
+  if len(run.config.reweight.share) > 1:
+    assert (first == 1).all()
+
+
+def another_loss(run: Run):
+  """The host loss is not cross entropy at the same logits."""
+  config, c = run.config, run.config.net.experts
+  z = 3.0 * jax.random.normal(jax.random.key(1), (10, c, 10))
+  plain = build(runs.config_of('--config=digits_lt.py:ce'), digits()).terms['natural'].losses
+  args = Outputs(z, jnp.zeros((10, 1))), jnp.arange(10), class_index(), {}, at(0, 5)
+  ours = sum(np.asarray(f(*args)[0]) for f in build(config, digits()).terms['natural'].losses)
+  assert np.abs(ours - np.asarray(plain[0](*args)[0])).max() > 0.1
+
+
+def levelled(run: Run):
+  assert max(r['signals']['levels']['level_max'] for r in run.rows) > 0
+  with_op('cuda')(run)
+
+
+def voted(run: Run):
+  assert (np.asarray(run.state.signals['ops'].weight) != 1).any()
+  with_op('doda')(run)
+
+
+def with_op(name):
+  """The op stands in every view's chain and changes pixels there."""
+
+  def check(run: Run):
+    images = jnp.asarray(digits().train_images[:64])
+    full = jnp.ones(64)
+    for view in run.recipe().views.values():
+      if view.augment_name.startswith('simclr'):
+        continue
+      names = view.augment_name.partition('#')[0].split('+')
+      assert name in names
+      without = chain.build([n for n in names if n != name])
+      key = jax.random.key(2)
+      a = view.augment(key, images, {'cuda': 3 * full, 'doda': full})
+      b = without(key, images, {'cuda': 3 * full, 'doda': full})
+      assert (np.asarray(a) != np.asarray(b)).any(axis=(1, 2, 3)).sum() > 8
+
+  return check
+
+
+def contrasted(run: Run):
+  assert all(r['terms']['contrast'] > 0 for r in run.rows)
+  assert run.rows[-1]['terms']['contrast'] != run.rows[0]['terms']['contrast']
+
+
+def scored(run: Run):
+  matrix = np.asarray(run.state.signals['score'].matrix)
+  np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-5)
+  assert run.rows[-1]['terms']['fs'] > 0
+
+
+def three_experts(run: Run):
+  assert run.config.net.experts == 3 and run.config.optim.nesterov
+  assert abs(run.config.optim.weight_decay - 5e-4) < 1e-9
+
+
+def strong(run: Run):
+  c = run.config
+  assert (c.batch_size, c.optim.lr, c.optim.weight_decay) == (256, 0.15, 5e-4)
+
+
+_FASS = (scored, mixed('mixup', 'cutmix'))
+_BCL = (contrasted, another_loss)
+ACTIVE = {
+  'ce': (),
+  'ens': (resampled,),
+  'cb_resample': (resampled,),
+  'mixup': (mixed('natural'),),
+  'cutmix': (mixed('natural'),),
+  'cmo': (mixed('natural'),),
+  'cb': (weighted,),
+  'drw': (weighted,),
+  'ldam': (weighted, another_loss),
+  'ldam_plain': (another_loss,),
+  'balanced_softmax': (another_loss,),
+  'cuda': (levelled, with_op('cutout')),
+  'cuda_plain': (levelled,),
+  'doda': (voted, with_op('cutout')),
+  'cutout': (with_op('cutout'),),
+  'autoaugment': (with_op('autoaugment'),),
+  'randaugment': (with_op('randaugment'),),
+  'bcl': _BCL,
+  'bcl_full': (*_BCL, strong, with_op('autoaugment'), with_op('cutout')),
+  'ride': (weighted, another_loss, three_experts, with_op('rotation15')),
+  'fass': _FASS,
+  'fass_mixup': (scored, mixed('mixup')),
+  'fass_cutmix': (scored, mixed('cutmix')),
+  'random_mix': _FASS,
+}
+
+
+def assert_active(run: Run):
+  """Asserts that every method of a run's method string did something in it."""
+  assert all(np.isfinite(r['loss']) for r in run.rows)
+  for name in run.config.method.split('+'):
+    for check in ACTIVE[name]:
+      check(run)
+
+
+def assert_unlike_others(group: str, name: str, params: Any):
+  """Asserts that no run of the group that this session has seen ended with the same parameters.
+
+  Workers share a folder: of two that finish together the later reader sees both.
+  """
+  folder = pathlib.Path(runs.memo()) / group
+  folder.mkdir(parents=True, exist_ok=True)
+  own = b''.join(np.asarray(x).tobytes() for x in jax.tree.leaves(params))
+  mine = folder / name.replace('/', '_')
+  mine.with_suffix('.part').write_bytes(pickle.dumps((name, own)))
+  mine.with_suffix('.part').rename(mine.with_suffix('.pickle'))
+  for path in folder.glob('*.pickle'):
+    other, theirs = pickle.loads(path.read_bytes())
+    assert other == name or theirs != own, f'{name} and {other} trained alike'

@@ -1,0 +1,34 @@
+"""The rows of the thesis' tables 4 and 5, and the controls they lack: each trains for 30 steps."""
+
+import pytest
+
+from fass_jax import evaluate, programs
+from tests import pieces, runs
+
+# tables 4 and 5 as the thesis prints them, then the controls
+THESIS = [
+  'ce', 'cmo', 'cuda', 'doda', 'cmo+doda', 'fass', 'cmo+cuda+fass', 'ldam', 'ldam+cuda',
+  'ldam+doda', 'ldam+fass', 'ldam+cmo+cuda+fass', 'bcl', 'bcl+cuda', 'bcl+doda', 'bcl+fass',
+  'ride', 'ride+cmo', 'ride+cuda', 'ride+doda', 'ride+fass', 'ride+cmo+cuda+fass', 'drw+fass',
+  'cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda',
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', THESIS)
+def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkeypatch):
+  """The real network on the digits: finite, learning, every piece active, unlike other rows."""
+  fast = {**programs.compiler_options(), 'xla_backend_optimization_level': 0}
+  for module in (programs, evaluate):  # 30 steps do not pay for an optimised program
+    monkeypatch.setattr(module, 'compiler_options', lambda: fast)
+  sets = ['--config.epochs=5']
+  if '+' in method and 'fass' in method:  # one program instead of two; 'fass' itself has both
+    sets.append('--config.streams.pair.start=on')
+  if 'cuda' in method:  # a class rises within 30 steps
+    sets.append('--config.signals.levels.accept=0.2')
+  config = runs.config_of(f'--config=digits_lt.py:{method}', *sets)
+  state, rows = runs.in_memory(config, tmp_path)
+  assert int(state.step) == 30
+  assert max(r['test']['top1'] for r in rows) > 0.2  # twice chance
+  pieces.assert_active(pieces.Run(config, state, rows))
+  pieces.assert_unlike_others('rows', method, state.params)
