@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import optim
 from fass_jax.config import one_of, pick
-from fass_jax.losses import JOINT, LOSSES, reweight
+from fass_jax.losses import JOINT, LOSSES, TAUGHT, reweight
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.types import Term, UserError
 
@@ -77,6 +77,8 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     'logit_adjustment': {'tau': args.tau},
     'focal': {'gamma': args.gamma},
     'balanced_contrastive': {'temperature': args.temperature},
+    'distillation': {'temperature': args.distill_temperature},
+    'router': {'positive': args.router_positive},
   }  # fmt: skip
   losses = builder(**known.get(loss, {}))
   weights = _class_weights(config)
@@ -90,6 +92,17 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     losses = (reweight(losses[0], weights, share), *losses[1:])
   if loss in JOINT and not config.net.projection:
     raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
+  if loss in TAUGHT and not config.teacher.run:
+    raise UserError(
+      f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
+      '--config.teacher.run=WORKDIR.'
+    )
+  if loss == 'distillation' and not args.distill_temperature > 0:
+    raise UserError(
+      f'--config.loss_args.distill_temperature={args.distill_temperature} is not above 0.'
+    )
+  if loss == 'router' and not config.net.router:
+    raise UserError("The loss 'router' needs --config.net.router=True.")
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,
@@ -98,4 +111,5 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     weight=optim.piecewise(c.weight, config.epochs),
     per_batch=divisor == 'batch',
     batch_size=config.batch_size,
+    taught=loss in TAUGHT,
   )

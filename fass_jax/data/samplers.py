@@ -108,8 +108,14 @@ def _effective(unit: str) -> Sampler:
   return Sampler('step', draw)
 
 
+def _class_balanced(key: Array, classes: Classes, n: int, t: Time) -> Array:
+  del t
+  return draw_by_weight(key, classes, jnp.ones(classes.count.shape), n)
+
+
 SAMPLERS: dict[str, Sampler] = {
   'permutation': Sampler('epoch', permutation_plan),
+  'class_balanced': Sampler('step', _class_balanced),
   'effective_number': _effective('sample'),
   'effective_number_class': _effective('class'),
   'natural': Sampler('copy'),

@@ -5,7 +5,7 @@ stand in `LOSSES`; the step alone reduces, by `combine`.
 """
 
 from fass_jax.losses.build import BUILDERS as LOSSES
-from fass_jax.losses.build import JOINT, reweight
+from fass_jax.losses.build import JOINT, TAUGHT, reweight
 from fass_jax.losses.softmax import cross_entropy
 
-__all__ = ['JOINT', 'LOSSES', 'cross_entropy', 'reweight']
+__all__ = ['JOINT', 'LOSSES', 'TAUGHT', 'cross_entropy', 'reweight']

@@ -12,10 +12,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from fass_jax.losses.contrastive import balanced_contrastive
+from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
 from fass_jax.losses.focal import focal
 from fass_jax.losses.margins import ldam
 from fass_jax.losses.prior import balanced_softmax, logit_adjustment
+from fass_jax.losses.routing import router_loss
 from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array, Classes, Outputs, Time
 
@@ -91,8 +93,34 @@ def _contrastive(temperature: float) -> tuple[Loss]:
   return (loss,)
 
 
+def _distillation(temperature: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del labels, classes, signals, t
+    assert outs.teacher is not None, 'no teacher was shown this view'
+    values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature)
+    return values, jnp.ones_like(values)
+
+  return (loss,)
+
+
+def _router(positive: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del classes, signals, t
+    assert outs.route is not None, 'the network has no router'
+    values = router_loss(outs.route, outs.logits, labels, positive)
+    return values, jnp.ones_like(values)
+
+  return (loss,)
+
+
 # these see all views of their term as one batch
 JOINT = frozenset({'balanced_contrastive'})
+# these read a teacher's logits
+TAUGHT = frozenset({'distillation'})
 
 # name: parameters -> parts; only the first part may be reweighted
 BUILDERS: dict[str, Callable[..., tuple[Loss, ...]]] = {
@@ -103,4 +131,6 @@ BUILDERS: dict[str, Callable[..., tuple[Loss, ...]]] = {
   'focal': lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),),
   'ride': _ride,
   'balanced_contrastive': _contrastive,
+  'distillation': _distillation,
+  'router': _router,
 }
