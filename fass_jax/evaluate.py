@@ -22,23 +22,23 @@ class Counts(NamedTuple):
   confusion: Array  # int32 [C, C], row: true class, column: prediction
   nll: Array  # float32, sum of -log p(true class)
   bins: Array  # float32 [bins, 3]: samples, confidence, hits, by confidence of the prediction
-  used: Array | None = None  # int32, experts that were asked, of a network with a router
+  used: Array | int = 0  # int32, experts that a router asked; 0 without one
 
 
-def init_counts(num_classes: int, bins: int, router: bool = False) -> Counts:
+def init_counts(num_classes: int, bins: int) -> Counts:
   """Returns empty counts."""
   return Counts(
     jnp.zeros((num_classes, num_classes), jnp.int32),
     jnp.zeros(()),
     jnp.zeros((bins, 3)),
-    jnp.zeros((), jnp.int32) if router else None,
+    jnp.zeros((), jnp.int32),
   )
 
 
 def count_outputs(counts: Counts, outs: Outputs, labels: Array, mask: Array) -> Counts:
   """Adds a batch as `count` does, and the experts that a router asked."""
   new = count(counts, test_logits(outs), labels, mask)
-  if counts.used is None:
+  if outs.route is None:
     return new
   return new._replace(used=counts.used + jnp.where(mask, experts_used(outs), 0).sum())
 
@@ -197,7 +197,7 @@ def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> di
     f1 = 2 * diagonal / (confusion.sum(0) + confusion.sum(1))
   tested = np.sort(recall[np.isfinite(recall)])
   bins = np.asarray(counts.bins, np.float64)
-  used = {} if counts.used is None else {'experts_used': float(counts.used) / float(total)}
+  used = {'experts_used': float(counts.used / total)} if counts.used > 0 else {}
   return {
     'top1': float(diagonal.sum() / total),
     **group_means(recall, shot_groups(train_counts, many, few)),

@@ -48,6 +48,28 @@ def check(config: ConfigDict) -> None:
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
     raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
+  losses = {config.loss if term.loss == 'host' else term.loss for term in config.terms.values()}
+  if config.teacher.run and not losses & TAUGHT:
+    raise UserError(
+      f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
+      'add the method distill.'
+    )
+
+
+def _check_needs(loss: str, config: ConfigDict) -> None:
+  """Refuses a loss whose inputs the network or the run does not have."""
+  if loss in JOINT and not config.net.projection:
+    raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
+  if loss in TAUGHT and not config.teacher.run:
+    raise UserError(
+      f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
+      '--config.teacher.run=WORKDIR.'
+    )
+  if loss == 'router' and not config.net.router:
+    raise UserError("The loss 'router' needs --config.net.router=True.")
+  temperature = config.loss_args.distill_temperature
+  if loss == 'distillation' and not temperature > 0:
+    raise UserError(f'--config.loss_args.distill_temperature={temperature} is not above 0.')
 
 
 def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
@@ -90,19 +112,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
         '--config.reweight.share.'
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
-  if loss in JOINT and not config.net.projection:
-    raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
-  if loss in TAUGHT and not config.teacher.run:
-    raise UserError(
-      f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
-      '--config.teacher.run=WORKDIR.'
-    )
-  if loss == 'distillation' and not args.distill_temperature > 0:
-    raise UserError(
-      f'--config.loss_args.distill_temperature={args.distill_temperature} is not above 0.'
-    )
-  if loss == 'router' and not config.net.router:
-    raise UserError("The loss 'router' needs --config.net.router=True.")
+  _check_needs(loss, config)
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,

@@ -236,11 +236,6 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   terms = {
     n: objective.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)
   }
-  if config.teacher.run and not any(term.taught for term in terms.values()):
-    raise UserError(
-      f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
-      'add the method distill.'
-    )
   for term in terms.values():
     order += [v for v in term.views if v not in order]
   views = {n: _view(config.views[n], n, config) for n in order}

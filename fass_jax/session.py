@@ -214,8 +214,7 @@ def look(s: Session, now: PyTree) -> Look:
 
 def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns what `test_fold` takes for the counts of the test set."""
-  e, router = s.config.eval, s.config.net.router
-  empty = evaluate.init_counts(s.recipe.num_classes, e.ece_bins, router)
+  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
   return evaluate.count_outputs, empty, now, *s.test
 
 
