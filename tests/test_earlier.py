@@ -239,10 +239,16 @@ TINY = ('--config.net.experts=2', '--config.epochs=2', '--config.batch_size=64')
 @pytest.fixture(scope='module')
 def ride(tmp_path_factory):
   path = tmp_path_factory.mktemp('ride')
-  config = runs.config_of('--config=digits_lt.py:ride', *TINY, '--config.reweight.kind=none')
+  config = runs.config_of(
+    '--config=digits_lt.py:ride',
+    *TINY,
+    '--config.reweight.kind=none',
+    '--config.augment.rotation15=False',
+  )
   return (path, *runs.in_memory(config, path, keep=True))
 
 
+@pytest.mark.slow
 def test_a_router_learns_on_top_of_frozen_experts(ride, tmp_path):
   folder, end, _ = ride
   args = ('--config=digits_lt.py:ride_router', *TINY)
@@ -300,6 +306,7 @@ def test_frozen_statistics_may_drift(monkeypatch):
   assert seen == [('head/router',), ()]
 
 
+@pytest.mark.slow
 def test_a_linear_net_is_distilled_from_experts(ride, tmp_path, monkeypatch):
   real = nets.build
 
