@@ -124,6 +124,29 @@ METHODS = {
     'optim.weight_decay': 5e-4,
     'augment.rotation15': True,
   },
+  # the optional second stage of RIDE: a router on top of a finished run (--config.start.run)
+  'ride_router': _COSINE
+  | {
+    'loss': 'router',
+    'net.experts': 3,
+    'net.router': True,
+    'optim.only': ('head/router',),
+    'streams.natural.sampler': 'class_balanced',
+    'epochs': 5,
+    'batch_size': 512,
+    'optim.lr': 0.01,
+    'optim.curve': 'cosine',
+    'optim.nesterov': True,
+    'optim.weight_decay': 5e-4,
+    'augment.rotation15': True,
+  },
+  # a finished run teaches (--config.teacher.run), with the longer warm-up of RIDE's recipe
+  'distill': {
+    'terms.distill.views': ('natural',),
+    'terms.distill.loss': 'distillation',
+    'optim.warmup_epochs': 20.0,
+    'optim.warmup_fraction': 0.1,
+  },
   # FASS, and with one of its two views alone (the thesis' table 7)
   'fass': _SCORES | _PAIRS | _CHOSEN | _MIXUP | _CUTMIX | _separation('mixup', 'cutmix'),
   'fass_mixup': _SCORES | _PAIRS | _CHOSEN | _MIXUP | _separation('mixup'),
@@ -131,6 +154,9 @@ METHODS = {
   # "w/o FASS" (its table 8): the same views, partners and lambda random
   'random_mix': _SCORES | _PAIRS | _RANDOM | _MIXUP | _CUTMIX | _separation('mixup', 'cutmix'),
 }
+
+# methods that go on from the work directory of another run
+NEED_A_RUN = frozenset({'distill', 'ride_router'})
 
 # name: (what it is, reference, slots it fills); the README's method table is made from this
 ABOUT = {
@@ -162,6 +188,16 @@ ABOUT = {
     'as BCL, augmentation, optimiser',
   ),
   'ride': ('RIDE, three experts', 'Wang et al., ICLR 2021', 'loss, experts, optimiser, rotation'),
+  'ride_router': (
+    'router of a finished RIDE: easy images ask fewer experts',
+    'Wang et al., ICLR 2021',
+    'start, trained part, router loss, sampler, optimiser',
+  ),
+  'distill': (
+    'distillation from a finished run; `ride+distill` is distilled RIDE',
+    'Hinton et al., 2015; Wang et al., ICLR 2021',
+    'teacher, term, warm-up',
+  ),
   'fass': ('FASS', 'the thesis, 2025', 'score signal, pair stream, two views, term L_FS'),
   'fass_mixup': ('FASS, MixUp alone', "the thesis' table 7", 'as FASS, one view'),
   'fass_cutmix': ('FASS, CutMix alone', "the thesis' table 7", 'as FASS, one view'),

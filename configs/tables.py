@@ -12,26 +12,24 @@ import runpy
 from fass_jax.config import config_dir, methods
 
 _THESIS = runpy.run_path(str(pathlib.Path(__file__).with_name('thesis_tables.py')))
-_ABOUT = runpy.run_path(str(config_dir() / 'methods.py'))['ABOUT']
+_METHODS = runpy.run_path(str(config_dir() / 'methods.py'))
+_ABOUT = _METHODS['ABOUT']
 
 _FASS = 'fass'
-
-# methods that go on from the work directory of another run, which a row cannot give them
-NEED_A_RUN: frozenset[str] = frozenset()
 
 # by method string: why a method is more than 10 points under CE on the digits
 NOTES: dict[str, str] = {}
 
 
 def every_method() -> list:
-  """Returns a row for each single method and each combination of the thesis' tables 4 and 5."""
+  """Returns a row for each method that needs no other run, and each combination of the thesis' tables 4 and 5."""
   names = {name: _ABOUT.get(name, (name,))[0] for name in methods()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))
   return [
     _THESIS['Row'](label, method)
     for method, label in names.items()
-    if not NEED_A_RUN & set(method.split('+'))
+    if not _METHODS['NEED_A_RUN'] & set(method.split('+'))
   ]
 
 

@@ -92,3 +92,37 @@ def restore(
       'the run anew, or choose another --workdir.'
     )
   return None
+
+
+def variables(folder: pathlib.Path) -> list[PyTree] | None:
+  """Reads the networks of the newest checkpoint that can be read; nothing is written.
+
+  Args:
+    folder: the checkpoints of a work directory, of whatever config.
+
+  Returns:
+    For each run in it, `{'params': ..., 'batch_stats': ...}`; None where there is no checkpoint
+    that can be read.
+  """
+  if not folder.is_dir():
+    return None
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  options = ocp.CheckpointManagerOptions(read_only=True, create=False, step_prefix='step')
+  handlers = {'tree': ocp.PyTreeCheckpointHandler(), 'meta': ocp.JsonCheckpointHandler()}
+  with ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers) as manager:
+    for step in sorted(manager.all_steps(), reverse=True):
+      try:
+        lanes = manager.item_metadata(step)['tree'].tree
+        wanted = [{'state': {k: x['state'][k] for k in ('params', 'batch_stats')}} for x in lanes]
+        shapes = jax.tree.map(
+          lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), wanted
+        )
+        where = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=device), shapes)
+        asked = ocp.args.PyTreeRestore(item=shapes, restore_args=where, partial_restore=True)
+        got = manager.restore(step, args=ocp.args.Composite(tree=asked))
+      except Exception as error:  # many kinds for a broken file, as in `restore`
+        reason = str(error).strip().split('\n')[0][:200]
+        log.warning('Checkpoint %d of %s was passed over (%s).', step, folder, reason)
+        continue
+      return [lane['state'] for lane in got['tree']]
+  return None

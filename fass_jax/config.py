@@ -82,6 +82,7 @@ NET = {
   'experts': 1,  # copies of the last stages and the head
   'reduced': True,  # experts with 3/4 of the channels
   'projection': 0,  # size of the embedding of a contrastive loss
+  'router': False,  # says after each expert whether to ask the next, see nets/heads.py
 }
 # parameters of the losses, each read by those that have it
 LOSS_ARGS = {
@@ -91,6 +92,14 @@ LOSS_ARGS = {
   'diversity': -0.45,  # of 'ride'
   'diversity_factor': 0.05,  # of 'ride': how far the temperature follows the class counts
   'temperature': 0.1,  # of 'balanced_contrastive'
+  'distill_temperature': 1.5,  # of 'distillation'
+  'router_positive': 100.0,  # of 'router': weight of a sample that a later expert saves
+}
+# where a fresh run starts from, see earlier.py
+START = {
+  'run': '',  # work directory of an earlier run: its last parameters; '' initialises all
+  'statistics': True,  # and its batch statistics
+  'fresh': (),  # parts that are initialised anew all the same: prefixes such as 'head'
 }
 # weights of the classes in the host loss
 REWEIGHT = {
@@ -148,6 +157,8 @@ def base_config(name: str) -> ConfigDict:
         'statistics': 'fixed',  # 'fixed': mean and std above | 'own': of the training subset
       },
       'net': dict(NET),
+      'start': dict(START),
+      'teacher': {'run': ''},  # work directory of the run whose network teaches this one
       'optim': {
         'lr': 0.1,
         'momentum': 0.9,
@@ -155,7 +166,10 @@ def base_config(name: str) -> ConfigDict:
         'nesterov': False,
         'warmup_epochs': 5.0,
         'warmup_fraction': 0.025,
-        'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr
+        'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr, of curve 'steps'
+        'curve': 'steps',  # | 'cosine': from lr to 0
+        'only': (),  # parts that train: prefixes such as 'head/router'; () is all
+        'frozen_statistics': 'keep',  # batch statistics of the other parts | 'drift': they follow
       },
       'eval': {'every': 1, 'batch_size': 1000, 'ece_bins': 15, 'many': 100, 'few': 20},
       'engine': dict(ENGINE),

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax.nets.base import apply, test_logits
+from fass_jax.nets.base import apply, experts_used, test_logits
 from fass_jax.programs import compiler_options
 from fass_jax.recipe import Recipe
-from fass_jax.types import Array, PyTree
+from fass_jax.types import Array, Outputs, PyTree
 
 
 class Counts(NamedTuple):
@@ -22,13 +22,25 @@ class Counts(NamedTuple):
   confusion: Array  # int32 [C, C], row: true class, column: prediction
   nll: Array  # float32, sum of -log p(true class)
   bins: Array  # float32 [bins, 3]: samples, confidence, hits, by confidence of the prediction
+  used: Array | int = 0  # int32, experts that a router asked; 0 without one
 
 
 def init_counts(num_classes: int, bins: int) -> Counts:
   """Returns empty counts."""
   return Counts(
-    jnp.zeros((num_classes, num_classes), jnp.int32), jnp.zeros(()), jnp.zeros((bins, 3))
+    jnp.zeros((num_classes, num_classes), jnp.int32),
+    jnp.zeros(()),
+    jnp.zeros((bins, 3)),
+    jnp.zeros((), jnp.int32),
   )
+
+
+def count_outputs(counts: Counts, outs: Outputs, labels: Array, mask: Array) -> Counts:
+  """Adds a batch as `count` does, and the experts that a router asked."""
+  new = count(counts, test_logits(outs), labels, mask)
+  if outs.route is None:
+    return new
+  return new._replace(used=counts.used + jnp.where(mask, experts_used(outs), 0).sum())
 
 
 def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
@@ -51,10 +63,10 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
   # where, not a product: a filler may hold nan
   rows = jnp.where(mask[:, None], jnp.stack([on, confidence, hit], axis=-1), 0.0)
   true = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
-  return Counts(
-    counts.confusion.at[labels, pred].add(mask.astype(jnp.int32)),
-    counts.nll - jnp.where(mask, true, 0.0).sum(),
-    counts.bins.at[place].add(rows),
+  return counts._replace(
+    confusion=counts.confusion.at[labels, pred].add(mask.astype(jnp.int32)),
+    nll=counts.nll - jnp.where(mask, true, 0.0).sum(),
+    bins=counts.bins.at[place].add(rows),
   )
 
 
@@ -69,11 +81,14 @@ class Fold(NamedTuple):
     return self.run(*args)
 
 
-def make_fold(recipe: Recipe, batch_size: int) -> Fold:
+def make_fold(
+  recipe: Recipe, batch_size: int, read: Callable[[Outputs], Any] = test_logits
+) -> Fold:
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
 
   `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
-  with running batch statistics. A function and a set are one program, compiled at its first use
+  with running batch statistics; another `read` shows it something else of the network's outputs
+  than the logits. A function and a set are one program, compiled at its first use
   or before by `fold.prepare` with the same arguments; batches are cut on the device and only the
   finished `acc` need ever leave it.
   """
@@ -84,7 +99,7 @@ def make_fold(recipe: Recipe, batch_size: int) -> Fold:
     mask = position < labels.shape[0]
     index = jnp.minimum(position, labels.shape[0] - 1)
     outs, _ = apply(recipe.net, variables, recipe.normalise(images[index]), False)
-    return observe(carry, test_logits(outs), labels[index], mask), start + size
+    return observe(carry, read(outs), labels[index], mask), start + size
 
   def prepare(observe, acc, variables, images, labels):
     size = min(batch_size, labels.shape[0])
@@ -172,7 +187,8 @@ def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> di
   Returns:
     Fractions in [0, 1], NaN where a group has no class: `top1`; `many`, `medium`, `few` (mean
     per-class recall); `worst_class`; `worst_tenth` (mean of the worst ceil(C / 10) classes);
-    `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>`; `nll` in nats; `per_class`.
+    `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>`; `nll` in nats; `per_class`; with
+    a router `experts_used`, in [1, E], the mean over the samples.
   """
   confusion = np.asarray(counts.confusion, np.float64)
   total, diagonal = confusion.sum(), np.diagonal(confusion)
@@ -181,6 +197,7 @@ def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> di
     f1 = 2 * diagonal / (confusion.sum(0) + confusion.sum(1))
   tested = np.sort(recall[np.isfinite(recall)])
   bins = np.asarray(counts.bins, np.float64)
+  used = {'experts_used': float(counts.used / total)} if counts.used > 0 else {}
   return {
     'top1': float(diagonal.sum() / total),
     **group_means(recall, shot_groups(train_counts, many, few)),
@@ -190,6 +207,7 @@ def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> di
     'macro_f1': float(np.nanmean(f1)),
     f'ece_{len(bins)}': float(np.abs(bins[:, 1] - bins[:, 2]).sum() / total),
     'nll': float(counts.nll) / total,
+    **used,
     'per_class': [float(r) for r in recall],
   }
 

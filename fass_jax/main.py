@@ -54,6 +54,9 @@ Main overrides
   --config.checkpoint.every_s=60  --config.checkpoint.every_steps=500
   --config.seeds=8            runs seeds 0 to 7 in one process, with mean, sd and 95 % interval
   --config.engine.precision=bfloat16  --config.engine.cache=off  (of compiled programs)
+  --config.start.run=DIR      begins with the parameters of the run in this work directory
+  --config.optim.only="('head',)"    trains this part alone and keeps the rest
+  --config.teacher.run=DIR    the run whose network teaches, of the method distill
   of FASS: --config.streams.pair.rho=0.3  --config.terms.fs.weight=0.8  (alpha)
            --config.streams.pair.lambda_min=0  --config.signals.score.decay=0
 """
@@ -133,7 +136,7 @@ def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict
     try:
       config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
       values(words)
-      if _has_words(flatten(config)[key]) != _has_words(known[key]):
+      if known[key] != [] and _has_words(flatten(config)[key]) != _has_words(known[key]):
         raise ValueError(given)  # `red` became the tuple ('red',)
     except (flags.Error, TypeError, ValueError, SyntaxError) as error:
       kind = KINDS.get(type(known[key]), type(known[key]).__name__)

@@ -46,6 +46,29 @@ def check(config: ConfigDict) -> None:
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
     raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
+  names = {config.loss if term.loss == 'host' else term.loss for term in config.terms.values()}
+  if config.teacher.run and not any(LOSSES[n].taught for n in names if n in LOSSES):
+    raise UserError(
+      f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
+      'add the method distill.'
+    )
+
+
+def _check_needs(loss: str, config: ConfigDict) -> None:
+  """Refuses a loss whose inputs the network or the run does not have."""
+  kind = LOSSES[loss]
+  if kind.joint and not config.net.projection:
+    raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
+  if kind.taught and not config.teacher.run:
+    raise UserError(
+      f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
+      '--config.teacher.run=WORKDIR.'
+    )
+  if loss == 'router' and not config.net.router:
+    raise UserError("The loss 'router' needs --config.net.router=True.")
+  temperature = config.loss_args.distill_temperature
+  if loss == 'distillation' and not temperature > 0:
+    raise UserError(f'--config.loss_args.distill_temperature={temperature} is not above 0.')
 
 
 def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
@@ -91,8 +114,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
         '--config.reweight.share.'
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
-  if kind.joint and not config.net.projection:
-    raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
+  _check_needs(loss, config)
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,
@@ -101,4 +123,5 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     weight=optim.piecewise(c.weight, config.epochs),
     per_batch=divisor == 'batch',
     batch_size=config.batch_size,
+    taught=kind.taught,
   )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from fass_jax.types import Array, Time, UserError
+from fass_jax import paths
+from fass_jax.types import Array, PyTree, Time, UserError
 
 Pairs = float | Sequence[tuple[float, float]]
 
@@ -48,8 +50,9 @@ def ever(schedule: Callable[[Time], Array], epochs: int) -> bool:
 
 
 def learning_rate(
-  peak: float, pairs: Pairs, warmup_epochs: float, warmup_fraction: float, epochs: int
-) -> Callable[[Time], Array]:
+  peak: float, pairs: Pairs, warmup_epochs: float, warmup_fraction: float, epochs: int,
+  curve: str = 'steps',
+) -> Callable[[Time], Array]:  # fmt: skip
   """Returns lr(e) = peak * min(1, (e + 1) / W) * factor(e), constant inside an epoch e = 0, 1, ..
 
   With 200 epochs, W = 5 and factors 1, .01, .0001 from epochs 0, 160, 180 on, this is the
@@ -61,9 +64,10 @@ def learning_rate(
     warmup_epochs: W for a long run.
     warmup_fraction: W is at most this share of the run, so that a short run is the same in small.
     epochs: length of the run.
+    curve: 'steps', the factors of `pairs`; 'cosine', factor(e) = (1 + cos(pi e / epochs)) / 2.
   """
   warmup = min(warmup_epochs, warmup_fraction * epochs)
-  factor = piecewise(pairs, epochs)
+  factor = _cosine(epochs) if curve == 'cosine' else piecewise(pairs, epochs)
 
   def schedule(t: Time) -> Array:
     ramp = jnp.minimum(1.0, (t.epoch + 1.0) / max(warmup, 1e-6))
@@ -72,12 +76,35 @@ def learning_rate(
   return schedule
 
 
-def sgd(momentum: float, weight_decay: float, nesterov: bool) -> optax.GradientTransformation:
+def _cosine(epochs: int) -> Callable[[Time], Array]:
+  return lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * t.epoch.astype(jnp.float32) / epochs))
+
+
+def sgd(
+  momentum: float, weight_decay: float, nesterov: bool, only: Sequence[str] = ()
+) -> optax.GradientTransformation:
   """Returns SGD as PyTorch's, without the learning rate: g += wd * w; v = m * v + g.
 
-  The decay reaches every parameter, batch normalisation and biases too, and the learning rate
-  stays outside the momentum buffer: the step applies it.
+  The decay reaches every parameter that trains, batch normalisation and biases too, and the
+  learning rate stays outside the momentum buffer: the step applies it.
+
+  Args:
+    momentum: m.
+    weight_decay: wd.
+    nesterov: whether the update is g + m v instead of v.
+    only: the parts that train; () is all. The others have no buffer, and what comes in for them,
+      a gradient of zeros (`hold`), goes out.
   """
-  return optax.chain(
+  rule = optax.chain(
     optax.add_decayed_weights(weight_decay), optax.trace(momentum, nesterov=nesterov)
   )
+  if not only:
+    return rule
+  return optax.masked(rule, lambda params: paths.mapped(lambda p, _: paths.inside(p, only), params))
+
+
+def hold(params: PyTree, only: Sequence[str] = ()) -> PyTree:
+  """Stops the gradient of all parameters outside the parts `only`; () holds none."""
+  if not only:
+    return params
+  return paths.mapped(lambda p, w: w if paths.inside(p, only) else jax.lax.stop_gradient(w), params)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fass_jax import mixing, nets, objective, optim
+from fass_jax import mixing, nets, objective, optim, paths
 from fass_jax.augment import chain
 from fass_jax.config import FORWARD, one_of, pick
 from fass_jax.data import partners
@@ -45,6 +46,8 @@ class Recipe(NamedTuple):
   terms: dict[str, Term]
   signals: dict[str, Signal]
   vmapped: bool = False  # groups of views of one size are one pass through the network
+  only: tuple[str, ...] = ()  # the parts that train; () is all
+  teacher: nets.Network | None = None  # its variables are in the store
 
 
 def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
@@ -178,8 +181,9 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 
-def _network(config: ConfigDict, num_classes: int) -> nets.Network:
-  net, engine = config.net, config.engine
+def _network(
+  net: ConfigDict, engine: ConfigDict, num_classes: int, moving: tuple[str, ...] = ()
+) -> nets.Network:
   return nets.build(
     one_of(net.backbone, BACKBONES, 'net.backbone'),
     net.depth,
@@ -189,17 +193,39 @@ def _network(config: ConfigDict, num_classes: int) -> nets.Network:
     experts=net.experts,
     reduced=net.reduced,
     projection=net.projection,
+    router=net.router,
     precision=one_of(engine.precision, PRECISIONS, 'engine.precision'),
     convolution=one_of(engine.convolution, CONVOLUTIONS, 'engine.convolution'),
+    moving=moving,
   )
 
 
-def build(config: ConfigDict, data: Dataset) -> Recipe:
+def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.Network]:
+  """Returns the parts that train, () for all, and the network that is trained."""
+  o, num_classes = config.optim, len(data.class_names)
+  drift = one_of(o.frozen_statistics, ('keep', 'drift'), 'optim.frozen_statistics') == 'drift'
+  only = paths.prefixes(o.only)
+  only = () if '' in only else only
+  net = _network(config.net, config.engine, num_classes, () if drift else only)
+  if not only:
+    return only, net
+  if not config.start.run:
+    raise UserError(
+      f'--config.optim.only={only} freezes all other parts as they are initialised; give the '
+      'finished run whose parts they are, --config.start.run=WORKDIR.'
+    )
+  shapes = jax.eval_shape(lambda key: net.init(key, data.train_images.shape[1:]), jax.random.key(0))
+  paths.check(only, shapes['params'], 'optim.only')
+  return only, net
+
+
+def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) -> Recipe:
   """Fills the slots of a run.
 
   Args:
     config: resolved config.
     data: the data set, for its sizes and statistics.
+    teacher: `net` section of the run that teaches, if one does.
 
   Raises:
     UserError: for a name, a value or a combination that cannot run, with the config key.
@@ -228,15 +254,17 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
         f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
       )
   o = config.optim
+  only, net = _trained(config, data)
   return Recipe(
     num_classes=num_classes,
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,
-    net=_network(config, num_classes),
-    optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov),
+    net=net,
+    optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov, only),
     learning_rate=optim.learning_rate(
-      o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs
+      o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs,
+      one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),
     ),
     normalise=_normaliser(config, data),
     streams=streams,
@@ -244,4 +272,6 @@ def build(config: ConfigDict, data: Dataset) -> Recipe:
     terms=terms,
     signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
     vmapped=config.forward == 'vmapped',
-  )
+    only=only,
+    teacher=None if teacher is None else _network(teacher, config.engine, num_classes),
+  )  # fmt: skip

@@ -80,6 +80,9 @@ def summary_table(summary: dict[str, Any]) -> str:
     *(f'{label:28}{percent(last[key]):>12}{percent(best[key]):>12}' for key, label in rows),
     f'{"NLL (nats)":28}{last["nll"]:>12.4f}{best["nll"]:>12.4f}',
   ]
+  if 'experts_used' in last:
+    used = ''.join(f'{x["experts_used"]:>12.3f}' for x in (last, best))
+    lines.append(f'{"experts used (mean)":28}{used}')
   note = '(best: the epoch with the highest test top-1, chosen on the test set)'
   return '\n'.join([*lines, note])
 

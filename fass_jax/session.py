@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, evaluate
+from fass_jax import checkpoint, earlier, evaluate
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -50,6 +50,7 @@ class Session(NamedTuple):
   store: Store
   test: tuple[jax.Array, jax.Array]  # images, labels
   fold: evaluate.Fold
+  test_fold: evaluate.Fold
   probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
   tally: Callable[[], PyTree]  # the empty sums of an epoch
@@ -67,12 +68,13 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   files.prepare(workdir, config)
   data = load(config)
-  recipe = build(config, data)
+  recipe, teacher = _taught(config, data)
   engine = config.engine
   store = Store(
     jnp.asarray(data.train_images),
     jnp.asarray(data.train_labels, jnp.int32),
     index_classes(data.train_labels, recipe.num_classes),
+    teacher,
   )
   return Session(
     config=config,
@@ -82,6 +84,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     store=store,
     test=(jnp.asarray(data.test_images), jnp.asarray(data.test_labels, jnp.int32)),
     fold=evaluate.make_fold(recipe, config.eval.batch_size),
+    test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs),
     probe=evaluate.make_probe(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe)),
     tally=jax.jit(functools.partial(init_tally, recipe)),
@@ -94,13 +97,28 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   )
 
 
+def _taught(config: ConfigDict, data: Dataset) -> tuple[Recipe, PyTree]:
+  """Returns the recipe, and the variables of its teacher if it has one."""
+  if not config.teacher.run:
+    return build(config, data), None
+  run = earlier.read(config.teacher.run, 'teacher.run')
+  recipe = build(config, data, earlier.teacher_net(run))
+  teacher = earlier.of_seed(run, config.seed)
+  earlier.check_teacher(recipe, run, teacher, data.train_images.shape[1:])
+  return recipe, teacher
+
+
 def variables(state: TrainState) -> PyTree:
   """Returns a copy of what a network needs to predict; the state itself is donated."""
   return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
 
 
 def begin(s: Session) -> list[Lane]:
-  """Returns the runs to go on with: of the newest checkpoint, or fresh ones."""
+  """Returns the runs to go on with: of the newest checkpoint, or fresh ones.
+
+  Raises:
+    UserError: if fresh ones cannot start from the run that they are to start from.
+  """
   height, width, channels = s.store.images.shape[1:]
   n = s.config.seeds
   seeds = [s.config.seed + i for i in range(n)]
@@ -121,6 +139,9 @@ def begin(s: Session) -> list[Lane]:
     for folder in folders:
       files.keep_metrics(folder, 0)
     states = [fresh(jax.random.key(k)) for k in seeds]
+    if s.config.start.run:
+      run = earlier.read(s.config.start.run, 'start.run')
+      states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
   step, trees, meta = found
   s.clock['before'] = meta['seconds']
@@ -191,10 +212,15 @@ def look(s: Session, now: PyTree) -> Look:
   return Look(lambda observe, acc: s.fold(observe, acc, now, s.store.images, s.store.labels), probe)
 
 
+def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
+  """Returns what `test_fold` takes for the counts of the test set."""
+  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  return evaluate.count_outputs, empty, now, *s.test
+
+
 def test_counts(s: Session, now: PyTree) -> evaluate.Counts:
   """Evaluates on the test set; the counts stay on the device."""
-  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
-  return s.fold(evaluate.count, empty, now, *s.test)
+  return s.test_fold(*test_arguments(s, now))
 
 
 def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
@@ -204,6 +230,7 @@ def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
 
 # names that pytest takes for tests
 test_counts.__test__ = test_metrics.__test__ = False  # type: ignore[attr-defined]
+test_arguments.__test__ = False  # type: ignore[attr-defined]
 
 
 def train_counts(s: Session) -> np.ndarray:

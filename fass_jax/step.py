@@ -8,11 +8,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fass_jax import optim
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
 from fass_jax.types import Array, Outputs, PyTree, Term, Time
-from fass_jax.views import Input, Plan, Store, build_view, draw_streams, forward, join, site
+from fass_jax.views import (
+  Input,
+  Plan,
+  Store,
+  build_view,
+  draw_streams,
+  forward,
+  join,
+  lessons,
+  site,
+)
 
 
 def clock(recipe: Recipe, step: Array) -> Time:
@@ -143,7 +154,7 @@ def train_step(
     recipe: static.
     active: static, the views that are on (`active_views`).
     state: the train state.
-    store: the training set on the device.
+    store: the training set and the teacher on the device.
     plan: the running epoch's plan.
 
   Returns:
@@ -158,9 +169,12 @@ def train_step(
     for v in active
   }
   context = (store.classes, state.signals, t)
+  told = lessons(recipe, inputs, store)
 
   def loss_fn(params: PyTree) -> tuple[Array, Any]:
-    outs, stats = forward(recipe, params, state.batch_stats, inputs)
+    held = optim.hold(params, recipe.only)
+    outs, stats = forward(recipe, held, state.batch_stats, inputs)
+    outs = {v: out._replace(teacher=told.get(v)) for v, out in outs.items()}
     values = {
       name: term_loss(parts)
       for name, term in recipe.terms.items()

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax import evaluate, programs
+from fass_jax import programs
 from fass_jax.config import one_of
-from fass_jax.session import Lane, Session, variables
+from fass_jax.session import Lane, Session, test_arguments, variables
 from fass_jax.state import TrainState
 from fass_jax.step import active_views
 from fass_jax.types import UserError
@@ -93,8 +93,7 @@ def compile_ahead(s: Session, lanes: Sequence[Lane], done: int) -> None:
   s.programs.update(
     programs.compile_all(s.recipe, missing, s.config.engine.unroll, state, s.store, plan)
   )
-  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
-  s.fold.prepare(evaluate.count, empty, variables(lanes[0].state), *s.test)
+  s.test_fold.prepare(*test_arguments(s, variables(lanes[0].state)))
 
 
 def choose(s: Session, lanes: Sequence[Lane]) -> str:

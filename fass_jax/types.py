@@ -61,7 +61,9 @@ class Outputs(NamedTuple):
   logits: Array  # float32 [B, E, C], at the scale used at test time
   features: Array  # float32 [B, D], or [B, E, D]: input of the head
   embedding: Array | None = None  # float32 [B, P] of length 1, what a contrast compares
-  extra: dict[str, Array] = {}  # whatever a loss of its own needs (prototypes, ...)
+  extra: dict[str, Array] = {}  # whatever a loss of its own needs (prototypes, ...); no rows
+  route: Array | None = None  # float32 [B, E - 1], above 0: ask the next expert too
+  teacher: Array | None = None  # float32 [B, C], a teacher's logits for the same images
 
 
 class Time(NamedTuple):
@@ -122,6 +124,7 @@ class Term(NamedTuple):
   weight: Callable[[Time], Array]
   per_batch: bool  # divide by the batch size instead of the sum of the weights
   batch_size: int
+  taught: bool = False  # its loss reads a teacher's logits
 
 
 class Look(NamedTuple):

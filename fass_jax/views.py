@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,11 +16,12 @@ from fass_jax.types import Array, Classes, Outputs, PyTree, Targets, Time
 
 
 class Store(NamedTuple):
-  """The training set on the device."""
+  """What is on the device and never changes: the training set, and a teacher."""
 
   images: Array  # uint8 [N, H, W, 3]
   labels: Array  # int32 [N]
   classes: Classes
+  teacher: PyTree = None  # params and batch_stats of the network that teaches, constants
 
 
 class Batch(NamedTuple):
@@ -136,13 +137,29 @@ def forward(
     out, start = passed[0][g], 0
     for n in names:
       rows = slice(start, start + inputs[n].x.shape[0])
-      outs[n] = out._replace(
-        logits=out.logits[rows],
-        features=out.features[rows],
-        embedding=None if out.embedding is None else out.embedding[rows],
-      )
+      outs[n] = _by_row(lambda x, rows=rows: x[rows], out)
       start = rows.stop
   return outs, passed[1]
+
+
+def _by_row(function: Callable[..., Array], *outs: Outputs) -> Outputs:
+  """Applies a function to the fields that have a row an image; `extra` is that of the first."""
+  bare = [o._replace(extra={}) for o in outs]
+  return jax.tree.map(function, *bare)._replace(extra=outs[0].extra)
+
+
+def lessons(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
+  """Shows the teacher the views of the terms that ask for one, in evaluation mode.
+
+  Returns:
+    By view, the mean logits of its experts `[n, C]`; nothing where no term asks.
+  """
+  asked = [v for term in recipe.terms.values() if term.taught for v in term.views]
+  told = {}
+  for name in dict.fromkeys(v for v in asked if v in inputs):
+    assert recipe.teacher is not None, 'the recipe was built without its teacher'
+    told[name] = apply(recipe.teacher, store.teacher, inputs[name].x, False)[0].logits.mean(axis=1)
+  return told
 
 
 def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
@@ -152,18 +169,10 @@ def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Tar
     Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
     compared with); own labels as targets; the mask.
   """
-  first = outs[0]
-  embedding = None
-  if first.embedding is not None:
-    embedding = jnp.concatenate([o.embedding for o in outs if o.embedding is not None])
   mask = jnp.concatenate([x.mask for x in inputs])
   labels = jnp.concatenate([x.labels for x in inputs])
-  joined = Outputs(
-    jnp.concatenate([o.logits for o in outs]),
-    jnp.concatenate([o.features for o in outs]),
-    embedding,
-    {**first.extra, 'mask': mask},
-  )
+  joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
+  joined = joined._replace(extra={**outs[0].extra, 'mask': mask})
   return joined, Targets(labels, labels, jnp.ones(labels.shape, jnp.float32)), mask
 
 

@@ -92,13 +92,14 @@ def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
       f'The work directory {workdir} cannot be written ({reason}); choose another --workdir.'
     ) from error
   path = workdir / 'config.json'
+  # without a checkpoint there is nothing to continue: a run that was refused may be mended
   if path.exists():
     try:
       old = json.loads(path.read_text())
     except ValueError as error:
       raise UserError(f'{path} is not JSON; mend it or choose another --workdir.') from error
     other = differences(old, config.to_dict())
-    if other:
+    if other and any((workdir / 'checkpoints').glob('step_*')):
       raise UserError(
         f'{workdir} holds a run of another config: {", ".join(other)}; give the same values to '
         'continue it, or choose another --workdir.'

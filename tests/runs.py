@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 import time
@@ -15,6 +16,9 @@ from fass_jax.main import load_config
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 SHORT = ['--config.epochs=3', '--config.checkpoint.every_s=0']
+
+# methods that take an earlier run: tested in test_earlier.py
+NEEDS_RUN = runpy.run_path(str(REPO / 'configs' / 'methods.py'))['NEED_A_RUN']
 
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
 COUNTED = """
@@ -138,8 +142,8 @@ def linear_net(num_classes):
   return Network(init, embed, head)
 
 
-def in_memory(config, path):
-  """Trains with the real session and loop, without checkpoints and pictures.
+def in_memory(config, path, keep=False):
+  """Trains with the real session and loop, without pictures; `keep` saves the end.
 
   Returns:
     The final state and the epochs' records of the first seed.
@@ -157,4 +161,7 @@ def in_memory(config, path):
       lanes = train.train_epoch(s, lanes, epoch, 0, bar)
       lanes = train.end_epoch(s, lanes, epoch, 1.0)
       rows.append(lanes[0].last_record)
+    if keep:
+      session.save(s, lanes)
+      s.manager.wait_until_finished()
   return lanes[0].state, rows

@@ -160,3 +160,34 @@ def test_the_learning_rate_stays_outside_the_momentum():
     w = optax.apply_updates(w, -lr * update)
     places.append(float(w[0]))
   np.testing.assert_allclose(places, [-0.1, -0.29, -0.29271], rtol=1e-5)
+
+
+# cosine, and parts that do not train
+
+
+def test_cosine():
+  # lr (1 + cos(pi e / 5)) / 2 at e = 0 .. 4
+  lr = over(optim.learning_rate(0.01, PAIRS, 5.0, 0.025, 5, 'cosine'), 5)
+  want = [0.01, 0.0090450850, 0.0065450850, 0.0034549150, 0.00095491503]
+  np.testing.assert_allclose(lr, want, rtol=1e-5)
+  # with its warm-up: a fifth, two fifths, .. of it in the first five of 200 epochs
+  warm = over(optim.learning_rate(1.0, 1.0, 5.0, 0.025, 200, 'cosine'), 200)
+  np.testing.assert_allclose(warm[1], 0.4 * (1 + np.cos(np.pi / 200)) / 2, rtol=1e-5)
+  np.testing.assert_allclose(warm[100], 0.5, rtol=1e-5)
+
+
+def test_only_the_named_parts_train():
+  params = {'head': {'w': jnp.ones(2)}, 'header': {'w': jnp.ones(2)}, 'body': {'w': jnp.ones(2)}}
+  only = ('head',)
+  grads = jax.grad(lambda p: sum((3 * x**2).sum() for x in jax.tree.leaves(optim.hold(p, only))))(
+    params
+  )
+  sgd = optim.sgd(0.9, 0.1, True, only)
+  state = sgd.init(params)
+  update, _ = sgd.update(grads, state, params)
+  # g = 6 + .1, Nesterov: g + .9 g
+  np.testing.assert_allclose(update['head']['w'], [6.1 * 1.9] * 2, rtol=1e-6)
+  for other in ('header', 'body'):
+    np.testing.assert_array_equal(update[other]['w'], [0, 0])
+  assert len(jax.tree.leaves(state)) == 1  # one momentum buffer
+  assert optim.hold(params) is params

@@ -121,9 +121,15 @@ def _effective(unit: str) -> Callable[[float], Sampler]:
   return build
 
 
+def _class_balanced(key: Array, classes: Classes, n: int, t: Time) -> Array:
+  del t
+  return draw_by_weight(key, classes, jnp.ones(classes.count.shape), n)
+
+
 # name: beta of the effective number -> sampler
 SAMPLERS: dict[str, Callable[[float], Sampler]] = {
   'permutation': lambda beta: Sampler('epoch', permutation_plan),
+  'class_balanced': lambda beta: Sampler('step', _class_balanced),
   'effective_number': _effective('sample'),
   'effective_number_class': _effective('class'),
   'natural': lambda beta: Sampler('copy'),

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from fass_jax.losses.contrastive import balanced_contrastive
+from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
 from fass_jax.losses.focal import focal
 from fass_jax.losses.margins import ldam
 from fass_jax.losses.prior import balanced_softmax, logit_adjustment
+from fass_jax.losses.routing import router_loss
 from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array, Classes, Outputs, Time
 
@@ -91,6 +93,30 @@ def _contrastive(temperature: float) -> tuple[Loss]:
   return (loss,)
 
 
+def _distillation(temperature: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del labels, classes, signals, t
+    assert outs.teacher is not None, 'no teacher was shown this view'
+    values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature)
+    return values, jnp.ones_like(values)
+
+  return (loss,)
+
+
+def _router(positive: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del classes, signals, t
+    assert outs.route is not None, 'the network has no router'
+    values = router_loss(outs.route, outs.logits, labels, positive)
+    return values, jnp.ones_like(values)
+
+  return (loss,)
+
+
 class Kind(NamedTuple):
   """A loss as a config names it."""
 
@@ -99,6 +125,7 @@ class Kind(NamedTuple):
   joint: bool = False  # sees all views of its term as one batch, and needs an embedding
   corrects_prior: bool = False  # a second correction beside it is refused
   cosine: bool = False  # its margins are those of a cosine head
+  taught: bool = False  # reads the logits of a teacher
 
 
 MARGINS = {'scale': 'net.scale', 'max_margin': 'loss_args.max_margin'}
@@ -130,4 +157,8 @@ LOSSES: dict[str, Kind] = {
     cosine=True,
   ),
   'balanced_contrastive': Kind(_contrastive, {'temperature': 'loss_args.temperature'}, joint=True),
+  'distillation': Kind(
+    _distillation, {'temperature': 'loss_args.distill_temperature'}, taught=True
+  ),
+  'router': Kind(_router, {'positive': 'loss_args.router_positive'}),
 }

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax import paths
 from fass_jax.nets.convolution import CONVOLUTIONS
-from fass_jax.nets.heads import ContrastiveHead, CosineHead, ExpertHeads, LinearHead
+from fass_jax.nets.heads import (
+  ContrastiveHead,
+  CosineHead,
+  ExpertHeads,
+  LinearHead,
+  Router,
+  running_mean,
+)
+from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet_cifar import Arithmetic, ResNetCifar
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
@@ -46,9 +56,18 @@ def apply(net: Network, variables: PyTree, x: Array, train: bool) -> tuple[Outpu
   return net.head({**variables, 'batch_stats': stats}, features, train)
 
 
+def experts_used(outputs: Outputs) -> Array:
+  """Returns how many experts a router asks, `[B]` in 1 .. E: on while sigmoid(route) > 1/2."""
+  assert outputs.route is not None, 'the network has no router'
+  return 1 + jnp.cumprod((outputs.route > 0).astype(jnp.int32), axis=1).sum(axis=1)
+
+
 def test_logits(outputs: Outputs) -> Array:
-  """Returns the logits that scores and metrics read: `[B, C]`, the mean over the experts."""
-  return outputs.logits.mean(axis=1)
+  """Returns the logits that metrics read: `[B, C]`, the mean over the experts that are asked."""
+  if outputs.route is None:
+    return outputs.logits.mean(axis=1)
+  last = experts_used(outputs)[:, None, None] - 1
+  return jnp.take_along_axis(running_mean(outputs.logits), last, axis=1)[:, 0]
 
 
 test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
@@ -56,8 +75,8 @@ test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatev
 
 def build(
   backbone: str, depth: int, head: str, scale: float, num_classes: int, *,
-  experts: int = 1, reduced: bool = True, projection: int = 0, precision: str = 'tf32',
-  convolution: str = 'direct',
+  experts: int = 1, reduced: bool = True, projection: int = 0, router: bool = False,
+  precision: str = 'tf32', convolution: str = 'direct', moving: Sequence[str] = (),
 ) -> Network:  # fmt: skip
   """Builds a network by name.
 
@@ -70,14 +89,17 @@ def build(
     experts: E copies of the last stages and of the head; the logits' mean predicts.
     reduced: whether experts have 3/4 of the channels there.
     projection: P of the embedding and the prototypes of a contrastive loss; 0 for none.
+    router: whether to say after each expert if the next one is asked, see `Router`.
     precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
       round the factors of convolutions and matrix products to 10 bits (a CPU does not);
       'bfloat16' keeps activations in 16 bits. Parameters, batch statistics, features, logits and
       losses are float32 in all three.
     convolution: a key of `CONVOLUTIONS`.
+    moving: parts whose batch normalisation trains; elsewhere it reads its running statistics in
+      training too and leaves them as they are. () is all.
 
   Raises:
-    UserError: for a depth that the family does not have.
+    UserError: for a depth that the family does not have, or pieces that do not fit together.
   """
   if depth < 8 or (depth - 2) % 6:
     near = max(8, 6 * round((depth - 2) / 6) + 2)
@@ -88,18 +110,37 @@ def build(
     raise UserError(
       f'net.experts={experts} with net.projection={projection} is no network; take one of them.'
     )
+  if router and experts < 2:
+    raise UserError('--config.net.router=True needs --config.net.experts=2 or more.')
   body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, how=how)
   top = HEADS[head](num_classes, scale, digits)
   if experts > 1:
-    top = ExpertHeads([HEADS[head](num_classes, scale, digits) for _ in range(experts)])
+    heads = [HEADS[head](num_classes, scale, digits) for _ in range(experts)]
+    top = ExpertHeads(heads, Router(precision=digits) if router else None)
   elif projection:
     top = ContrastiveHead(top, projection)
-  return assemble(body, top)
+  return assemble(body, top, moving)
+
+
+def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManager:
+  """Keeps batch normalisation outside the parts `moving` in evaluation mode."""
+  if not moving:
+    return contextlib.nullcontext()
+
+  def call(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    if isinstance(context.module, BatchNorm) and context.method_name == '__call__':
+      path = '/'.join((root, *context.module.path))
+      # a part may also name a parameter of the layer alone
+      if not paths.inside(path, moving) and not any(paths.inside(p, (path,)) for p in moving):
+        args, kwargs = (args[0], False), {}
+    return function(*args, **kwargs)
+
+  return nn.intercept_methods(call)
 
 
 # Any: what flax's init and apply return depends on their arguments
-def assemble(body: Any, top: Any) -> Network:
-  """Makes three pure functions of two modules, a backbone and a head."""
+def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
+  """Makes three pure functions of two modules, a backbone and a head; `moving` as for `build`."""
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
     body_key, head_key = jax.random.split(key)
@@ -120,7 +161,8 @@ def assemble(body: Any, top: Any) -> Network:
     }
     if not train:
       return body.apply(inner, x, False), variables['batch_stats']
-    features, new = body.apply(inner, x, True, mutable=['batch_stats'])
+    with _still('body', moving):
+      features, new = body.apply(inner, x, True, mutable=['batch_stats'])
     return features, {**variables['batch_stats'], 'body': new['batch_stats']}
 
   def head_fn(variables: PyTree, features: Array, train: bool) -> tuple[Outputs, PyTree]:
@@ -128,12 +170,15 @@ def assemble(body: Any, top: Any) -> Network:
     if 'head' not in stats:
       out = top.apply(inner, features, train)
     elif train:
-      out, new = top.apply(
-        {**inner, 'batch_stats': stats['head']}, features, True, mutable=['batch_stats']
-      )
+      with _still('head', moving):
+        out, new = top.apply(
+          {**inner, 'batch_stats': stats['head']}, features, True, mutable=['batch_stats']
+        )
       stats = {**stats, 'head': new['batch_stats']}
     else:
       out = top.apply({**inner, 'batch_stats': stats['head']}, features, False)
+    if isinstance(out, Outputs):
+      return out, stats
     # plain heads return logits alone, [B, C], or [B, E, C] of experts
     if isinstance(out, jax.Array):
       return Outputs(out if out.ndim == 3 else out[:, None, :], features), stats

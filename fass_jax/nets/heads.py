@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet_cifar import he_normal
+from fass_jax.types import Outputs
 
 
 def _uniform_bias(fan_in: int):
@@ -61,15 +62,57 @@ class CosineHead(nn.Module):
     return self.scale * jnp.matmul(x, w, precision=self.precision)
 
 
-class ExpertHeads(nn.Module):
-  """A head for each expert: features `[B, E, D]` to logits `[B, E, C]`."""
+def running_mean(logits: jax.Array) -> jax.Array:
+  """Returns the means of experts 1, 1..2, .., 1..E: `[B, E, C]` of `[B, E, C]`."""
+  number = jnp.arange(1, logits.shape[1] + 1, dtype=logits.dtype)
+  return jnp.cumsum(logits, axis=1) / number[None, :, None]
 
-  heads: Sequence[nn.Module]
+
+class Router(nn.Module):
+  """Says after each expert but the last whether to ask the next one too.
+
+  For expert i: ReLU of a layer of its own from its features, scaled to length 1, beside the
+  largest logits of the mean of experts 1..i, into a last layer that all experts share.
+
+  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021 (expert assignment).
+  """
+
+  hidden: int = 16
+  choices: int = 30  # so many of the largest logits, or all C
+  precision: jax.lax.Precision | None = None
+
+  def _dense(self, size: int, inputs: int, name: str) -> nn.Dense:
+    return nn.Dense(
+      size, kernel_init=he_normal, bias_init=_uniform_bias(inputs), precision=self.precision,
+      name=name,
+    )  # fmt: skip
 
   @nn.compact
-  def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
-    """Returns logits `[B, E, C]`."""
-    return jnp.stack([h(features[:, e], train) for e, h in enumerate(self.heads)], axis=1)
+  def __call__(self, features: jax.Array, logits: jax.Array) -> jax.Array:
+    """Maps features `[B, E, D]` and logits `[B, E, C]` to `[B, E - 1]`; above 0: ask on."""
+    x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
+    largest = jax.lax.top_k(running_mean(logits)[:, :-1], min(self.choices, logits.shape[-1]))[0]
+    own = [
+      jax.nn.relu(self._dense(self.hidden, x.shape[-1], f'expert{e}')(x[:, e]))
+      for e in range(x.shape[1] - 1)
+    ]
+    both = jnp.concatenate([largest, jnp.stack(own, axis=1)], axis=-1)
+    return self._dense(1, both.shape[-1], 'shared')(both)[..., 0]
+
+
+class ExpertHeads(nn.Module):
+  """A head for each expert, and the router if there is one."""
+
+  heads: Sequence[nn.Module]
+  router: Router | None = None
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool = False) -> Any:
+    """Maps features `[B, E, D]` to logits `[B, E, C]`, or to Outputs with a router."""
+    logits = jnp.stack([h(features[:, e], train) for e, h in enumerate(self.heads)], axis=1)
+    if self.router is None:
+      return logits
+    return Outputs(logits, features, route=self.router(features, logits))
 
 
 class _Projection(nn.Module):

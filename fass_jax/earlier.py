@@ -1,0 +1,149 @@
+"""What a run takes over from an earlier one: the parameters it starts from, or a teacher."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from fass_jax import checkpoint, paths
+from fass_jax.config import NET
+from fass_jax.recipe import Recipe
+from fass_jax.state import TrainState
+from fass_jax.types import PyTree, UserError
+
+log = logging.getLogger('fass_jax')
+
+
+class Earlier(NamedTuple):
+  """A run that has a checkpoint."""
+
+  key: str  # the config key that names it
+  workdir: str
+  config: dict[str, Any]
+  lanes: list[PyTree]  # by seed: params and batch_stats at its newest checkpoint
+
+
+def read(workdir: str, key: str) -> Earlier:
+  """Reads the newest checkpoint of a work directory; nothing in it is changed.
+
+  Args:
+    workdir: of the earlier run, as the user gave it.
+    key: the config key that was given, for messages.
+
+  Raises:
+    UserError: if it is no work directory, or has no checkpoint that can be read.
+  """
+  path = pathlib.Path(workdir).expanduser().absolute()
+  try:
+    config = json.loads((path / 'config.json').read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(
+      f'--config.{key}={workdir} is not the work directory of a run: {path / "config.json"} cannot '
+      'be read; give the --workdir of the earlier run.'
+    ) from error
+  lanes = checkpoint.variables(path / 'checkpoints')
+  if not lanes:
+    raise UserError(
+      f'--config.{key}={workdir} has no checkpoint that can be read; start that run again until it '
+      'has saved one, or give another work directory.'
+    )
+  return Earlier(key, workdir, config, lanes)
+
+
+def of_seed(earlier: Earlier, seed: int) -> PyTree:
+  """Returns the variables of the run with this seed, or of the first if there is none."""
+  first, n = earlier.config['seed'], len(earlier.lanes)
+  there = seed if first <= seed < first + n else first
+  log.info('%s: seed %d of %s.', earlier.key, there, earlier.workdir)
+  return earlier.lanes[there - first]
+
+
+def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
+  """Returns `new` with the leaves that `old` has too, copied.
+
+  Args:
+    new: a tree as it is initialised; its leaves stay where `old` has none, and in the parts
+      `fresh`.
+    old: the tree of an earlier run.
+    fresh: prefixes of paths.
+
+  Raises:
+    UserError: for a leaf of another shape, with its path.
+  """
+  known = paths.flat(old)
+
+  def leaf(path: str, value: jax.Array) -> jax.Array:
+    if path not in known or paths.inside(path, fresh):
+      return value
+    if known[path].shape != value.shape:
+      raise UserError(
+        f'--config.start.run has {path} of shape {known[path].shape}, which is {value.shape} here; '
+        'give the same --config.net values, or begin this part anew by '
+        f'--config.start.fresh="(\'{path.split("/")[0]}\',)".'
+      )
+    # a copy: several seeds may take the same leaf, and a train state is donated
+    return jnp.copy(known[path]).astype(value.dtype)
+
+  return paths.mapped(leaf, new)
+
+
+def start_from(config: ConfigDict, earlier: Earlier, seed: int, state: TrainState) -> TrainState:
+  """Gives a fresh state the parameters of an earlier run, as the section `start` says.
+
+  The optimiser's momentum, the signals and the clock stay at zero.
+
+  Raises:
+    UserError: for a leaf of another shape, or if no parameter is taken over.
+  """
+  fresh = paths.prefixes(config.start.fresh)
+  paths.check(fresh, state.params, 'start.fresh')
+  old = of_seed(earlier, seed)
+  here = paths.flat(state.params)
+  if not any(p in here and not paths.inside(p, fresh) for p in paths.flat(old['params'])):
+    raise UserError(
+      f'--config.start.run={earlier.workdir} shares no parameter with this network; give a run of '
+      'the same --config.net.backbone, or fewer parts in --config.start.fresh.'
+    )
+  stats = state.batch_stats
+  if config.start.statistics:
+    stats = take_over(stats, old['batch_stats'], fresh)
+  return state._replace(params=take_over(state.params, old['params'], fresh), batch_stats=stats)
+
+
+def teacher_net(earlier: Earlier) -> ConfigDict:
+  """Returns the `net` section of a run, with today's defaults where it is older than a key."""
+  return ConfigDict({**NET, **earlier.config['net']})
+
+
+def check_teacher(
+  recipe: Recipe, earlier: Earlier, teacher: PyTree, size: tuple[int, int, int]
+) -> None:
+  """Makes sure that a teacher knows the classes of this run.
+
+  Args:
+    recipe: with the teacher's network, for the classes of this run.
+    earlier: the teacher's run.
+    teacher: its variables.
+    size: height, width and channels of an image.
+
+  Raises:
+    UserError: with the first leaf of another shape.
+  """
+  net = recipe.teacher
+  assert net is not None
+  shapes = jax.eval_shape(lambda key: net.init(key, size), jax.random.key(0))
+  there = {path: leaf.shape for path, leaf in paths.flat(teacher).items()}
+  for path, leaf in paths.flat(shapes).items():
+    if there.get(path) != leaf.shape:
+      raise UserError(
+        f'--config.teacher.run={earlier.workdir} cannot teach this run: its {path} has shape '
+        f'{there.get(path)}, and {leaf.shape} is needed for the {recipe.num_classes} classes here; '
+        'give a run that was trained on the same classes.'
+      )

@@ -1,0 +1,50 @@
+"""Paths of the leaves of a tree, `head/heads_0/kernel`; parts of a network are prefixes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from fass_jax.types import PyTree, UserError
+
+
+def _name(path: Any) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def flat(tree: PyTree) -> dict[str, Any]:
+  """Returns `{path: leaf}`."""
+  return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def mapped(function: Callable[[str, Any], Any], tree: PyTree) -> PyTree:
+  """Returns the tree with `function(path, leaf)` in the place of each leaf."""
+  return jax.tree_util.tree_map_with_path(lambda path, x: function(_name(path), x), tree)
+
+
+def prefixes(value: str | Iterable[str]) -> tuple[str, ...]:
+  """Returns a config value as prefixes without slashes at their ends."""
+  return tuple(p.strip('/') for p in ((value,) if isinstance(value, str) else value))
+
+
+def inside(path: str, parts: Sequence[str]) -> bool:
+  """Says whether a path is one of the parts or lies in one; '' is the whole tree."""
+  return any(not part or f'{path}/'.startswith(f'{part}/') for part in parts)
+
+
+def check(parts: Sequence[str], tree: PyTree, key: str) -> None:
+  """Makes sure that every part has a leaf.
+
+  Raises:
+    UserError: with the parts that there are, down to the second level.
+  """
+  known = list(flat(tree))
+  for part in parts:
+    if not any(inside(path, (part,)) for path in known):
+      there = dict.fromkeys('/'.join(path.split('/')[:2]) for path in known)
+      raise UserError(
+        f"--config.{key} names '{part}', but the network has no such parameters; there are "
+        f'{", ".join(there)}.'
+      )
