@@ -22,7 +22,7 @@ NOTES: dict[str, str] = {}
 
 
 def every_method() -> list:
-  """Returns a row for each method that needs no other run, and each combination of the thesis' tables 4 and 5."""
+  """Returns a row for each method that needs no other run, and each other row of tables 4, 5."""
   names = {name: _ABOUT.get(name, (name,))[0] for name in methods()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))

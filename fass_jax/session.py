@@ -19,10 +19,10 @@ from fass_jax import checkpoint, earlier, evaluate
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
-from fass_jax.programs import Key, Program, chunk_length
+from fass_jax.programs import Key, Program, chunk_length, quick_options
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
-from fass_jax.step import init_state, init_tally, plan_epoch
+from fass_jax.step import draw_variables, init_state, init_tally, plan_epoch
 from fass_jax.types import Dataset, Diverged, Look, PyTree, UserError
 from fass_jax.views import Plan, Store
 
@@ -113,32 +113,36 @@ def variables(state: TrainState) -> PyTree:
   return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
 
 
+def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
+  """Returns the states of runs that have done nothing."""
+  shape = s.data.train_images.shape[1:]
+  # apart from the rest, since every method of a network shares it
+  draw = jax.jit(lambda key: draw_variables(s.recipe, key, shape), compiler_options=quick_options())
+  fill = jax.jit(lambda key, drawn: init_state(s.recipe, key, shape, drawn))
+  return [fill(jax.random.key(k), draw(jax.random.key(k))) for k in seeds]
+
+
 def begin(s: Session) -> list[Lane]:
   """Returns the runs to go on with: of the newest checkpoint, or fresh ones.
 
   Raises:
     UserError: if fresh ones cannot start from the run that they are to start from.
   """
-  height, width, channels = s.store.images.shape[1:]
   n = s.config.seeds
   seeds = [s.config.seed + i for i in range(n)]
   folders = [s.workdir / f'seed{k}' if n > 1 else s.workdir for k in seeds]
   for folder in folders:
     folder.mkdir(exist_ok=True)
 
-  @jax.jit
-  def fresh(key: jax.Array) -> TrainState:
-    return init_state(s.recipe, key, (height, width, channels))
-
   def tree() -> PyTree:
-    state = fresh(jax.random.key(0))
+    state = init_state(s.recipe, jax.random.key(0), s.data.train_images.shape[1:])
     return [{'state': state, 'best': variables(state)} for _ in seeds]
 
   found = checkpoint.restore(s.manager, tree)
   if found is None:
     for folder in folders:
       files.keep_metrics(folder, 0)
-    states = [fresh(jax.random.key(k)) for k in seeds]
+    states = fresh(s, seeds)
     if s.config.start.run:
       run = earlier.read(s.config.start.run, 'start.run')
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]

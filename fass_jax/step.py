@@ -65,9 +65,12 @@ def init_tally(recipe: Recipe) -> PyTree:
   return jax.tree.map(jnp.array, tally)
 
 
-def init_state(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]) -> TrainState:
-  """Returns the state of a run that has done nothing."""
-  variables = recipe.net.init(site(key, 'init'), image_shape)
+def init_state(
+  recipe: Recipe, key: Array, image_shape: tuple[int, int, int], variables: PyTree | None = None
+) -> TrainState:
+  """Returns the state of a run that has done nothing; `variables` of the network, if drawn."""
+  if variables is None:
+    variables = draw_variables(recipe, key, image_shape)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=variables['params'],
@@ -77,6 +80,11 @@ def init_state(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]) ->
     tally=init_tally(recipe),
     key=key,
   )
+
+
+def draw_variables(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]) -> PyTree:
+  """Draws the network's parameters, from the run's key alone."""
+  return recipe.net.init(site(key, 'init'), image_shape)
 
 
 def plan_epoch(recipe: Recipe, key: Array, step: Array, store: Store) -> Plan:

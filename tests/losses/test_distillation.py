@@ -63,7 +63,7 @@ def test_the_student_is_the_mean_of_its_experts():
   z, teacher = pair(3)
   experts = jnp.stack([jnp.asarray(z) + d for d in (-1.0, 0.0, 1.0)], axis=1)
   outs = Outputs(experts, jnp.zeros((6, 1)), teacher=jnp.asarray(teacher))
-  (loss,) = LOSSES['distillation'](temperature=1.5)
+  (loss,) = LOSSES['distillation'].build(temperature=1.5)
   values, weights = loss(outs, None, None, {}, None)
   np.testing.assert_allclose(values, distill(z, teacher, 1.5), rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(weights, np.ones(6))

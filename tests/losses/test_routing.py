@@ -55,7 +55,7 @@ def test_loss_against_numpy():
   route = rng.normal(0, 2, (200, 3)).astype(np.float32)
   labels = rng.integers(0, 3, 200)
   outs = Outputs(jnp.asarray(logits), jnp.zeros((200, 1)), route=jnp.asarray(route))
-  (loss,) = LOSSES['router'](positive=100.0)
+  (loss,) = LOSSES['router'].build(positive=100.0)
   values, weights = loss(outs, jnp.asarray(labels), None, {}, None)
   want = oracle(route, logits, labels, 100.0)
   np.testing.assert_allclose(values, want, rtol=1e-4)
