@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
@@ -135,6 +136,11 @@ LOSSES: dict[str, Kind] = {
   'ldam': Kind(
     lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
     MARGINS,
+    cosine=True,
+  ),
+  'ala': Kind(
+    lambda scale: (of_logits(lambda z, y, n: adaptive_adjustment(z, y, n, scale)),),
+    {'scale': 'net.scale'},
     cosine=True,
   ),
   'balanced_softmax': Kind(lambda: (of_logits(balanced_softmax),), corrects_prior=True),

@@ -1,0 +1,32 @@
+"""Adaptive logit adjustment: a margin for classes that are rare and samples that are hard."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fass_jax.losses.softmax import log_loss
+from fass_jax.types import Array
+
+
+def adaptive_adjustment(logits: Array, labels: Array, counts: Array, scale: float) -> Array:
+  """Returns -log softmax(z - s d q onehot(y))_y, with d = (1 - cos_y) / 2, q = 1 / log2(1 + r).
+
+  r is n_y / min_k n_k, so the rarest class has q = 1; no gradient flows through d.
+
+  Args:
+    logits: float `[B, C]`, z = s cos(x, w_c) of a cosine head.
+    labels: integer `[B]`.
+    counts: `[C]`, training images of each class, all above 0.
+    scale: s of the head, > 0.
+
+  Returns:
+    float32 `[B]` in nats, >= 0.
+
+  Reference: Zhao, Chen, Tan, Huang, Zhu, AAAI 2022.
+  """
+  z, n = logits.astype(jnp.float32), jnp.asarray(counts, jnp.float32)
+  own = jax.nn.one_hot(labels, z.shape[-1], dtype=jnp.float32)
+  hard = jax.lax.stop_gradient((1.0 - z / scale) / 2.0)
+  rare = 1.0 / jnp.log2(1.0 + n / n.min())
+  return log_loss(z - scale * own * hard * rare[None, :], labels)
