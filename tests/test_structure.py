@@ -88,6 +88,20 @@ def test_the_readme_names_every_equation_and_method():
   assert about.keys() == methods().keys()
 
 
+def test_the_diff_of_a_loss_is_the_code_that_there_is():
+  """docs/extending.md: three files, and every line it adds stands in its file."""
+  text = (runs.REPO / 'docs' / 'extending.md').read_text()
+  (diff,) = re.findall(r'```diff\n(.*?)```', text, re.S)
+  parts = re.split(r'^--- .*\n\+\+\+ b/(.*)\n', diff, flags=re.M)[1:]
+  added = dict(zip(parts[::2], parts[1::2]))
+  assert len(added) == 3
+  for name, lines in added.items():
+    there = (runs.REPO / name).read_text().splitlines()
+    new = [line[1:] for line in lines.splitlines() if line.startswith('+')]
+    assert len(new) > 5 and not set(new) - set(there), name
+    assert not [line for line in lines.splitlines() if line.startswith('-')]
+
+
 def test_the_readme_example_runs():
   """The example for people with their own loop: at most 20 lines, and it trains."""
   text = (runs.REPO / 'README.md').read_text()
