@@ -18,6 +18,7 @@ import argparse
 import collections
 import importlib.metadata
 import logging
+import os
 import pathlib
 import platform
 import signal
@@ -209,6 +210,8 @@ def run(argv: list[str] | None = None) -> int:
   except UserError as error:
     print(f'tables: {error}', file=sys.stderr)
     return 1
+  except BrokenPipeError:  # `--list | head`: nobody reads on, and Python would complain at its end
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   return code
 
 
