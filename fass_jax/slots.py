@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fass_jax import paths
 from fass_jax.data.load import load
 from fass_jax.objective import loss_parameters
 from fass_jax.recipe import Recipe, build
@@ -116,11 +117,22 @@ def _signal(c: ConfigDict) -> str:
 def _optimiser(config: ConfigDict) -> str:
   o, epochs = config.optim, config.epochs
   warmup = min(o.warmup_epochs, o.warmup_fraction * epochs)
+  curve = f'times {_over_time(o.schedule, epochs)}' if o.curve == 'steps' else f'then {o.curve}'
   return (
     f'SGD, momentum {_number(o.momentum)}{" (Nesterov)" if o.nesterov else ""}, weight decay '
     f'{_number(o.weight_decay)}; learning rate {_number(o.lr)}, warm-up {_number(warmup)} epochs, '
-    f'times {_over_time(o.schedule, epochs)}'
+    f'{curve}'
   )
+
+
+def _earlier(config: ConfigDict) -> list[tuple[str, str]]:
+  """Says what comes from other runs, and what trains if not all."""
+  rows = [
+    ('start', f'parameters of {config.start.run}' if config.start.run else ''),
+    ('trains', ', '.join(paths.prefixes(config.optim.only))),
+    ('teacher', config.teacher.run),
+  ]
+  return [(name, text) for name, text in rows if text]
 
 
 def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
@@ -143,6 +155,7 @@ def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
     *((f'view {n}', _view(config.views[n], n, recipe)) for n in recipe.views),
     *((f'term {n}', _term(config.terms[n], config)) for n in recipe.terms),
     *((f'signal {n}', _signal(config.signals[n])) for n in recipe.signals),
+    *_earlier(config),
     ('optimiser', _optimiser(config)),
     ('engine', f'forward {config.forward}, precision {config.engine.precision}'),
   ]  # fmt: skip

@@ -73,3 +73,13 @@ def test_the_flag_prints_and_trains_nothing(capsys, tmp_path, monkeypatch):
 def test_a_recipe_that_cannot_run_is_refused(capsys):
   assert main.main(['--config=digits_lt.py:fass', '--recipe', '--config.epochs=1']) == 1
   assert 'would never be active' in capsys.readouterr().err
+
+
+def test_a_second_stage_says_where_it_comes_from(capsys):
+  args = ['--config=digits_lt.py:ride_router', '--recipe', '--config.batch_size=64']
+  assert main.main([*args, '--config.start.run=there']) == 0
+  said = lines_of(capsys.readouterr().out.partition('\n')[2])
+  assert said['start'] == 'parameters of there' and said['trains'] == 'head/router'
+  assert said['term natural'].startswith('router of natural; weight 1; positive 100')
+  assert said['optimiser'].endswith('then cosine')
+  assert 'sampler class_balanced' in said['stream natural']
