@@ -12,6 +12,10 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
   _MEMO = tempfile.TemporaryDirectory(prefix='fass-jax-test-memo-')
   os.environ['FASS_TEST_MEMO'] = _MEMO.name
+# runs of a few steps do not pay for optimised programs; a session may set a level of its own
+if '--xla_backend_optimization_level' not in os.environ.get('XLA_FLAGS', ''):
+  _FLAGS = [os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=1']
+  os.environ['XLA_FLAGS'] = ' '.join(filter(None, _FLAGS))
 os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 

@@ -1,3 +1,4 @@
+import shutil
 import signal
 import time
 
@@ -88,8 +89,7 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path, caplog):
   steps = runs.checkpoints(path)
   assert steps == [14, 18]
   whole = tmp_path / 'copy'
-  path.rename(whole)
-  path = undisturbed(tmp_path, *args)
+  shutil.copytree(path, whole)
   for file in (whole / 'checkpoints' / 'step_18').rglob('*'):
     if file.is_file() and file.stat().st_size > 200:
       file.write_bytes(file.read_bytes()[:100])
