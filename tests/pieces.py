@@ -92,23 +92,28 @@ def voted(run: Run):
   with_op('doda')(run)
 
 
-_changed: dict[tuple[str, str], int] = {}
+LEVELS = {'cuda': 3.0, 'doda': 1.0}  # at 0 these ops do nothing
+_programs: dict[tuple[str, ...], Any] = {}
+
+
+def pixels(names, augment, on):
+  """Returns 64 digits after a chain of the named ops, of those with a strength only `on`."""
+  strengths = {n: jnp.full(64, level * (n == on)) for n, level in LEVELS.items()}
+  if names not in _programs:  # one program a chain
+    _programs[names] = jax.jit(augment)
+  images = jnp.asarray(digits().train_images[:64])
+  return np.asarray(_programs[names](jax.random.key(2), images, strengths))
 
 
 def changed(view, name) -> int:
-  """Counts the images of 64 that an op of a view's chain changes, once for each chain."""
-  chain_names, _, _ = view.augment_name.partition('#')
-  if (chain_names, name) not in _changed:
-    without = chain.build([n for n in chain_names.split('+') if n != name])
-    full = jnp.ones(64)
-    args = (
-      jax.random.key(2),
-      jnp.asarray(digits().train_images[:64]),
-      {'cuda': 3 * full, 'doda': full},
-    )
-    a, b = jax.jit(lambda *args: (view.augment(*args), without(*args)))(*args)
-    _changed[chain_names, name] = int((np.asarray(a) != np.asarray(b)).any(axis=(1, 2, 3)).sum())
-  return _changed[chain_names, name]
+  """Counts the images of 64 that an op of a view's chain changes."""
+  names = tuple(view.augment_name.partition('#')[0].split('+'))
+  if name in LEVELS:
+    without = pixels(names, view.augment, '')
+  else:
+    others = tuple(n for n in names if n != name and n not in LEVELS)
+    without = pixels(others, chain.build(others), '')
+  return int((pixels(names, view.augment, name) != without).any(axis=(1, 2, 3)).sum())
 
 
 def with_op(name):

@@ -15,7 +15,8 @@ from fass_jax import checkpoint
 from fass_jax.main import load_config
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
-SHORT = ['--config.epochs=3', '--config.checkpoint.every_s=0']
+# runs of one length share their programs in the compile cache
+SHORT = ['--config.epochs=5', '--config.checkpoint.every_s=0']
 
 # methods that take an earlier run: tested in test_earlier.py
 NEEDS_RUN = runpy.run_path(str(REPO / 'configs' / 'methods.py'))['NEED_A_RUN']
@@ -43,9 +44,11 @@ def config_of(*args):
   return load_config(args)[0]
 
 
-def start(workdir, *args, step_file=None, sleep=0.0):
-  """Starts the program as a process of its own."""
+def start(workdir, *args, step_file=None, sleep=0.0, cover=True):
+  """Starts the program as a process of its own; one to be killed need not count coverage."""
   env = dict(os.environ)
+  if not cover:
+    env.pop('COVERAGE_PROCESS_CONFIG', None)
   program = ['-m', 'fass_jax.main']
   if step_file is not None:
     env |= {'STEP_FILE': str(step_file), 'STEP_SLEEP': str(sleep)}

@@ -15,8 +15,8 @@ from tests import runs
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
-  args = [*runs.SHORT, '--config.optim.lr=1e20', '--config.checkpoint.every_steps=1',
-          '--config.optim.warmup_epochs=0.0']  # fmt: skip
+  args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.optim.lr=1e20',
+          '--config.checkpoint.every_steps=1', '--config.optim.warmup_epochs=0.0']  # fmt: skip
   with pytest.raises(UserError, match=r'NaN or infinite at step \d+ \(epoch 1\).*optim.lr=1e\+20'):
     train.run(runs.config_of(*args), tmp_path / 'run')
   # what was saved before is whole and good

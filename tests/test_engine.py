@@ -15,7 +15,7 @@ from fass_jax import nets, programs, report, session, together, train
 from fass_jax.types import UserError
 from tests import meters, runs
 
-QUICK = ['--config.epochs=4', '--config.checkpoint.every_s=0']
+QUICK = runs.SHORT
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_chunks_train_as_steps_do(linear, tmp_path):
   four, others = runs.in_memory(config, tmp_path / 'four')
   np.testing.assert_allclose(one.params['w'], four.params['w'], atol=1e-5)
   drawn = [[r['mixed']['cutmix']['drawn'] for r in part] for part in (rows, others)]
-  assert drawn[0] == drawn[1] == [0, 120, 120, 120]
+  assert drawn[0] == drawn[1] == [0, 120, 120, 120, 120]
 
 
 # several seeds
@@ -178,8 +178,8 @@ def test_batched_seeds_resume_bit_equal(linear, tmp_path):
 @pytest.mark.slow
 def test_several_seeds_from_the_command_line(tmp_path):
   """The real network, killed inside: one summary, a folder a seed with its own, pictures."""
-  args = ['--config.epochs=3', '--config.seeds=2', '--config.checkpoint.every_steps=5']
-  process = runs.start(tmp_path, *args, step_file=tmp_path / 'steps', sleep=0.1)
+  args = [*runs.SHORT, '--config.seeds=2', '--config.checkpoint.every_steps=5']
+  process = runs.start(tmp_path, *args, step_file=tmp_path / 'steps', sleep=0.1, cover=False)
   runs.wait_for_checkpoint(process, tmp_path, 0)
   process.send_signal(signal.SIGKILL)
   process.communicate()
@@ -191,7 +191,7 @@ def test_several_seeds_from_the_command_line(tmp_path):
   assert summary['seeds'] == [0, 1] and len(summary['runs']) == 2
   for seed in (0, 1):
     folder = tmp_path / f'seed{seed}'
-    assert [r['epoch'] for r in runs.records(folder)] == [1, 2, 3]
+    assert [r['epoch'] for r in runs.records(folder)] == [1, 2, 3, 4, 5]
     assert json.loads((folder / 'summary.json').read_text())['seed'] == seed
     assert list(folder.glob('*.png'))
 

@@ -106,14 +106,14 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_its_files(finished):
   summary = json.loads((finished / 'summary.json').read_text())
-  assert summary['method'] == 'fass' and summary['seed'] == 0 and summary['epochs'] == 3
+  assert summary['method'] == 'fass' and summary['seed'] == 0 and summary['epochs'] == 5
   for part in ('last', 'best'):
     assert {'top1', 'many', 'medium', 'few', 'worst_class', 'worst_tenth', 'balanced_error',
             'macro_f1', 'ece_15', 'nll'} <= summary[part].keys()  # fmt: skip
     assert 0 <= summary[part]['top1'] <= 1
   assert summary['best']['top1'] >= summary['last']['top1'] and summary['wall_s'] > 0
   rows = [json.loads(line) for line in (finished / 'metrics.jsonl').read_text().splitlines()]
-  assert [r['epoch'] for r in rows] == [1, 2, 3] and rows[-1]['step'] == 18
+  assert [r['epoch'] for r in rows] == [1, 2, 3, 4, 5] and rows[-1]['step'] == 30
   mixed = rows[-1]['mixed']['cutmix']
   assert {'lam_below_half_all', 'lam_few', 'area_many'} <= mixed.keys()
   assert {'targets_changed', 'target_stability'} <= rows[-1]['signals']['score'].keys()
@@ -134,4 +134,4 @@ def test_another_config_in_the_same_workdir_names_the_keys(finished, capsys):
 def test_epoch_lines_in_the_log_where_there_is_no_terminal(finished, caplog):
   logging.getLogger('fass_jax').propagate = True
   assert main.main([*runs.SHORT, f'--workdir={finished}']) == 0
-  assert 'Resumed at step 18' in caplog.text and 'top-1 accuracy' in caplog.text
+  assert 'Resumed at step 30' in caplog.text and 'top-1 accuracy' in caplog.text

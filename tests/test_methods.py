@@ -13,6 +13,10 @@ from fass_jax.data.load import load
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
 from tests import pieces, runs
+from tests.test_rows import THESIS
+
+# these compile much, and a tracer makes that a quarter slower
+pytestmark = pytest.mark.no_cover
 
 TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
 READINGS = TABLES['digits_readings']['rows']
@@ -58,14 +62,14 @@ def test_every_method_has_its_checks():
   assert about['NEED_A_RUN'] <= methods().keys()
 
 
-@pytest.mark.parametrize('method', ALONE)
+@pytest.mark.parametrize('method', [m for m in ALONE if m not in THESIS])
 def test_method_is_active_and_changes_the_run(trained, method):
+  """The methods that are rows of the thesis are tested in test_rows.py, with the whole network."""
   state, rows = trained(method)
   pieces.assert_active(pieces.Run(config_for(method), state, rows))
   pieces.assert_unlike_others('methods', method, state.params)
-  if method != 'ce':
-    losses = [[r['loss'] for r in x] for x in (rows, trained('ce')[1])]
-    assert not np.allclose(losses[0], losses[1], rtol=1e-5)
+  losses = [[r['loss'] for r in x] for x in (rows, trained('ce')[1])]
+  assert not np.allclose(losses[0], losses[1], rtol=1e-5)
 
 
 # two have tests of their own below: the linear net has no batch statistics, and no late epochs
@@ -92,7 +96,7 @@ def test_learning_rate_reading_differs_after_the_second_drop():
 
 def test_joint_forward_shares_batch_statistics(tmp_path):
   shared, separate = (
-    runs.in_memory(runs.config_of('--config.epochs=2', f'--config.forward={kind}'), tmp_path / kind)
+    runs.in_memory(runs.config_of(*runs.SHORT, f'--config.forward={kind}'), tmp_path / kind)
     for kind in ('joint', 'separate')
   )
   assert shared[1][0]['loss'] == separate[1][0]['loss']  # the first epoch has one view

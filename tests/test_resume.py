@@ -1,3 +1,4 @@
+import pathlib
 import shutil
 import signal
 import time
@@ -7,12 +8,14 @@ import pytest
 from fass_jax import train
 from tests import runs
 
-EVERY = ['--config.checkpoint.every_s=0', '--config.checkpoint.every_steps=7']
+EVERY = [*runs.SHORT, '--config.checkpoint.every_steps=5']
 
 
-def undisturbed(tmp_path, *args):
-  path = tmp_path / 'whole'
-  train.run(runs.config_of(*args), path)
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """The work directory of a run that nothing disturbed."""
+  path = tmp_path_factory.mktemp('whole') / 'run'
+  train.run(runs.config_of(*EVERY), path)
   return path
 
 
@@ -21,7 +24,7 @@ def kill_three_times(tmp_path, args, sleep):
   path, steps = tmp_path / 'killed', tmp_path / 'steps'
   seen, inside = 0, 0
   for _ in range(3):
-    process = runs.start(path, *args, step_file=steps, sleep=sleep)
+    process = runs.start(path, *args, step_file=steps, sleep=sleep, cover=False)
     seen = runs.wait_for_checkpoint(process, path, seen)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -36,73 +39,62 @@ def kill_three_times(tmp_path, args, sleep):
 
 
 @pytest.mark.slow
-def test_killed_three_times_is_bit_equal(tmp_path):
-  args = ['--config.epochs=10', *EVERY]
-  path, inside, executed = kill_three_times(tmp_path, args, sleep=0.05)
+def test_killed_three_times_is_bit_equal(tmp_path, whole):
+  path, inside, executed = kill_three_times(tmp_path, EVERY, sleep=0.15)
   assert inside >= 1
-  assert 60 <= executed < 1.5 * 60
-  runs.assert_same_run(path, undisturbed(tmp_path, *args))
-  assert [r['epoch'] for r in runs.records(path)] == list(range(1, 11))
-
-
-SEED3 = ['--config.epochs=4', '--config.checkpoint.every_s=0', '--config.seed=3']
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-  return undisturbed(tmp_path_factory.mktemp('whole'), *SEED3)
+  assert 30 <= executed < 1.5 * 30
+  runs.assert_same_run(path, whole)
+  assert [r['epoch'] for r in runs.records(path)] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signal_saves_inside_an_epoch_and_continues(tmp_path, whole, number, code):
-  args = SEED3
+def test_signals_save_inside_an_epoch_and_continue(tmp_path, whole):
+  """Interrupted, then terminated: each saves where it is, and no step is done twice."""
   path, steps = tmp_path / 'stopped', tmp_path / 'steps'
-  process = runs.start(path, *args, step_file=steps, sleep=0.1)
-  while not (steps.exists() and steps.stat().st_size >= 9):
-    assert process.poll() is None, process.communicate()[0]
-    time.sleep(0.01)
-  process.send_signal(number)
-  out = process.communicate()[0]
-  assert process.returncode == code, out
-  (step,) = runs.checkpoints(path)
-  assert f'{number.name}: saved at step {step}' in out and 'Traceback' not in out
-  process = runs.start(path, *args, step_file=steps)
+  for number, code, after in ((signal.SIGINT, 130, 9), (signal.SIGTERM, 143, 16)):
+    process = runs.start(path, *runs.SHORT, step_file=steps, sleep=0.1)
+    while not (steps.exists() and steps.stat().st_size >= after):
+      assert process.poll() is None, process.communicate()[0]
+      time.sleep(0.01)
+    process.send_signal(number)
+    out = process.communicate()[0]
+    assert process.returncode == code, out
+    step = runs.checkpoints(path)[-1]
+    assert step == steps.stat().st_size
+    assert f'{number.name}: saved at step {step}' in out and 'Traceback' not in out
+  process = runs.start(path, *runs.SHORT, step_file=steps)
   out = process.communicate()[0]
   assert process.returncode == 0 and f'Resumed at step {step} ' in out
-  assert steps.stat().st_size == 24  # no step was done twice
+  assert steps.stat().st_size == 30
   runs.assert_same_run(path, whole)
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path):
-  args = runs.SHORT
-  path = undisturbed(tmp_path, *args)
-  before, records = runs.saved(path), runs.records(path)
-  summary = train.run(runs.config_of(*args), path)
-  assert runs.records(path) == records and summary['epochs'] == 3
-  assert all((before[k] == v).all() for k, v in runs.saved(path).items())
+@pytest.fixture
+def finished(tmp_path, whole):
+  """A copy of the undisturbed run, to be spoilt."""
+  return pathlib.Path(shutil.copytree(whole, tmp_path / 'run'))
 
 
-def test_damaged_newest_checkpoint_falls_back(tmp_path, caplog):
-  args = ['--config.epochs=3', *EVERY]
-  path = undisturbed(tmp_path, *args)
-  steps = runs.checkpoints(path)
-  assert steps == [14, 18]
-  whole = tmp_path / 'copy'
-  shutil.copytree(path, whole)
-  for file in (whole / 'checkpoints' / 'step_18').rglob('*'):
+def test_a_finished_run_is_left_as_it_is(finished):
+  before, records = runs.saved(finished), runs.records(finished)
+  summary = train.run(runs.config_of(*EVERY), finished)
+  assert runs.records(finished) == records and summary['epochs'] == 5
+  assert all((before[k] == v).all() for k, v in runs.saved(finished).items())
+
+
+def test_damaged_newest_checkpoint_falls_back(finished, whole, caplog):
+  assert runs.checkpoints(finished) == [25, 30]
+  for file in (finished / 'checkpoints' / 'step_30').rglob('*'):
     if file.is_file() and file.stat().st_size > 200:
       file.write_bytes(file.read_bytes()[:100])
-  train.run(runs.config_of(*args), whole)
-  assert 'Checkpoint 18 is damaged' in caplog.text
-  runs.assert_same_run(whole, path)
+  train.run(runs.config_of(*EVERY), finished)
+  assert 'Checkpoint 30 is damaged' in caplog.text
+  runs.assert_same_run(finished, whole)
 
 
-def test_torn_metrics_line_is_written_again(tmp_path):
-  args = runs.SHORT
-  path = undisturbed(tmp_path, *args)
-  rows = runs.records(path)
-  with open(path / 'metrics.jsonl', 'a') as file:
-    file.write('{"epoch": 4, "st')
-  train.run(runs.config_of(*args), path)
-  assert runs.records(path) == rows
+def test_torn_metrics_line_is_written_again(finished):
+  rows = runs.records(finished)
+  with open(finished / 'metrics.jsonl', 'a') as file:
+    file.write('{"epoch": 6, "st')
+  train.run(runs.config_of(*EVERY), finished)
+  assert runs.records(finished) == rows
