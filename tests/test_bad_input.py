@@ -47,7 +47,7 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path):
   if subprocess.run(mount, capture_output=True).returncode != 0:
     pytest.skip('a tmpfs cannot be mounted here')
   try:
-    process = runs.start(small / 'run', *runs.SHORT)
+    process = runs.start(small / 'run', '--config=digits_lt.py:ce', *runs.SHORT)
     out = process.communicate()[0]
     assert process.returncode == 1, out
     sentence = [line for line in out.splitlines() if line.startswith('fass_jax: ')]
@@ -59,12 +59,13 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path):
 
 def test_no_readable_checkpoint_is_said(tmp_path):
   path = tmp_path / 'run'
-  train.run(runs.config_of(*runs.SHORT), path)
+  args = ['--config=digits_lt.py:ce', *runs.SHORT]
+  train.run(runs.config_of(*args), path)
   for file in (path / 'checkpoints').rglob('*'):
     if file.is_file():
       file.write_bytes(b'')
   with pytest.raises(UserError, match='None of the checkpoints'):
-    train.run(runs.config_of(*runs.SHORT), path)
+    train.run(runs.config_of(*args), path)
 
 
 def test_other_errors_stay_what_they_are(tmp_path):

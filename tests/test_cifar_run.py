@@ -12,6 +12,9 @@ from fass_jax import main, train
 from fass_jax.data import cifar_files
 from tests import runs
 
+# these compile much, and a tracer makes that a quarter slower
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope='module')
 def sliced(cifar_dir, tmp_path_factory):
@@ -46,7 +49,7 @@ def test_killed_on_cifar_is_bit_equal(sliced, tmp_path):
           '--config.net.depth=8', f'--config.data.dir={sliced}', '--config.checkpoint.every_s=0',
           f'--config.data.cache={tmp_path / "cache"}', '--config.checkpoint.every_steps=5',
           '--config.batch_size=64', '--config.optim.lr=0.02',
-          '--config.streams.pair.start=on']  # fmt: skip
+          '--config.data.image_size=16', '--config.streams.pair.start=on']  # fmt: skip
   path, steps = tmp_path / 'killed', tmp_path / 'steps'
   process = runs.start(path, *args, step_file=steps, sleep=0.1, cover=False)
   seen = runs.wait_for_checkpoint(process, path, 16)

@@ -15,6 +15,9 @@ from fass_jax import nets, programs, report, session, together, train
 from fass_jax.types import UserError
 from tests import meters, runs
 
+# these compile much, and a tracer makes that a quarter slower
+pytestmark = pytest.mark.no_cover
+
 QUICK = runs.SHORT
 
 
@@ -40,7 +43,7 @@ class Loop:
 
 WAYS = {
   'steps': [],
-  'chunks': ['--config.engine.chunk=4'],
+  'chunks': ['--config.engine.chunk=3'],
   'coins': ['--config.streams.pair.gate=coin'],
   'coins in chunks': ['--config.streams.pair.gate=coin', '--config.engine.chunk=6'],
   'seeds in turns': ['--config.seeds=2'],
@@ -118,9 +121,9 @@ def test_a_planted_transfer_to_the_device_is_caught(linear, tmp_path, monkeypatc
 
 def test_chunks_train_as_steps_do(linear, tmp_path):
   one, rows = runs.in_memory(runs.config_of(*QUICK), tmp_path / 'one')
-  config = runs.config_of(*QUICK, '--config.engine.chunk=4')
-  four, others = runs.in_memory(config, tmp_path / 'four')
-  np.testing.assert_allclose(one.params['w'], four.params['w'], atol=1e-5)
+  config = runs.config_of(*QUICK, '--config.engine.chunk=3')
+  three, others = runs.in_memory(config, tmp_path / 'three')
+  np.testing.assert_allclose(one.params['w'], three.params['w'], atol=1e-5)
   drawn = [[r['mixed']['cutmix']['drawn'] for r in part] for part in (rows, others)]
   assert drawn[0] == drawn[1] == [0, 120, 120, 120, 120]
 

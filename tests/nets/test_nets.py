@@ -394,10 +394,11 @@ def test_parameter_count_of_other_heads(how, head, count):
 
 def test_experts_share_the_first_stage_and_differ_after_it():
   net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, experts=3)
-  variables = net.init(jax.random.key(0), (8, 8, 3))
+  variables = jax.jit(lambda key: net.init(key, (8, 8, 3)))(jax.random.key(0))
   assert sum('stage1' in k for k in variables['params']['body']) == 1
   assert sum('stage2' in k for k in variables['params']['body']) == 3
-  outs, stats = apply(net, variables, normal(0, 4, 8, 8, 3), True)
+  run = jax.jit(lambda *args: apply(net, *args, True))
+  outs, stats = run(variables, normal(0, 4, 8, 8, 3))
   assert outs.logits.shape == (4, 3, 10) and outs.features.shape == (4, 3, 48)
   assert jax.tree.structure(stats) == jax.tree.structure(variables['batch_stats'])
   assert np.abs(np.asarray(outs.logits[:, 0] - outs.logits[:, 1])).max() > 0.1
@@ -406,19 +407,19 @@ def test_experts_share_the_first_stage_and_differ_after_it():
 
 def test_embedding_and_prototypes_have_length_one_and_reach_the_classifier():
   net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, projection=16)
-  variables = net.init(jax.random.key(0), (8, 8, 3))
+  variables = jax.jit(lambda key: net.init(key, (8, 8, 3)))(jax.random.key(0))
   x = jnp.asarray(normal(0, 4, 8, 8, 3))
-  outs, stats = apply(net, variables, x, True)
+  outs, stats = jax.jit(lambda *args: apply(net, *args, True))(variables, x)
   for vectors in (outs.embedding, outs.extra['prototypes']):
     np.testing.assert_allclose(np.square(vectors).sum(-1), 1.0, rtol=1e-5)
   assert outs.embedding.shape == (4, 16) and outs.extra['prototypes'].shape == (10, 16)
   moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), stats, variables['batch_stats'])
   assert min(jax.tree.leaves(moved['head'])) > 0
-  still = apply(net, variables, x, False)[1]
+  still = jax.jit(lambda *args: apply(net, *args, False))(variables, x)[1]
   jax.tree.map(np.testing.assert_array_equal, still, variables['batch_stats'])
 
   def first(params):
     return apply(net, variables | {'params': params}, x, True)[0].extra['prototypes'][0, 0]
 
-  gradient = jax.grad(first)(variables['params'])['head']['head']['kernel']
+  gradient = jax.jit(jax.grad(first))(variables['params'])['head']['head']['kernel']
   assert np.abs(np.asarray(gradient)).max() > 0
