@@ -8,6 +8,7 @@ import pathlib
 import runpy
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,8 +187,16 @@ def _set_up_log() -> None:
   log.setLevel(logging.INFO)
   log.propagate = False
   # what the libraries have to say of a full disk or a failed download, `UserError` says shorter
-  for name in ('absl', 'orbax', 'urllib3'):
+  for name in ('absl', 'asyncio', 'orbax', 'urllib3'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
+  sys.unraisablehook = _leave_out_late_writes
+  warnings.filterwarnings('ignore', "coroutine 'async_serialize", RuntimeWarning)
+
+
+def _leave_out_late_writes(unraisable: Any) -> None:
+  """On a full disk Orbax leaves at the first array; the threads of the others find no loop."""
+  if str(unraisable.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(unraisable)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -91,34 +92,40 @@ class Board:
   """TensorBoard events beside metrics.jsonl, if tensorboardX is installed."""
 
   def __init__(self, workdir: pathlib.Path):
-    self.writer: Any = None
+    self.events: Any = None
     try:
-      from tensorboardX import SummaryWriter
+      # not its SummaryWriter: a full disk would end that one's thread and not the run
+      from tensorboardX.event_file_writer import EventsWriter
     except ImportError:
       return
-    self.writer = SummaryWriter(str(workdir / 'tensorboard'))
+    folder = workdir / 'tensorboard'
+    folder.mkdir(exist_ok=True)
+    self.events = EventsWriter(str(folder / 'events'))
 
   def add(self, record: dict[str, Any]) -> None:
     """Writes an epoch's numbers; nested names are joined by '/'."""
-    if self.writer is None:
+    if self.events is None:
       return
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
 
     def walk(prefix: str, value: Any) -> None:
       if isinstance(value, dict):
         for key, inner in value.items():
           walk(f'{prefix}/{key}' if prefix else key, inner)
       elif isinstance(value, int | float) and np.isfinite(value):
-        self.writer.add_scalar(prefix, value, record['epoch'])
+        now = {'wall_time': time.time(), 'step': record['epoch']}
+        self.events.write_event(Event(summary=scalar(prefix, value), **now))
 
     walk('', record)
-    self.writer.flush()
+    self.events.flush()
 
   def __enter__(self) -> Board:
     return self
 
   def __exit__(self, *error: Any) -> None:
-    if self.writer is not None:
-      self.writer.close()  # ends its thread; left to the interpreter's end it fails
+    if self.events is not None:
+      self.events.close()
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float]:

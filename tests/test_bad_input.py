@@ -38,10 +38,11 @@ def test_config_json_that_is_not_json(tmp_path):
     workdir.prepare(tmp_path, runs.config_of())
 
 
-def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path):
+@pytest.mark.parametrize('kib', [1000, 300])  # too little for the checkpoints, for all
+def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path, kib):
   small = tmp_path / 'small'
   small.mkdir()
-  mount = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(small)]
+  mount = ['mount', '-t', 'tmpfs', '-o', f'size={kib}k', 'tmpfs', str(small)]
   if os.geteuid() != 0 or shutil.which('mount') is None:
     pytest.skip('mounting a 1 MB tmpfs needs root')
   if subprocess.run(mount, capture_output=True).returncode != 0:

@@ -122,7 +122,20 @@ def test_a_run_leaves_its_files(finished):
   for name in ('learning_curves', 'score_matrix', 'confusion_matrix', 'recall_by_count'):
     picture = (finished / f'{name}.png').read_bytes()
     assert picture[:8] == b'\x89PNG\r\n\x1a\n' and len(picture) > 5000
-  assert list((finished / 'tensorboard').glob('events.*'))
+
+
+def test_the_events_hold_the_epochs_as_the_metrics_do(finished):
+  """Records of TensorBoard: length (8 bytes), its check sum (4), an event, its check sum (4)."""
+  from tensorboardX.proto.event_pb2 import Event
+
+  (path,) = (finished / 'tensorboard').glob('events.*')
+  data, losses = path.read_bytes(), []
+  while data:
+    end = 12 + int.from_bytes(data[:8], 'little')
+    event, data = Event.FromString(data[12:end]), data[end + 4 :]
+    losses += [(event.step, v.simple_value) for v in event.summary.value if v.tag == 'loss']
+  rows = [json.loads(line) for line in (finished / 'metrics.jsonl').read_text().splitlines()]
+  assert losses == [(r['epoch'], pytest.approx(r['loss'], rel=1e-6)) for r in rows]
 
 
 def test_another_config_in_the_same_workdir_names_the_keys(finished, capsys):
