@@ -189,14 +189,19 @@ def _set_up_log() -> None:
   # what the libraries have to say of a full disk or a failed download, `UserError` says shorter
   for name in ('absl', 'asyncio', 'orbax', 'urllib3'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  sys.unraisablehook = _leave_out_late_writes
+  _leave_out_late_writes()
+
+
+def _leave_out_late_writes() -> None:
+  """Silences what a full disk leaves behind: Orbax ends its loop at the first array that fails."""
+  before = sys.unraisablehook
+
+  def hook(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      before(unraisable)
+
+  sys.unraisablehook = hook
   warnings.filterwarnings('ignore', "coroutine 'async_serialize", RuntimeWarning)
-
-
-def _leave_out_late_writes(unraisable: Any) -> None:
-  """On a full disk Orbax leaves at the first array; the threads of the others find no loop."""
-  if str(unraisable.exc_value) != 'Event loop is closed':
-    sys.__unraisablehook__(unraisable)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,6 +31,19 @@ def pytest_configure(config):
   config.addinivalue_line('markers', 'multihost: needs several machines')
 
 
+# these compile much, which the tracer of coverage makes a quarter slower; others run the same lines
+UNTRACED = (
+  'test_cifar_run', 'test_engine', 'test_methods', 'test_programs', 'test_resnet_torch',
+  'test_rows', 'test_structure',
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+  for item in items:
+    if item.path.stem in UNTRACED:
+      item.add_marker('no_cover')
+
+
 _skipped = []
 
 

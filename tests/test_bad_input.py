@@ -44,7 +44,7 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path, kib):
   small.mkdir()
   mount = ['mount', '-t', 'tmpfs', '-o', f'size={kib}k', 'tmpfs', str(small)]
   if os.geteuid() != 0 or shutil.which('mount') is None:
-    pytest.skip('mounting a 1 MB tmpfs needs root')
+    pytest.skip('mounting a tmpfs needs root')
   if subprocess.run(mount, capture_output=True).returncode != 0:
     pytest.skip('a tmpfs cannot be mounted here')
   try:

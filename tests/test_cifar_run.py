@@ -12,9 +12,6 @@ from fass_jax import main, train
 from fass_jax.data import cifar_files
 from tests import runs
 
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.fixture(scope='module')
 def sliced(cifar_dir, tmp_path_factory):

@@ -15,9 +15,6 @@ from fass_jax import nets, programs, report, session, together, train
 from fass_jax.types import UserError
 from tests import meters, runs
 
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
-
 QUICK = runs.SHORT
 
 
@@ -181,7 +178,8 @@ def test_batched_seeds_resume_bit_equal(linear, tmp_path):
 @pytest.mark.slow
 def test_several_seeds_from_the_command_line(tmp_path):
   """The real network, killed inside: one summary, a folder a seed with its own, pictures."""
-  args = [*runs.SHORT, '--config.seeds=2', '--config.checkpoint.every_steps=5']
+  args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.seeds=2',
+          '--config.checkpoint.every_steps=5']  # fmt: skip
   process = runs.start(tmp_path, *args, step_file=tmp_path / 'steps', sleep=0.1, cover=False)
   runs.wait_for_checkpoint(process, tmp_path, 0)
   process.send_signal(signal.SIGKILL)

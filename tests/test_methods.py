@@ -13,10 +13,7 @@ from fass_jax.data.load import load
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
 from tests import pieces, runs
-from tests.test_rows import THESIS
-
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
+from tests.test_rows import CONTROLS, THESIS
 
 TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
 READINGS = TABLES['digits_readings']['rows']
@@ -62,7 +59,7 @@ def test_every_method_has_its_checks():
   assert about['NEED_A_RUN'] <= methods().keys()
 
 
-@pytest.mark.parametrize('method', [m for m in ALONE if m not in THESIS])
+@pytest.mark.parametrize('method', [*(m for m in ALONE if m not in THESIS), *CONTROLS])
 def test_method_is_active_and_changes_the_run(trained, method):
   """The methods that are rows of the thesis are tested in test_rows.py, with the whole network."""
   state, rows = trained(method)

@@ -16,9 +16,6 @@ from fass_jax.types import UserError
 from fass_jax.views import Store, forward
 from tests import runs
 
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
-
 SEEDS = (0, 1, 2)
 
 
@@ -206,11 +203,7 @@ def test_batched_seeds_are_the_single_seeds(smooth):
   assert largest_difference(states[0], states[1]) > 1e-2
 
 
-# every method, and the control rows that the thesis lacks
-CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
-
-
-@pytest.mark.parametrize('method', [*sorted(methods().keys() - runs.NEEDS_RUN), *CONTROLS])
+@pytest.mark.parametrize('method', sorted(methods().keys() - runs.NEEDS_RUN))
 def test_every_method_traces_batched_and_in_chunks(method):
   b = Bench(f'--config=digits_lt.py:{method}', linear=True)
   patterns = programs.patterns_of(b.recipe, 1)

@@ -8,7 +8,8 @@ import pytest
 from fass_jax import train
 from tests import runs
 
-EVERY = [*runs.SHORT, '--config.checkpoint.every_steps=5']
+ARGS = [*runs.SHORT, '--config.seed=3']
+EVERY = [*ARGS, '--config.checkpoint.every_steps=5']
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def test_signals_save_inside_an_epoch_and_continue(tmp_path, whole):
   """Interrupted, then terminated: each saves where it is, and no step is done twice."""
   path, steps = tmp_path / 'stopped', tmp_path / 'steps'
   for number, code, after in ((signal.SIGINT, 130, 9), (signal.SIGTERM, 143, 16)):
-    process = runs.start(path, *runs.SHORT, step_file=steps, sleep=0.1)
+    process = runs.start(path, *ARGS, step_file=steps, sleep=0.1)
     while not (steps.exists() and steps.stat().st_size >= after):
       assert process.poll() is None, process.communicate()[0]
       time.sleep(0.01)
@@ -62,7 +63,7 @@ def test_signals_save_inside_an_epoch_and_continue(tmp_path, whole):
     step = runs.checkpoints(path)[-1]
     assert step == steps.stat().st_size
     assert f'{number.name}: saved at step {step}' in out and 'Traceback' not in out
-  process = runs.start(path, *runs.SHORT, step_file=steps)
+  process = runs.start(path, *ARGS, step_file=steps)
   out = process.communicate()[0]
   assert process.returncode == 0 and f'Resumed at step {step} ' in out
   assert steps.stat().st_size == 30

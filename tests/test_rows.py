@@ -4,15 +4,14 @@ import pytest
 
 from tests import pieces, runs
 
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
-
-# as the thesis prints them; the controls it lacks are in test_programs.py
+# as the thesis prints them
 THESIS = [
   'ce', 'cmo', 'cuda', 'doda', 'cmo+doda', 'fass', 'cmo+cuda+fass', 'ldam', 'ldam+cuda',
   'ldam+doda', 'ldam+fass', 'ldam+cmo+cuda+fass', 'bcl', 'bcl+cuda', 'bcl+doda', 'bcl+fass',
   'ride', 'ride+cmo', 'ride+cuda', 'ride+doda', 'ride+fass', 'ride+cmo+cuda+fass', 'drw+fass',
 ]  # fmt: skip
+# rows that the thesis lacks; test_methods.py trains them, with the linear net
+CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
 
 
 @pytest.mark.slow

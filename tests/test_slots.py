@@ -7,7 +7,7 @@ from fass_jax import main, recipe, slots
 from fass_jax.data.subset import class_counts
 from fass_jax.types import Dataset
 from tests import runs
-from tests.test_rows import THESIS
+from tests.test_rows import CONTROLS, THESIS
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +30,7 @@ def lines_of(text):
 SIZES = {'ride': 783856, 'bcl': 669840, 'ldam': 469904}
 
 
-@pytest.mark.parametrize('method', THESIS)
+@pytest.mark.parametrize('method', [*THESIS, *CONTROLS])
 def test_every_row_of_the_thesis_is_described(cifar100, method):
   config = runs.config_of(f'--config=configs/cifar100_lt.py:{method}')
   said = lines_of(slots.describe(config, recipe.build(config, cifar100), cifar100))

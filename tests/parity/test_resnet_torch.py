@@ -14,8 +14,6 @@ from fass_jax.nets.base import apply
 from fass_jax.types import Time
 
 torch = pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
-# these compile much, and a tracer makes that a quarter slower
-pytestmark = pytest.mark.no_cover
 
 PATH = pathlib.Path(__file__).parents[2] / 'launch' / 'torch_baseline.py'
 DEPTH, CLASSES, BATCH = 32, 10, 16
