@@ -40,7 +40,7 @@ def sequence(x, index, value):
   return np.stack(out)
 
 
-def nearly_all_equal(got, want):
+def assert_nearly_all_equal(got, want):
   """Later ops may widen an off-by-one of an earlier one: most images are equal to the bit."""
   got = np.asarray(got)
   assert got.dtype == np.uint8 and got.shape == want.shape
@@ -115,7 +115,7 @@ def test_pixels_are_pillows(name):
     got, draws = run_auto(key, x, np.ones(96, np.float32)), policies.autoaugment_draw(key, 96)
   else:
     got, draws = run_rand(key, x, np.ones(96, np.float32)), policies.randaugment_draw(key, 96, 2, 9)
-  nearly_all_equal(got, sequence(x, *draws))
+  assert_nearly_all_equal(got, sequence(x, *draws))
 
 
 run_rotation = jax.jit(lambda *a, serial: policies.rotation15(*a), static_argnames='serial')

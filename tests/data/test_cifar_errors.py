@@ -26,7 +26,7 @@ from tests.data.cifar_made import (
 # ---- damaged originals -------------------------------------------------------------------------
 
 
-def _harm(tmp_path, files, folder, name, match, base=100):
+def _assert_refused(tmp_path, files, folder, name, match, base=100):
   folder_of(tmp_path / 'data' / folder, files)
   with pytest.raises(UserError, match=match) as e:
     load(tmp_path, base)
@@ -40,7 +40,7 @@ def test_truncated_binary_file(tmp_path, cut):
   files = binary100()
   files['train.bin'] = files['train.bin'][:-cut]
   match = 'cut short' if cut == 100 else 'images are missing'
-  _harm(tmp_path, files, 'cifar-100-binary', 'train.bin', match)
+  _assert_refused(tmp_path, files, 'cifar-100-binary', 'train.bin', match)
 
 
 def test_label_out_of_range(tmp_path):
@@ -48,18 +48,18 @@ def test_label_out_of_range(tmp_path):
   raw = bytearray(files['test.bin'])
   raw[3074 + 1] = 100
   files['test.bin'] = bytes(raw)
-  _harm(tmp_path, files, 'cifar-100-binary', 'test.bin', 'label 100, outside 0 .. 99')
+  _assert_refused(tmp_path, files, 'cifar-100-binary', 'test.bin', 'label 100, outside 0 .. 99')
 
 
 def test_missing_file(tmp_path):
   files = binary100()
   del files['test.bin']
-  _harm(tmp_path, files, 'cifar-100-binary', 'test.bin', 'cannot be read')
+  _assert_refused(tmp_path, files, 'cifar-100-binary', 'test.bin', 'cannot be read')
 
 
 def test_too_few_names(tmp_path):
   files = binary100() | {'fine_label_names.txt': b'apple\n'}
-  _harm(tmp_path, files, 'cifar-100-binary', 'fine_label_names.txt', '100 class names')
+  _assert_refused(tmp_path, files, 'cifar-100-binary', 'fine_label_names.txt', '100 class names')
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_too_few_names(tmp_path):
 )  # fmt: skip
 def test_bad_pickle(tmp_path, raw, match):
   files = python10() | {'data_batch_3': raw}
-  _harm(tmp_path, files, 'cifar-10-batches-py', 'data_batch_3', match, base=10)
+  _assert_refused(tmp_path, files, 'cifar-10-batches-py', 'data_batch_3', match, base=10)
 
 
 def test_pickle_runs_nothing(tmp_path):
