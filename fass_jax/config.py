@@ -65,12 +65,29 @@ SIGNAL = {
 FORWARD = ('separate', 'vmapped', 'joint')
 # how a run is computed, up to rounding not what
 ENGINE = {
-  'precision': 'tf32',  # 'float32' | 'tf32', on a GPU that has it | 'bfloat16'
+  'precision': 'tf32',  # 'float32' | 'tf32', on a GPU that has it | 'bfloat16' | 'float64'
   'convolution': 'direct',  # 'direct' | 'patches', see nets/convolution.py
   'chunk': 0,  # steps in one call of a compiled program; 0: 1 on a CPU, else up to 128
   'unroll': 1,  # of these, steps in one turn of its loop
+  'processes': 'auto',  # 'auto': several where a launcher started several | 'off' | 'on'
   'together': 'auto',  # several seeds: 'batched' | 'interleaved' | 'auto': the faster
   'cache': 'auto',  # folder of compiled programs | 'auto': the user's cache | 'off'
+}
+# how a set of image files becomes pixels; arrays (digits, CIFAR) have no use for it
+FILES = {
+  'root': '',  # of `folder`: a folder `class/*.jpg`, or a list or CSV of paths and labels
+  'lists': '',  # of ImageNet-LT and its kin: folder with the lists of the split
+  'split': 'test',  # what is evaluated on: 'test' | 'val'
+  'val_share': 0.2,  # of `folder`: share of each class that is held out
+  'max_broken': 0.01,  # share of the files that may be broken and left out
+  'shrink': 0,  # prepared images are scaled to this short side; 0 keeps them as they are
+  'store': 'auto',  # 'resident': squares on the device | 'stream' | 'auto': by resident_gb
+  'resident_gb': 2.0,  # squares up to this size are kept on the device
+  'square': 256,  # side of a resident square
+  'crop_area': (0.08, 1.0),  # of a random crop, share of the image
+  'centre': 0.875,  # at test time: side of the square in the middle, share of the short side
+  'decoder': 'pillow',  # | 'fast': simplejpeg and OpenCV, of the extra `fast`
+  'workers': 0,  # threads that decode; 0: one a core
 }
 # ops that methods add to those of the data set (data.augment), see augment/chain.py
 AUGMENT = ('rotation15', 'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout')
@@ -98,6 +115,7 @@ LOSS_ARGS = {
 # where a fresh run starts from, see earlier.py
 START = {
   'run': '',  # work directory of an earlier run: its last parameters; '' initialises all
+  'weights': '',  # or a file of a pretrained backbone, see nets/pretrained.py
   'statistics': True,  # and its batch statistics
   'fresh': (),  # parts that are initialised anew all the same: prefixes such as 'head'
 }
@@ -118,7 +136,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 # keys that may differ between two runs of one work directory
 FREE = (
   'checkpoint.', 'data.dir', 'data.cache', 'data.url', 'data.sha256', 'eval.batch_size',
-  'engine.chunk', 'engine.unroll', 'engine.cache',
+  'engine.chunk', 'engine.unroll', 'engine.cache', 'engine.processes', 'data.root', 'data.lists',
+  'data.workers',
 )  # fmt: skip
 
 
@@ -155,6 +174,7 @@ def base_config(name: str) -> ConfigDict:
         'mean': (0.4914, 0.4822, 0.4465),
         'std': (0.2023, 0.1994, 0.2010),
         'statistics': 'fixed',  # 'fixed': mean and std above | 'own': of the training subset
+        **FILES,
       },
       'net': dict(NET),
       'start': dict(START),

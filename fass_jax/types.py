@@ -6,7 +6,7 @@ Letters: B batch, C classes, E experts (1 for a plain net), D feature size, N tr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -26,16 +26,39 @@ class Diverged(UserError):
   """A loss or gradient that is no number any more; other runs may still be well."""
 
 
+class Pictures(Protocol):
+  """Encoded images (JPEG, PNG, ...), each read when it is needed, from many threads at once."""
+
+  def __len__(self) -> int:
+    """Returns N."""
+
+  def __getitem__(self, i: int) -> bytes:
+    """Returns the bytes of image `i`, as they were encoded."""
+
+  def name(self, i: int) -> str:
+    """Returns what a person would look for: a path, or the name in an archive."""
+
+
 class Dataset(NamedTuple):
   """A whole data set on the host, as the stores read it."""
 
   name: str
-  train_images: np.ndarray  # uint8 [N, H, W, 3]
+  train_images: np.ndarray | Pictures  # uint8 [N, H, W, 3], or encoded
   train_labels: np.ndarray  # int32 [N], 0 .. C-1
   train_index: np.ndarray  # int32 [N], position in the original training set
-  test_images: np.ndarray  # uint8 [M, H, W, 3]
+  test_images: np.ndarray | Pictures  # uint8 [M, H, W, 3], or encoded
   test_labels: np.ndarray  # int32 [M]
   class_names: tuple[str, ...]  # C names
+  side: int = 0  # of the square that the network sees; 0: the arrays are shown as they are
+  train_aspect: np.ndarray | None = None  # float32 [N], width / height before it became a square
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """The shape of an image as the network sees it, `(H, W, 3)`."""
+    if self.side:
+      return self.side, self.side, 3
+    assert isinstance(self.train_images, np.ndarray)
+    return self.train_images.shape[1:]
 
 
 class Classes(NamedTuple):

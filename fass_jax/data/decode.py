@@ -1,0 +1,132 @@
+"""Encoded images to uint8 squares: one primitive, a box of the image scaled to a square.
+
+A *box* is a function of an image's `(width, height)` to `(left, top, right, bottom)` in its pixels,
+fractions allowed. Images of every mode come out as RGB, whatever their file names say they are.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fass_jax.types import UserError
+
+Corners = tuple[float, float, float, float]
+Box = Callable[[int, int], Corners]
+
+
+class Broken(Exception):
+  """Bytes that are no whole image; the text is the reason."""
+
+
+def whole(width: int, height: int) -> Corners:
+  """Returns the box of all there is; the square squeezes the longer side."""
+  return 0.0, 0.0, float(width), float(height)
+
+
+def centre(share: float) -> Box:
+  """Returns the box of the square in the middle whose side is a share of the short side.
+
+  224 / 256 is the test view of the field: short side to 256, then the middle 224.
+  """
+
+  def box(width: int, height: int) -> Corners:
+    side = share * min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+  return box
+
+
+def random_box(
+  rng: np.random.Generator, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
+) -> Box:
+  """Returns the box of a random resized crop.
+
+  A share of the image's area uniform over `area`, and a ratio of its sides log-uniform over
+  1/`ratio` .. `ratio`, at a uniform place; after ten tries that do not fit, the largest box in the
+  middle with a ratio inside the bounds. As torchvision's RandomResizedCrop draws it.
+
+  Reference: Szegedy et al., CVPR 2015.
+  """
+
+  def box(width: int, height: int) -> Corners:
+    edge = math.log(ratio)
+    for _ in range(10):
+      size = width * height * rng.uniform(*area)
+      aspect = math.exp(rng.uniform(-edge, edge))
+      w, h = round(math.sqrt(size * aspect)), round(math.sqrt(size / aspect))
+      if 0 < w <= width and 0 < h <= height:
+        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        return float(left), float(top), float(left + w), float(top + h)
+    w, h = min(width, round(height * ratio)), min(height, round(width * ratio))
+    left, top = (width - w) // 2, (height - h) // 2
+    return float(left), float(top), float(left + w), float(top + h)
+
+  return box
+
+
+def rgb(encoded: bytes) -> Image.Image:
+  """Decodes an image of any format and mode that Pillow knows, to RGB.
+
+  CMYK and greyscale, palettes, transparency (over white) and PNG files that are named .JPEG are
+  all met in ImageNet or in people's folders.
+
+  Raises:
+    Broken: if it is no image, or a part of one.
+  """
+  try:
+    image = Image.open(io.BytesIO(encoded))
+    image.load()
+  except Exception as error:  # Pillow raises many kinds for broken files
+    raise Broken(str(error).split('<')[0].strip() or type(error).__name__) from error
+  if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+    over = image.convert('RGBA')
+    image = Image.new('RGBA', over.size, 'white')
+    image.alpha_composite(over)
+  return image if image.mode == 'RGB' else image.convert('RGB')
+
+
+def pillow(encoded: bytes, box: Box, side: int) -> np.ndarray:
+  """Decodes and scales a box to uint8 `[side, side, 3]`: bilinear, with antialiasing."""
+  image = rgb(encoded)
+  scaled = image.resize((side, side), Image.Resampling.BILINEAR, box=box(*image.size))
+  return np.asarray(scaled)
+
+
+def _fast() -> Callable[[bytes, Box, int], np.ndarray]:
+  """Returns the decoder of the extra `fast`; what is no JPEG goes to Pillow."""
+  try:
+    import cv2
+    import simplejpeg
+  except ImportError as error:
+    raise UserError(
+      "--config.data.decoder=fast needs simplejpeg and OpenCV: pip install 'fass-jax[fast]'."
+    ) from error
+
+  cv2.setNumThreads(0)  # the threads are ours
+
+  def fast(encoded: bytes, box: Box, side: int) -> np.ndarray:
+    try:
+      image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True)
+    except ValueError:
+      return pillow(encoded, box, side)
+    left, top, right, bottom = box(image.shape[1], image.shape[0])
+    x, y = int(left), int(top)
+    part = image[y : max(y + 1, round(bottom)), x : max(x + 1, round(right))]
+    # averages where it shrinks, as Pillow's antialiasing does in its own way
+    way = cv2.INTER_AREA if min(part.shape[:2]) > side else cv2.INTER_LINEAR
+    return cv2.resize(part, (side, side), interpolation=way)
+
+  return fast
+
+
+DECODERS: dict[str, Callable[[], Callable[[bytes, Box, int], np.ndarray]]] = {
+  'pillow': lambda: pillow,
+  'fast': _fast,
+}
