@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from fass_jax.devices import ALONE, Placement
 from fass_jax.types import PyTree, UserError
 
 log = logging.getLogger('fass_jax')
@@ -51,7 +52,7 @@ def save(manager: ocp.CheckpointManager, step: int, tree: PyTree, meta: dict[str
 
 
 def restore(
-  manager: ocp.CheckpointManager, make: Callable[[], PyTree]
+  manager: ocp.CheckpointManager, make: Callable[[], PyTree], where: Placement = ALONE
 ) -> tuple[int, PyTree, dict[str, Any]] | None:
   """Reads the newest checkpoint that can be read.
 
@@ -60,6 +61,7 @@ def restore(
   Args:
     manager: from `open_manager`.
     make: builds a tree of the right shapes; only its shapes are used.
+    where: the devices to put it on, however many wrote it.
 
   Returns:
     `(step, tree, meta)`, or None where there is no checkpoint.
@@ -69,7 +71,7 @@ def restore(
   """
   steps = sorted(manager.all_steps(), reverse=True)
   shapes = jax.eval_shape(make)
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  device = where.whole or jax.sharding.SingleDeviceSharding(jax.devices()[0])
   shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), shapes)
   damaged = []
   for step in steps:
@@ -94,11 +96,12 @@ def restore(
   return None
 
 
-def variables(folder: pathlib.Path) -> list[PyTree] | None:
+def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
   """Reads the networks of the newest checkpoint that can be read; nothing is written.
 
   Args:
     folder: the checkpoints of a work directory, of whatever config.
+    part: 'state', after the last step, or 'best', of the best epoch until then.
 
   Returns:
     For each run in it, `{'params': ..., 'batch_stats': ...}`; None where there is no checkpoint
@@ -106,14 +109,14 @@ def variables(folder: pathlib.Path) -> list[PyTree] | None:
   """
   if not folder.is_dir():
     return None
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   options = ocp.CheckpointManagerOptions(read_only=True, create=False, step_prefix='step')
   handlers = {'tree': ocp.PyTreeCheckpointHandler(), 'meta': ocp.JsonCheckpointHandler()}
   with ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers) as manager:
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         lanes = manager.item_metadata(step)['tree'].tree
-        wanted = [{'state': {k: x['state'][k] for k in ('params', 'batch_stats')}} for x in lanes]
+        wanted = [{part: {k: x[part][k] for k in ('params', 'batch_stats')}} for x in lanes]
         shapes = jax.tree.map(
           lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), wanted
         )
@@ -124,5 +127,5 @@ def variables(folder: pathlib.Path) -> list[PyTree] | None:
         reason = str(error).strip().split('\n')[0][:200]
         log.warning('Checkpoint %d of %s was passed over (%s).', step, folder, reason)
         continue
-      return [lane['state'] for lane in got['tree']]
+      return [lane[part] for lane in got['tree']]
   return None

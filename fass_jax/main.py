@@ -155,13 +155,18 @@ def default_workdir(config: ConfigDict) -> pathlib.Path:
 
 
 class StopSignals:
-  """Remembers that SIGTERM or Ctrl-C came, for the loop to ask; a second one stops at once."""
+  """Remembers that SIGTERM or Ctrl-C came, for the loop to ask; a second one stops at once.
 
-  def __init__(self):
+  Of several processes SIGTERM is jax's own: it makes all of them stop at the same step.
+  """
+
+  def __init__(self, shared: bool = False):
     self.name = ''
+    self.shared = shared
 
   def __enter__(self) -> StopSignals:
-    self.before = {n: signal.signal(n, self._came) for n in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGINT] if self.shared else [signal.SIGTERM, signal.SIGINT]
+    self.before = {n: signal.signal(n, self._came) for n in numbers}
     return self
 
   def __exit__(self, *error: Any) -> None:
@@ -172,6 +177,8 @@ class StopSignals:
     if self.name:
       os._exit(128 + number)
     self.name = signal.Signals(number).name
+    if self.shared:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   def __call__(self) -> str:
     """Returns '' or the name of the signal."""
@@ -213,18 +220,25 @@ def main(argv: Sequence[str] | None = None) -> int:
       print(help_text())
       return 0
     config, workdir, _ = load_config([a for a in argv if a != RECIPE])
-    from fass_jax import slots, train  # late: --help and a wrong flag answer without loading them
+    from fass_jax import (
+      devices,
+      slots,
+      train,
+    )  # late: --help and a wrong flag answer without loading them
 
     if RECIPE in argv:
       print(f'{config.name}, method {config.method}\n{slots.resolve(config)}')
       return 0
 
-    with StopSignals() as stop:
+    devices.join(config.engine.processes)
+    if not devices.first():
+      log.setLevel(logging.WARNING)
+    with StopSignals(devices.several()) as stop:
       try:
         train.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
       except train.Stopped as stopped:
         log.info('%s', stopped)
-        return 128 + int(signal.Signals[stop.name])
+        return 128 + int(signal.Signals[stopped.name])
   except UserError as error:
     print(f'fass_jax: {error}', file=sys.stderr)
     return 1

@@ -38,7 +38,7 @@ def piecewise(pairs: Pairs, epochs: int) -> Callable[[Time], Array]:
   def schedule(t: Time) -> Array:
     # fractions of a run meet whole epochs: .8 of 200 is 160 up to rounding
     place = sum((t.epoch + 1e-6 >= w).astype(jnp.int32) for w in whens[1:])
-    return jnp.asarray(values, jnp.float32)[jnp.asarray(place, jnp.int32)]
+    return jnp.asarray(values, float)[jnp.asarray(place, jnp.int32)]
 
   return schedule
 
@@ -77,7 +77,7 @@ def learning_rate(
 
 
 def _cosine(epochs: int) -> Callable[[Time], Array]:
-  return lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * t.epoch.astype(jnp.float32) / epochs))
+  return lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * t.epoch.astype(float) / epochs))
 
 
 def sgd(

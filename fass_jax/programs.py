@@ -106,7 +106,7 @@ def run_steps(
     state, _ = one(state, None)
   else:
     state, _ = jax.lax.scan(one, state, None, length=length, unroll=min(unroll, length))
-  return state, state.step.astype(jnp.float32)
+  return state, state.step.astype(float)
 
 
 def _settled(state: TrainState) -> TrainState:
@@ -136,7 +136,8 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
   if key.batched:
     # the set is shared; every seed has its own state and plan
     run = jax.vmap(run, in_axes=(0, None, 0, None))
-  lowered = jax.jit(run, donate_argnums=0).lower(*args)
+  # a state stays where it is, whatever the compiler would like better
+  lowered = jax.jit(run, donate_argnums=0, out_shardings=recipe.where.whole).lower(*args)
   return lowered.compile(compiler_options=compiler_options())
 
 
@@ -197,14 +198,15 @@ def needed(recipe: Recipe, chunk: int, epoch: int, first: int, batched: bool) ->
 
 
 def compile_all(
-  recipe: Recipe, keys: Sequence[Key], unroll: int, state: TrainState, store: Store, plan: Plan
-) -> dict[Key, Program]:
-  """Compiles programs side by side; of `state` and `plan` only the shapes count."""
-  which = jax.ShapeDtypeStruct((recipe.steps_per_epoch,), jnp.int32)
+  recipe: Recipe, keys: Sequence[Key], unroll: int, state: TrainState,
+  store_of: Callable[[Key], Store], plan: Plan,
+) -> dict[Key, Program]:  # fmt: skip
+  """Compiles programs side by side; of `state`, stores and `plan` only the shapes count."""
+  which = jax.ShapeDtypeStruct((recipe.steps_per_epoch,), jnp.int32, sharding=recipe.where.whole)
 
   def compiled(key: Key) -> Program:
     choice = which if len(key.patterns) > 1 else None
-    return compile_program(recipe, key, unroll, state, store, plan, choice)
+    return compile_program(recipe, key, unroll, state, store_of(key), plan, choice)
 
   with ThreadPoolExecutor(max_workers=4) as pool:
     return dict(zip(keys, pool.map(compiled, keys)))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fass_jax import mixing, nets, objective, optim, paths
+from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
 from fass_jax.config import FORWARD, one_of, pick
 from fass_jax.data import partners
 from fass_jax.data.samplers import SAMPLERS
+from fass_jax.devices import ALONE, Placement
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
@@ -41,6 +40,7 @@ class Recipe(NamedTuple):
   optimizer: optax.GradientTransformation
   learning_rate: Callable[[Time], Array]
   normalise: Callable[[Array], Array]  # uint8 [B, H, W, 3] -> float32
+  show: Callable[..., Array]  # (stored images, aspect of squares or None) -> images, in evaluation
   streams: dict[str, Stream]
   views: dict[str, View]  # in the order in which their batch statistics are folded
   terms: dict[str, Term]
@@ -48,6 +48,7 @@ class Recipe(NamedTuple):
   vmapped: bool = False  # groups of views of one size are one pass through the network
   only: tuple[str, ...] = ()  # the parts that train; () is all
   teacher: nets.Network | None = None  # its variables are in the store
+  where: Placement = ALONE  # the devices that share a step
 
 
 def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
@@ -93,7 +94,7 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
   )
 
 
-def _view(c: ConfigDict, name: str, config: ConfigDict) -> View:
+def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
   key = f'views.{name}'
   stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
   mixes = c.mix != 'none'
@@ -109,12 +110,13 @@ def _view(c: ConfigDict, name: str, config: ConfigDict) -> View:
   joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,
-    augment=chain.build(names),
+    augment=shown.build_chain(names, config, data),
     augment_name='+'.join(names) + (f'#{c.draw}' if c.draw else ''),
     mix=mix,
     label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
     mixed_label=mixes and c.label == 'mixed',
     group='all' if joint else c.group or name,
+    random='resized_crop' in names,
   )
 
 
@@ -143,28 +145,6 @@ def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
 
 def _natural_first(section: Mapping[str, Any]) -> list[str]:
   return sorted(section, key=lambda name: (name != 'natural', name))
-
-
-def normaliser(mean: Iterable[float], std: Iterable[float]) -> Callable[[Array], Array]:
-  """Returns x -> (x / 255 - mean) / std on uint8 `[..., 3]`, float32."""
-  # one multiply and one add; the constants are folded in double precision
-  std64 = np.asarray(tuple(std), np.float64)
-  scale = (1.0 / (255.0 * std64)).astype(np.float32)
-  shift = (-np.asarray(tuple(mean), np.float64) / std64).astype(np.float32)
-
-  def normalise(images: Array) -> Array:
-    shape = (1,) * (images.ndim - 1) + (3,)
-    return images.astype(jnp.float32) * scale.reshape(shape) + shift.reshape(shape)
-
-  return normalise
-
-
-def _normaliser(config: ConfigDict, data: Dataset) -> Callable[[Array], Array]:
-  kind = one_of(config.data.statistics, ('fixed', 'own'), 'data.statistics')
-  if kind == 'fixed':
-    return normaliser(config.data.mean, config.data.std)
-  pixels = data.train_images.reshape(-1, 3).astype(np.float64) / 255.0
-  return normaliser(pixels.mean(0), pixels.std(0))
 
 
 def _check_sizes(config: ConfigDict, size: int) -> int:
@@ -214,7 +194,7 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
       f'--config.optim.only={only} freezes all other parts as they are initialised; give the '
       'finished run whose parts they are, --config.start.run=WORKDIR.'
     )
-  shapes = jax.eval_shape(lambda key: net.init(key, data.train_images.shape[1:]), jax.random.key(0))
+  shapes = jax.eval_shape(lambda key: net.init(key, data.image_shape), jax.random.key(0))
   paths.check(only, shapes['params'], 'optim.only')
   return only, net
 
@@ -240,7 +220,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   }
   for term in terms.values():
     order += [v for v in term.views if v not in order]
-  views = {n: _view(config.views[n], n, config) for n in order}
+  views = {n: _view(config.views[n], n, config, data) for n in order}
   used = {'natural', *(v.stream for v in views.values())}
   streams = {
     n: _stream(config.streams[n], n, config.batch_size, config.epochs, score)
@@ -266,7 +246,8 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
       o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs,
       one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),
     ),
-    normalise=_normaliser(config, data),
+    normalise=shown.build_normaliser(config, data),
+    show=shown.build_show(config, data),
     streams=streams,
     views=views,
     terms=terms,

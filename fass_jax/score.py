@@ -29,9 +29,9 @@ class Score(NamedTuple):
 
 def init_score(num_classes: int) -> Score:
   """Returns the empty score of a run that has seen nothing: S = 0."""
-  zeros = jnp.zeros((num_classes, num_classes), jnp.float32)
+  zeros = jnp.zeros((num_classes, num_classes), float)
   # two buffers, not one array twice: a donated train state must not alias
-  return Score(zeros, jnp.zeros_like(zeros), jnp.zeros((num_classes,), jnp.float32))
+  return Score(zeros, jnp.zeros_like(zeros), jnp.zeros((num_classes,), float))
 
 
 def observe(score: Score, logits: Array, labels: Array, weight: Array | None = None) -> Score:
@@ -50,8 +50,8 @@ def observe(score: Score, logits: Array, labels: Array, weight: Array | None = N
 
   Thesis: Eq. (3).
   """
-  weight = jnp.ones(labels.shape, jnp.float32) if weight is None else weight.astype(jnp.float32)
-  probs = jax.nn.softmax(jax.lax.stop_gradient(logits).astype(jnp.float32), axis=-1)
+  weight = jnp.ones(labels.shape, float) if weight is None else weight.astype(float)
+  probs = jax.nn.softmax(jax.lax.stop_gradient(logits).astype(float), axis=-1)
   # where, not the product alone: 0 * nan is nan
   weighted = jnp.where(weight[:, None] > 0, probs * weight[:, None], 0.0)
   # in place where the state is donated: B rows are touched, not all C
@@ -128,4 +128,4 @@ def mixing_ratio(matrix: Array, labels: Array, targets: Array, minimum: float = 
   own, other = matrix[labels, labels], matrix[labels, targets]
   total = own + other
   ratio = jnp.where(total > 0, own / jnp.where(total > 0, total, 1.0), 0.5)
-  return jnp.maximum(ratio, minimum).astype(jnp.float32)
+  return jnp.maximum(ratio, minimum).astype(float)

@@ -15,10 +15,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, earlier, evaluate
+from fass_jax import checkpoint, devices, earlier, evaluate, feed
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
+from fass_jax.data.store import keep
+from fass_jax.data.streaming import Reader
 from fass_jax.programs import Key, Program, chunk_length, quick_options
 from fass_jax.recipe import Recipe, build
 from fass_jax.state import TrainState
@@ -48,7 +50,9 @@ class Session(NamedTuple):
   data: Dataset
   recipe: Recipe
   store: Store
-  test: tuple[jax.Array, jax.Array]  # images, labels
+  reader: Reader | None  # the training images, where they are decoded when they are needed
+  cut: feed.Cut  # how they are cut then
+  test: tuple[jax.Array | Reader, jax.Array]  # images, labels
   fold: evaluate.Fold
   test_fold: evaluate.Fold
   probe: Callable[..., np.ndarray]
@@ -57,7 +61,7 @@ class Session(NamedTuple):
   manager: ocp.CheckpointManager
   chunk: int  # steps in a call of a program
   programs: dict[Key, Program]
-  stop: Callable[[], str]  # '' or the name of the signal that asks to stop
+  stop: Callable[[int], str]  # before a step: '' or the name of the signal that asks to stop
   clock: dict[str, float]  # 'begin', 'before' (earlier processes), 'saved': seconds
   notes: dict[str, Any]  # what was decided once and is kept with the checkpoints
 
@@ -66,46 +70,47 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   """Loads the data, fills the slots and opens the work directory."""
   if config.seeds < 1:
     raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
-  files.prepare(workdir, config)
-  data = load(config)
+  devices.first_alone(lambda: files.prepare(workdir, config))
+  data, train, test = keep(config, devices.first_before_others(lambda: load(config)))
   recipe, teacher = _taught(config, data)
-  engine = config.engine
-  store = Store(
-    jnp.asarray(data.train_images),
-    jnp.asarray(data.train_labels, jnp.int32),
-    index_classes(data.train_labels, recipe.num_classes),
-    teacher,
-  )
+  where, engine, d = recipe.where, config.engine, config.data
+  classes = index_classes(data.train_labels, recipe.num_classes)
+  store = None if train else data.train_images, np.int32(data.train_labels), classes, teacher
+  shown = test or devices.copy(data.test_images, where)
+  chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
   return Session(
     config=config,
     workdir=workdir,
     data=data,
     recipe=recipe,
-    store=store,
-    test=(jnp.asarray(data.test_images), jnp.asarray(data.test_labels, jnp.int32)),
-    fold=evaluate.make_fold(recipe, config.eval.batch_size),
-    test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs),
+    store=Store(*devices.copy(store, where)),
+    reader=train,
+    cut=feed.Cut(tuple(d.crop_area), d.centre),
+    test=(shown, devices.copy(np.int32(data.test_labels), where)),
+    fold=evaluate.make_fold(recipe, config.eval.batch_size, share=d.centre),
+    test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre),
     probe=evaluate.make_probe(recipe, config.eval.batch_size),
-    plan=jax.jit(functools.partial(plan_epoch, recipe)),
-    tally=jax.jit(functools.partial(init_tally, recipe)),
+    plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
+    tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
-    chunk=chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll),
+    chunk=1 if train else chunk,  # the pixels of a step come with it
     programs={},
-    stop=stop,
-    clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic()},
-    notes={},
+    stop=devices.agreed_stop(stop),
+    clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
+    notes={'classes': list(data.class_names), 'counts': np.bincount(data.train_labels).tolist()},
   )
 
 
 def _taught(config: ConfigDict, data: Dataset) -> tuple[Recipe, PyTree]:
   """Returns the recipe, and the variables of its teacher if it has one."""
+  where = devices.place()
   if not config.teacher.run:
-    return build(config, data), None
+    return build(config, data)._replace(where=where), None
   run = earlier.read(config.teacher.run, 'teacher.run')
   recipe = build(config, data, earlier.teacher_net(run))
   teacher = earlier.of_seed(run, config.seed)
-  earlier.check_teacher(recipe, run, teacher, data.train_images.shape[1:])
-  return recipe, teacher
+  earlier.check_teacher(recipe, run, teacher, data.image_shape)
+  return recipe._replace(where=where), teacher
 
 
 def variables(state: TrainState) -> PyTree:
@@ -115,11 +120,17 @@ def variables(state: TrainState) -> PyTree:
 
 def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
   """Returns the states of runs that have done nothing."""
-  shape = s.data.train_images.shape[1:]
+  shape = s.data.image_shape
+  where = s.recipe.where
   # apart from the rest, since every method of a network shares it
-  draw = jax.jit(lambda key: draw_variables(s.recipe, key, shape), compiler_options=quick_options())
-  fill = jax.jit(lambda key, drawn: init_state(s.recipe, key, shape, drawn))
-  return [fill(jax.random.key(k), draw(jax.random.key(k))) for k in seeds]
+  draw = jax.jit(
+    lambda key: draw_variables(s.recipe, key, shape), out_shardings=where.whole,
+    compiler_options=quick_options(),
+  )  # fmt: skip
+  fill = jax.jit(lambda key, drawn: init_state(s.recipe, key, shape, drawn),
+                 out_shardings=where.whole)  # fmt: skip
+  keys = [devices.key(k, where) for k in seeds]
+  return [fill(key, draw(key)) for key in keys]
 
 
 def begin(s: Session) -> list[Lane]:
@@ -135,28 +146,36 @@ def begin(s: Session) -> list[Lane]:
     folder.mkdir(exist_ok=True)
 
   def tree() -> PyTree:
-    state = init_state(s.recipe, jax.random.key(0), s.data.train_images.shape[1:])
+    state = init_state(s.recipe, jax.random.key(0), s.data.image_shape)
     return [{'state': state, 'best': variables(state)} for _ in seeds]
 
-  found = checkpoint.restore(s.manager, tree)
+  found = checkpoint.restore(s.manager, tree, s.recipe.where)
   if found is None:
-    for folder in folders:
-      files.keep_metrics(folder, 0)
+    _keep_metrics(folders, 0)
     states = fresh(s, seeds)
     if s.config.start.run:
       run = earlier.read(s.config.start.run, 'start.run')
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
+      states = [_settled(s, x) for x in states]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
   step, trees, meta = found
   s.clock['before'] = meta['seconds']
   s.notes.update(meta['notes'])
-  for folder in folders:
-    files.keep_metrics(folder, step // s.recipe.steps_per_epoch)
+  _keep_metrics(folders, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
   return [
     Lane(k, f, t['state'], t['best'], m['best'], m['last'])
     for k, f, t, m in zip(seeds, folders, trees, meta['lanes'])
   ]
+
+
+def _settled(s: Session, x: TrainState) -> TrainState:
+  params, stats = devices.settle((x.params, x.batch_stats), s.recipe.where)
+  return x._replace(params=params, batch_stats=stats)
+
+
+def _keep_metrics(folders: Sequence[pathlib.Path], epochs: int) -> None:
+  devices.first_alone(lambda: [files.keep_metrics(folder, epochs) for folder in folders])
 
 
 def seconds(s: Session) -> float:
@@ -201,6 +220,9 @@ def due(s: Session, before: int, step: int) -> bool:
   """Says whether a checkpoint is due after the steps from `before` to `step`, or the seconds."""
   c = s.config.checkpoint
   by_step = c.every_steps > 0 and step // c.every_steps > before // c.every_steps
+  if jax.process_count() > 1:  # clocks differ, and saving is done together
+    at_end = step % s.recipe.steps_per_epoch == 0 and c.every_s > 0
+    return by_step or (at_end and devices.agreed(time.monotonic() - s.clock['saved'] >= c.every_s))
   return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)
 
 
@@ -211,9 +233,17 @@ def look(s: Session, now: PyTree) -> Look:
     index = np.asarray(s.store.classes.start)[classes] + (
       rng.random(len(classes)) * np.asarray(s.store.classes.count)[classes]
     ).astype(np.int64)
-    return s.probe(key, np.asarray(s.store.classes.order)[index], op, strengths, now, s.store)
+    index = np.asarray(s.store.classes.order)[index]
+    pixels = None
+    if s.reader:
+      pixels = functools.partial(
+        feed.at_once, s.reader, s.cut, s.recipe.views['natural'].random, s.recipe.where,
+        int(rng.integers(2**62)),
+      )  # fmt: skip
+    return s.probe(key, index, op, strengths, now, s.store, pixels)
 
-  return Look(lambda observe, acc: s.fold(observe, acc, now, s.store.images, s.store.labels), probe)
+  images = s.reader or s.store.images
+  return Look(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)
 
 
 def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
@@ -227,59 +257,5 @@ def test_counts(s: Session, now: PyTree) -> evaluate.Counts:
   return s.test_fold(*test_arguments(s, now))
 
 
-def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
-  """Returns the metrics of a test set's counts."""
-  return evaluate.metrics(counts, train_counts(s), s.config.eval.many, s.config.eval.few)
-
-
 # names that pytest takes for tests
-test_counts.__test__ = test_metrics.__test__ = False  # type: ignore[attr-defined]
-test_arguments.__test__ = False  # type: ignore[attr-defined]
-
-
-def train_counts(s: Session) -> np.ndarray:
-  """Returns the training images per class, `[C]`."""
-  return np.bincount(s.data.train_labels, minlength=s.recipe.num_classes)
-
-
-def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
-  """Turns the sums of an epoch (host arrays) into its record."""
-  groups = evaluate.shot_groups(train_counts(s), s.config.eval.many, s.config.eval.few)
-  steps = s.recipe.steps_per_epoch
-  return {
-    'epoch': epoch + 1,
-    'step': (epoch + 1) * steps,
-    'lr': float(tally['lr']),
-    'loss': float(tally['loss']) / steps,
-    'terms': {
-      n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
-    },
-    'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
-    'mixed': evaluate.mixing_diagnostics(tally['mixed'], groups),
-    'seconds': took,
-    'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
-  }
-
-
-def summarise(s: Session, lane: Lane) -> dict[str, Any]:
-  """Returns the summary of a finished run."""
-  assert lane.best_record is not None
-  last, best = lane.last_record, lane.best_record
-  return {
-    'name': s.config.name,
-    'method': s.config.method,
-    'seed': lane.seed,
-    'epochs': s.recipe.epochs,
-    'last': {'epoch': last['epoch'], **last['test']},
-    'best': {'epoch': best['epoch'], **best['test']},
-    'wall_s': seconds(s),
-    'device': jax.devices()[0].device_kind,
-  }
-
-
-def last_look(s: Session, lane: Lane) -> tuple[np.ndarray, np.ndarray | None]:
-  """Returns the confusion matrix of the last epoch and the score matrix, if one was kept."""
-  state = lane.state
-  now = {'params': state.params, 'batch_stats': state.batch_stats}
-  score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
-  return np.asarray(test_counts(s, now).confusion), np.asarray(score[0]) if score else None
+test_counts.__test__ = test_arguments.__test__ = False  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ def _data(config: ConfigDict, data: Dataset) -> str:
 
 
 def _net(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
-  shape = data.train_images.shape[1:]
+  shape = data.image_shape
   params = jax.eval_shape(lambda k: recipe.net.init(k, shape), jax.random.key(0))['params']
   size = sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
   net = config.net

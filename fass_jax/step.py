@@ -18,10 +18,12 @@ from fass_jax.views import (
   Plan,
   Store,
   build_view,
+  draw_partner,
   draw_streams,
   forward,
   join,
   lessons,
+  partner_role,
   site,
 )
 
@@ -87,8 +89,15 @@ def draw_variables(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]
   return recipe.net.init(site(key, 'init'), image_shape)
 
 
-def plan_epoch(recipe: Recipe, key: Array, step: Array, store: Store) -> Plan:
-  """Plans the streams that are planned once an epoch: `{stream: (index, mask)}`, `[steps, n]`."""
+def plan_epoch(
+  recipe: Recipe, key: Array, step: Array, store: Store, signals: dict[str, PyTree] | None = None
+) -> Plan:
+  """Plans the streams that are planned once an epoch: `{stream: (index, mask)}`, `[steps, n]`.
+
+  With `signals` all other positions of the epoch too, which are otherwise drawn inside the step:
+  the other streams, and the partners as `{stream/role: (index, mask)}`. The draws are the same;
+  a store that decodes images ahead has to know them.
+  """
   epoch = step // recipe.steps_per_epoch
   plan = {}
   for name, stream in recipe.streams.items():
@@ -98,7 +107,23 @@ def plan_epoch(recipe: Recipe, key: Array, step: Array, store: Store) -> Plan:
       plan[name] = stream.sampler.draw(
         stream_key, store.classes, epoch, recipe.steps_per_epoch, stream.size
       )
-  return plan
+  if signals is None:
+    return plan
+
+  def positions(number: Array) -> Plan:
+    step_key = jax.random.fold_in(key, number)
+    time, every = clock(recipe, number), set(recipe.streams)
+    batches = draw_streams(recipe, every, step_key, time, store, plan)
+    found = {n: (b.index, b.mask) for n, b in batches.items()}
+    for name, view in recipe.views.items():
+      if view.mix is not None:
+        batch = batches[view.stream]
+        partner = draw_partner(recipe, name, batch, step_key, signals, store)
+        found[f'{view.stream}/{partner_role(recipe, name)}'] = partner, batch.mask
+    return found
+
+  # one step after another: rows of the score matrix for all at once would fill the memory
+  return jax.lax.map(positions, epoch * recipe.steps_per_epoch + jnp.arange(recipe.steps_per_epoch))
 
 
 def update_tally(
@@ -110,7 +135,7 @@ def update_tally(
   hit = (out.logits.mean(1).argmax(-1) == inp.labels) & inp.mask
   tally = dict(tally)
   tally['bad_step'] = jnp.where(finite | (tally['bad_step'] >= 0), tally['bad_step'], step)
-  tally['lr'] = jnp.asarray(lr, jnp.float32)
+  tally['lr'] = jnp.asarray(lr, float)
   tally['loss'] += total
   tally['seen'] += inp.mask.sum()
   tally['correct'] += hit.sum()
@@ -173,7 +198,7 @@ def train_step(
   names = {'natural', *(recipe.views[v].stream for v in active)}
   batches = draw_streams(recipe, names, key, t, store, plan)
   inputs = {
-    v: build_view(recipe, v, batches[recipe.views[v].stream], key, state.signals, t, store)
+    v: build_view(recipe, v, batches[recipe.views[v].stream], key, state.signals, t, store, plan)
     for v in active
   }
   context = (store.classes, state.signals, t)
@@ -193,7 +218,8 @@ def train_step(
   (total, (outs, stats, values)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
   updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
   lr = recipe.learning_rate(t)
-  params = jax.tree.map(lambda w, u: w - lr * u, state.params, updates)
+  # the rate is float64 where JAX_ENABLE_X64 is set, whatever the network is
+  params = jax.tree.map(lambda w, u: (w - lr * u).astype(w.dtype), state.params, updates)
   signals = {
     n: s.observe(state.signals[n], outs[s.view], inputs[s.view].targets, inputs[s.view].mask)
     for n, s in recipe.signals.items()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax import programs
+from fass_jax import devices, feed, programs
 from fass_jax.config import one_of
 from fass_jax.session import Lane, Session, test_arguments, variables
 from fass_jax.state import TrainState
 from fass_jax.step import active_views
 from fass_jax.types import UserError
-from fass_jax.views import Plan
+from fass_jax.views import Plan, Store
 
 log = logging.getLogger('fass_jax')
 
@@ -48,6 +49,11 @@ class Ride(NamedTuple):
   which: jax.Array | None  # the same on the device, if a program has to choose
 
 
+def plan_arguments(s: Session, state: TrainState) -> tuple[Any, ...]:
+  """Returns what `s.plan` takes; decoding ahead needs to know all positions of the epoch."""
+  return state.key, state.step, s.store, *([state.signals] if s.reader else [])
+
+
 def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
   """Plans an epoch of every run; stacks the runs that one program advances."""
   patterns = programs.patterns_of(s.recipe, epoch)
@@ -58,8 +64,9 @@ def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
     for i in range(len(faces) if coins else 0):
       on = active_views(s.recipe, epoch, {n: bool(c[i]) for n, c in coins.items()})
       faces[i] = patterns.index(on)
-    which = jax.device_put(faces) if len(patterns) > 1 and s.chunk > 1 else None
-    plan = s.plan(lane.state.key, lane.state.step, s.store)
+    choose_on_device = len(patterns) > 1 and s.chunk > 1
+    which = devices.copy(faces, s.recipe.where) if choose_on_device else None
+    plan = s.plan(*plan_arguments(s, lane.state))
     rides.append(Ride(lane.state, plan, faces, which))
   if s.notes['together'] == 'batched':
     state, plan = (programs.stack([r[i] for r in rides]) for i in (0, 1))
@@ -84,16 +91,31 @@ def compile_ahead(s: Session, lanes: Sequence[Lane], done: int) -> None:
     s.notes['together'] = choose(s, lanes)
   batched = s.notes['together'] == 'batched'
   keys = programs.needed(s.recipe, s.chunk, epoch, first, batched)
-  state, plan = lanes[0].state, s.plan(lanes[0].state.key, lanes[0].state.step, s.store)
+  state, plan = lanes[0].state, s.plan(*plan_arguments(s, lanes[0].state))
   if batched:
     state, plan = (programs.stack([x] * len(lanes)) for x in (state, plan))
     programs.unstack(state, len(lanes))  # compiled here too
   missing = [k for k in keys if k not in s.programs]
   log.info('Compiling %d program%s.', len(missing), '' if len(missing) == 1 else 's')
   s.programs.update(
-    programs.compile_all(s.recipe, missing, s.config.engine.unroll, state, s.store, plan)
+    programs.compile_all(
+      s.recipe, missing, s.config.engine.unroll, state, functools.partial(example_store, s), plan
+    )
   )
   s.test_fold.prepare(*test_arguments(s, variables(lanes[0].state)))
+
+
+def example_store(s: Session, key: programs.Key) -> Store:
+  """Returns the store of a program, with the shapes of the pixels that its views load."""
+  if s.reader is None:
+    return s.store
+  shapes: dict[str, Any] = {}
+  where = s.recipe.where
+  for site, (stream, _) in feed.sites(s.recipe, key.patterns[0]).items():
+    n = devices.padded(s.recipe.streams[stream.split('/')[0]].size, where)
+    shape = (n, s.reader.side, s.reader.side, 3)
+    shapes[site] = jax.ShapeDtypeStruct(shape, np.uint8, sharding=where.rows)
+  return s.store._replace(pixels=shapes)
 
 
 def choose(s: Session, lanes: Sequence[Lane]) -> str:
@@ -110,10 +132,17 @@ def choose(s: Session, lanes: Sequence[Lane]) -> str:
       'every seed tosses its own coin, and one program takes the same views of all; use '
       '--config.engine.together=interleaved.'
     )
+  if asked == 'batched' and s.reader:
+    raise UserError(
+      '--config.engine.together=batched needs the images on the device; use '
+      '--config.data.store=resident or --config.engine.together=interleaved.'
+    )
   if asked != 'auto':
     return asked
   # on a CPU the convolutions of a batched program are far slower: docs/performance.md
-  if len(lanes) == 1 or coins or jax.default_backend() == 'cpu':
+  # and several processes would have to agree on what their clocks say
+  single = len(lanes) == 1 or jax.process_count() > 1 or s.reader is not None
+  if single or coins or jax.default_backend() == 'cpu':
     return 'interleaved'
   seconds = race(s, lanes)
   log.info(
@@ -132,7 +161,7 @@ def race(s: Session, lanes: Sequence[Lane]) -> dict[str, float]:
     program = s.programs.setdefault(
       key,
       programs.compile_all(
-        s.recipe, [key], s.config.engine.unroll, rides[0].state, s.store, rides[0].plan
+        s.recipe, [key], s.config.engine.unroll, rides[0].state, lambda key: s.store, rides[0].plan
       )[key],
     )
     for _ in range(2):  # the second counts: the first touches the memory

@@ -7,34 +7,31 @@ import contextlib
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fass_jax import programs, report, slots
+from fass_jax import devices, feed, programs, report, slots
 from fass_jax import workdir as files
+from fass_jax.records import epoch_record, last_look, summarise, test_metrics
 from fass_jax.session import (
   Lane,
   Session,
   begin,
   check_finite,
   due,
-  epoch_record,
-  last_look,
   look,
   open_session,
   save,
-  summarise,
   test_counts,
-  test_metrics,
   variables,
 )
-from fass_jax.together import board, compile_ahead, leave
+from fass_jax.together import Ride, board, compile_ahead, leave
 from fass_jax.views import site
 
 log = logging.getLogger('fass_jax')
@@ -42,6 +39,10 @@ log = logging.getLogger('fass_jax')
 
 class Stopped(Exception):
   """A run that was asked to stop and has saved; the text says how to go on."""
+
+  def __init__(self, text: str, name: str):
+    super().__init__(text)
+    self.name = name  # of the signal
 
 
 def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm) -> list[Lane]:
@@ -51,36 +52,54 @@ def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm
     Stopped: after a signal; the runs are saved.
   """
   patterns, total = programs.patterns_of(s.recipe, epoch), s.recipe.steps_per_epoch
-  rides = board(s, lanes, epoch)
+  rides, where = board(s, lanes, epoch), s.recipe.where
+  s.clock['starved'] = 0.0
+  feeds = [feed_of(s, lane, ride, epoch, first) for lane, ride in zip(lanes, rides)]
   # the host may run this many calls ahead: enough to keep a device busy, few enough to stop
   ahead: collections.deque = collections.deque()
-  lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 else 16
+  lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 or s.reader else 16
   for start, length in programs.pieces(first, total, s.chunk):
     for i, ride in enumerate(rides):
       chosen = patterns if s.chunk > 1 else (patterns[ride.faces[start]],)
       key = programs.Key(chosen, length, s.notes['together'] == 'batched')
-      state, done = s.programs[key](ride.state, s.store, ride.plan, ride.which)
+      store = s.store
+      if s.reader:
+        loads = next(feeds[i])
+        s.clock['starved'] += feed.wait(loads, lambda: all(x.is_ready() for x in ahead))
+        store = store._replace(pixels=feed.on_devices(loads, where))
+      state, done = s.programs[key](ride.state, store, ride.plan, ride.which)
       rides[i] = ride._replace(state=state)
       ahead.append(done)
       if len(ahead) > lag:
         ahead.popleft().block_until_ready()
     bar.update(len(lanes) * length * s.recipe.batch_size)
     end, before = start + length, epoch * total + start
-    stop, save_now = s.stop(), due(s, before, before + length)
+    stop, save_now = s.stop(before + length), due(s, before, before + length)
     if end < total and stop:
-      stop_here(s, leave(s, lanes, rides))
+      stop_here(s, leave(s, lanes, rides), stop)
     if end < total and save_now:
       save(s, leave(s, lanes, rides))
   return leave(s, lanes, rides)
 
 
-def stop_here(s: Session, lanes: Sequence[Lane]) -> None:
+def feed_of(s: Session, lane: Lane, ride: Ride, epoch: int, first: int) -> Iterator[Any]:
+  """Returns the pixels of a run's steps, or nothing where the images are on the device."""
+  if s.reader is None:
+    return iter(())
+  patterns = programs.patterns_of(s.recipe, epoch)
+  return feed.of_epoch(
+    s.recipe, s.reader, s.cut, lane.seed, ride.plan, epoch, first,
+    lambda row: patterns[ride.faces[row]],
+  )  # fmt: skip
+
+
+def stop_here(s: Session, lanes: Sequence[Lane], stop: str) -> None:
   """Saves and leaves the runs."""
   save(s, lanes)
   s.manager.wait_until_finished()
   raise Stopped(
-    f'{s.stop()}: saved at step {int(lanes[0].state.step)} in {s.workdir}; the same command '
-    'continues.'
+    f'{stop}: saved at step {int(lanes[0].state.step)} in {s.workdir}; the same command continues.',
+    stop,
   )
 
 
@@ -96,9 +115,10 @@ def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[La
     now = {'params': state.params, 'batch_stats': state.batch_stats}
     key = site(jax.random.fold_in(state.key, epoch), 'refresh')
     signals = {
-      n: signal.refresh(state.signals[n], look(s, now), key, jnp.asarray(epoch))
+      n: signal.refresh(state.signals[n], look(s, now), key, np.int32(epoch))
       for n, signal in s.recipe.signals.items()
     }
+    signals = devices.settle(signals, s.recipe.where)
     counts = test_counts(s, now) if tested else None
     pending.append((state.tally, state.signals, signals, counts))
     states.append(state._replace(signals=signals, tally=s.tally()))
@@ -112,7 +132,8 @@ def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[La
       best = lane.best_record
       if best is None or record['test']['top1'] > best['test']['top1']:
         lane = lane._replace(best=variables(state), best_record=record)
-    files.append_metrics(lane.folder, record)
+    if devices.first():
+      files.append_metrics(lane.folder, record)
     ended.append(lane)
   return ended
 
@@ -148,7 +169,8 @@ def _run(s: Session) -> dict[str, Any]:
     lanes = begin(s)
     done = int(lanes[0].state.step)
     compile_ahead(s, lanes, done)
-    shown = [boards.enter_context(report.Board(x.folder)) for x in lanes]
+    writers = lanes if devices.first() else []
+    shown = [boards.enter_context(report.Board(x.folder)) for x in writers]
     size = r.batch_size * len(lanes)
     show = tqdm(
       total=r.epochs * r.steps_per_epoch * size, initial=done * size, unit='img', disable=None,
@@ -165,10 +187,11 @@ def _run(s: Session) -> dict[str, Any]:
           board.add(lane.last_record)
         report.show_epoch(bar, [x.last_record for x in lanes], r.epochs)
         last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
-        if s.stop() and not last:
-          stop_here(s, lanes)
+        stop = s.stop(end)
+        if stop and not last:
+          stop_here(s, lanes, stop)
         if last or due(s, end - 1 - (r.steps_per_epoch - 1) % s.chunk, end):
           save(s, lanes)
     s.manager.wait_until_finished()
     ends = [(x.folder, summarise(s, x), *last_look(s, x)) for x in lanes]
-    return report.finish(s.config, s.data, s.workdir, ends)
+    return report.finish(s.config, s.data, s.workdir, ends) if devices.first() else {}

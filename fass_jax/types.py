@@ -39,18 +39,24 @@ class Pictures(Protocol):
     """Returns what a person would look for: a path, or the name in an archive."""
 
 
+class Squares(NamedTuple):
+  """Whole images, each squeezed into a square; crops are cut in the shape that they had."""
+
+  images: Any  # uint8 [N, S, S, 3]
+  aspect: Any  # float32 [N], width / height before
+
+
 class Dataset(NamedTuple):
   """A whole data set on the host, as the stores read it."""
 
   name: str
-  train_images: np.ndarray | Pictures  # uint8 [N, H, W, 3], or encoded
+  train_images: np.ndarray | Squares | Pictures  # uint8 [N, H, W, 3], squares, or encoded
   train_labels: np.ndarray  # int32 [N], 0 .. C-1
   train_index: np.ndarray  # int32 [N], position in the original training set
   test_images: np.ndarray | Pictures  # uint8 [M, H, W, 3], or encoded
   test_labels: np.ndarray  # int32 [M]
   class_names: tuple[str, ...]  # C names
   side: int = 0  # of the square that the network sees; 0: the arrays are shown as they are
-  train_aspect: np.ndarray | None = None  # float32 [N], width / height before it became a square
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -134,6 +140,7 @@ class View(NamedTuple):
   label: Callable[..., tuple[Array, Array, Array]] | None  # (y_b, y_t, lam_real) -> pair target
   mixed_label: bool  # False: the second label is the first, its loss is not computed
   group: str  # views of a group share one forward pass and its batch statistics
+  random: bool = False  # images that are decoded when they are needed: by a random crop
 
 
 class Term(NamedTuple):

@@ -12,16 +12,17 @@ import jax.numpy as jnp
 from fass_jax.nets import fold_statistics
 from fass_jax.nets.base import apply
 from fass_jax.recipe import Recipe
-from fass_jax.types import Array, Classes, Outputs, PyTree, Targets, Time
+from fass_jax.types import Array, Classes, Outputs, PyTree, Squares, Targets, Time, View
 
 
 class Store(NamedTuple):
-  """What is on the device and never changes: the training set, and a teacher."""
+  """What a step reads and leaves as it is: the training set, and a teacher."""
 
-  images: Array  # uint8 [N, H, W, 3]
+  images: Array | Squares | None  # uint8 [N, H, W, 3]; None: a step's pixels come with it
   labels: Array  # int32 [N]
   classes: Classes
   teacher: PyTree = None  # params and batch_stats of the network that teaches, constants
+  pixels: dict[str, Array] = {}  # of one step, by `pixel_site`: uint8 [n or more, H, W, 3]
 
 
 class Batch(NamedTuple):
@@ -43,7 +44,8 @@ class Input(NamedTuple):
   lam_real: Array  # float32 [n], the share that came out
 
 
-Plan = dict[str, tuple[Array, Array]]  # by stream: (index, mask), both [steps, n]
+# by stream, and by stream and role of a partner: (index, mask), both [steps, n]
+Plan = dict[str, tuple[Array, Array]]
 
 
 def site(key: Array, name: str) -> Array:
@@ -61,7 +63,7 @@ def draw_streams(
     if name not in names:
       continue
     mask = jnp.ones((stream.size,), bool)
-    if stream.sampler.scope == 'epoch':
+    if name in plan:
       index, mask = (x[row] for x in plan[name])
     elif stream.sampler.scope == 'copy':
       index, mask = (x[: stream.size] for x in (batches['natural'].index, batches['natural'].mask))
@@ -74,9 +76,52 @@ def draw_streams(
   return batches
 
 
+def pixel_site(view: View, role: str) -> str:
+  """Names the pixels of a view's own images or partners; equal names are equal pixels."""
+  return f'{view.stream}/{role}/{view.augment_name}'
+
+
+def partner_role(recipe: Recipe, name: str) -> str:
+  """Names whose partners a view takes: those of its stream, or its own."""
+  return 'partner' if recipe.streams[recipe.views[name].stream].shared else f'partner/{name}'
+
+
+def draw_partner(
+  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], store: Store
+) -> Array:
+  """Draws the partners of a view that mixes: positions, int32 `[n]`."""
+  view = recipe.views[name]
+  stream = recipe.streams[view.stream]
+  assert stream.partner is not None
+  matrix = signals[stream.score].matrix if stream.score else None
+  partner_key = site(key, f'{partner_role(recipe, name)}/{view.stream}')
+  return stream.partner(partner_key, batch.index, batch.labels, matrix, store.classes)
+
+
+def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, dict[str, Array]]:
+  """Returns the stored images at `index [n]`, spread over the devices, and the aspect of squares.
+
+  Args:
+    recipe: static.
+    store: where the images are; `name` is looked for in the pixels of the step.
+    index: positions.
+    name: of `pixel_site`.
+
+  Returns:
+    uint8 `[n, H, W, 3]`, and what the op that cuts squares asks for.
+  """
+  spread = recipe.where.spread
+  if name in store.pixels:
+    return spread(store.pixels[name][: index.shape[0]]), {}
+  if isinstance(store.images, Squares):
+    return spread(store.images.images[index]), {'resized_crop': store.images.aspect[index]}
+  assert store.images is not None, f'the pixels of {name} were not loaded'
+  return spread(store.images[index]), {}
+
+
 def build_view(
   recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], t: Time,
-  store: Store,
+  store: Store, plan: Plan,
 ) -> Input:  # fmt: skip
   """Loads, augments, normalises and mixes one view.
 
@@ -85,26 +130,30 @@ def build_view(
   """
   view = recipe.views[name]
   stream = recipe.streams[view.stream]
-  full = jnp.ones(batch.labels.shape, jnp.float32)
+  full = jnp.ones(batch.labels.shape, float)
 
   def load(index: Array, role: str) -> Array:
-    load_key = site(key, f'augment/{view.stream}/{role}/{view.augment_name}')
-    strengths = {
+    load_key = site(key, f'augment/{pixel_site(view, role)}')
+    images, aspect = take(recipe, store, index, pixel_site(view, role))
+    strengths = aspect | {
       s.op: s.strength(signals[n], site(load_key, f'strength/{s.op}'), store.labels[index])
       for n, s in recipe.signals.items()
       if s.strength is not None
     }
-    return recipe.normalise(view.augment(load_key, store.images[index], strengths))
+    return recipe.where.spread(recipe.normalise(view.augment(load_key, images, strengths)))
 
   x = load(batch.index, 'own')
   if view.mix is None:
     targets = Targets(batch.labels, batch.labels, full)
     return Input(x, targets, batch.mask, batch.labels, full, full)
-  assert stream.partner is not None and stream.ratio is not None and view.label is not None
+  assert stream.ratio is not None and view.label is not None
   matrix = signals[stream.score].matrix if stream.score else None
-  role = 'partner' if stream.shared else f'partner/{name}'
-  partner_key = site(key, f'{role}/{view.stream}')
-  partner = stream.partner(partner_key, batch.index, batch.labels, matrix, store.classes)
+  role = partner_role(recipe, name)
+  planned = plan.get(f'{view.stream}/{role}')
+  if planned is None:
+    partner = draw_partner(recipe, name, batch, key, signals, store)
+  else:
+    partner = planned[0][t.step % recipe.steps_per_epoch]
   labels_t = store.labels[partner]
   ratio_key = site(key, f'ratio/{view.stream}')
   lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
@@ -113,6 +162,7 @@ def build_view(
   lam = jnp.where(on, lam, 1.0)
   mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
   targets = Targets(*view.label(batch.labels, labels_t, lam_real))
+  mixed = recipe.where.spread(mixed)
   return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real)
 
 
@@ -173,7 +223,7 @@ def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Tar
   labels = jnp.concatenate([x.labels for x in inputs])
   joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
   joined = joined._replace(extra={**outs[0].extra, 'mask': mask})
-  return joined, Targets(labels, labels, jnp.ones(labels.shape, jnp.float32)), mask
+  return joined, Targets(labels, labels, jnp.ones(labels.shape, float)), mask
 
 
 def _separately(

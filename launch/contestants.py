@@ -75,7 +75,7 @@ class JaxRun:
     classes = index_classes(data.train_labels, CLASSES)
     arrays = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
     self.store = views.Store(*arrays, classes)
-    state = growth.made_up(self.recipe, data.train_images.shape[1:])
+    state = growth.made_up(self.recipe, data.image_shape)
     if 'score' in state.signals:
       # rows that sum to 1: no class falls back on a random partner
       matrix = np.random.default_rng(0).dirichlet(np.ones(CLASSES), CLASSES)

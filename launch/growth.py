@@ -146,8 +146,7 @@ class Plain:
     config.net.depth, config.batch_size = depth, batch
     self.recipe = recipes.build(config, data)
     self.key = jax.random.key(0)
-    side = data.train_images.shape[1]
-    self.state = made_up(self.recipe, (side, side, 3))
+    self.state = made_up(self.recipe, data.image_shape)
     arrays = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
     self.store = views.Store(*arrays, index_classes(data.train_labels, len(data.class_names)))
     self.planner = jax.jit(functools.partial(step.plan_epoch, self.recipe))

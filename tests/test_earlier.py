@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, earlier, main, nets, paths, session, step, train, views
+from fass_jax import checkpoint, earlier, main, nets, paths, records, session, step, train, views
 from fass_jax.data.samplers import index_classes
 from fass_jax.recipe import build
 from fass_jax.types import UserError
@@ -63,7 +63,7 @@ def test_a_run_starts_where_another_ended(linear, host, tmp_path):
     assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(lane.state.opt_state))
   assert lanes[1].state.params['w'] is not lanes[2].state.params['w']  # both are donated
   now = session.variables(lanes[1].state)
-  top1 = session.test_metrics(s, jax.device_get(session.test_counts(s, now)))['top1']
+  top1 = records.test_metrics(s, jax.device_get(session.test_counts(s, now)))['top1']
   assert top1 == rows[-1]['test']['top1'] > 0.3
 
 

@@ -87,7 +87,7 @@ FETCHES = {
 @pytest.mark.parametrize('plant', sorted(FETCHES))
 def test_a_planted_fetch_is_caught(linear, tmp_path, monkeypatch, plant):
   loop = Loop(tmp_path)
-  loop.s = loop.s._replace(stop=lambda: (FETCHES[plant](loop.s.store.labels), '')[1])
+  loop.s = loop.s._replace(stop=lambda step: (FETCHES[plant](loop.s.store.labels), '')[1])
   loop.train(0)  # the plant compiles its own sums
   with meters.counted(monkeypatch) as counts:
     loop.train(1)
@@ -98,7 +98,7 @@ def test_a_planted_fetch_is_caught(linear, tmp_path, monkeypatch, plant):
 def test_a_planted_compilation_is_caught(linear, tmp_path, monkeypatch):
   loop = Loop(tmp_path)
   labels = loop.s.store.labels
-  loop.s = loop.s._replace(stop=lambda: jax.jit(lambda x: x + 1)(labels) is None or '')
+  loop.s = loop.s._replace(stop=lambda step: jax.jit(lambda x: x + 1)(labels) is None or '')
   with meters.counted(monkeypatch) as counts:
     loop.train(0)
   assert len(counts.compiles) >= 6
@@ -107,7 +107,7 @@ def test_a_planted_compilation_is_caught(linear, tmp_path, monkeypatch):
 
 def test_a_planted_transfer_to_the_device_is_caught(linear, tmp_path, monkeypatch):
   loop = Loop(tmp_path)
-  loop.s = loop.s._replace(stop=lambda: jnp.asarray(np.ones(3)).size < 0 or '')
+  loop.s = loop.s._replace(stop=lambda step: jnp.asarray(np.ones(3)).size < 0 or '')
   with (
     meters.counted(monkeypatch),
     pytest.raises(Exception, match='Disallowed host-to-device'),

@@ -79,10 +79,11 @@ def load(config: ConfigDict) -> Dataset:
     raise UserError(f"There is no data set '{kind}'{did_you_mean(kind, DATASETS)}")
   data = check(DATASETS[kind](config))
   size = config.data.image_size
-  if size and size != data.train_images.shape[1]:
-    if size < 0:
-      raise UserError(f'--config.data.image_size={size} is negative; 0 keeps the stored size.')
-    data = data._replace(
-      train_images=resize(data.train_images, size), test_images=resize(data.test_images, size)
-    )
+  if size < 0:
+    raise UserError(f'--config.data.image_size={size} is negative; 0 keeps the stored size.')
+  train, test = data.train_images, data.test_images
+  if not (isinstance(train, np.ndarray) and isinstance(test, np.ndarray)):
+    return data  # of other sizes, and decoded to this one
+  if size and size != train.shape[1]:
+    data = data._replace(train_images=resize(train, size), test_images=resize(test, size))
   return data

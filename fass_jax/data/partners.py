@@ -68,7 +68,7 @@ def class_uniform_partner(
   Reference: Park, Hong, Heo, Yun, Choi, CVPR 2022.
   """
   del labels, matrix
-  weight = jnp.ones(classes.count.shape, jnp.float32)
+  weight = jnp.ones(classes.count.shape, float)
   return draw_by_weight(key, classes, weight, index.shape[0])
 
 
@@ -110,7 +110,7 @@ def fixed_ratio(value: float) -> Callable[..., Array]:
 
   def ratio(key: Array, matrix: Array | None, labels: Array, targets: Array) -> Array:
     del key, matrix, targets
-    return jnp.full(labels.shape, value, jnp.float32)
+    return jnp.full(labels.shape, value, float)
 
   return ratio
 

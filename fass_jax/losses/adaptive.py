@@ -25,8 +25,8 @@ def adaptive_adjustment(logits: Array, labels: Array, counts: Array, scale: floa
 
   Reference: Zhao, Chen, Tan, Huang, Zhu, AAAI 2022.
   """
-  z, n = logits.astype(jnp.float32), jnp.asarray(counts, jnp.float32)
-  own = jax.nn.one_hot(labels, z.shape[-1], dtype=jnp.float32)
+  z, n = logits.astype(float), jnp.asarray(counts, float)
+  own = jax.nn.one_hot(labels, z.shape[-1], dtype=float)
   hard = jax.lax.stop_gradient((1.0 - z / scale) / 2.0)
   rare = 1.0 / jnp.log2(1.0 + n / n.min())
   return log_loss(z - scale * own * hard * rare[None, :], labels)

@@ -40,7 +40,7 @@ def balanced_contrastive(
   """
   n, num_classes = embeddings.shape[0], prototypes.shape[0]
   on = jnp.ones(n, bool) if mask is None else mask.astype(bool)
-  z, p = embeddings.astype(jnp.float32), prototypes.astype(jnp.float32)
+  z, p = embeddings.astype(float), prototypes.astype(float)
   a = jnp.concatenate([z, p])
   a_labels = jnp.concatenate([labels, jnp.arange(num_classes, dtype=labels.dtype)])
   # in full precision: the temperature multiplies a rounding error by 10 and more
@@ -49,12 +49,12 @@ def balanced_contrastive(
   kept = jnp.concatenate([on, jnp.ones(num_classes, bool)])
   keep = kept[None, :] & ~jnp.eye(n, n + num_classes, dtype=bool)
   same = labels[:, None] == a_labels[None, :]
-  counts = jnp.zeros(num_classes).at[labels].add(on.astype(jnp.float32)) + 1.0
+  counts = jnp.zeros(num_classes).at[labels].add(on.astype(float)) + 1.0
   # at least 1: a masked anchor may be the only one of its class, and 1/0 ends in a nan gradient
   divisor = jnp.maximum(counts[a_labels][None, :] - same, 1.0)
 
   # logsumexp subtracts the row's maximum, through which no gradient flows
   log_d = jax.nn.logsumexp(sim, axis=1, b=1.0 / divisor, where=keep)
-  positive = (same & keep).astype(jnp.float32)
+  positive = (same & keep).astype(float)
   values = log_d - (positive * sim).sum(1) / positive.sum(1)
   return jnp.where(on, values, 0.0)

@@ -21,7 +21,7 @@ def ride_temperature(counts: Array, factor: float) -> Array:
 
   Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
   """
-  n = jnp.asarray(counts, jnp.float32)
+  n = jnp.asarray(counts, float)
   raw = n * (n.shape[0] / n.sum()) * factor + (1.0 - factor)
   return raw / raw.max()
 
@@ -46,7 +46,7 @@ def diversity(
   Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
   """
   temperature = jnp.where(t_active, ride_temperature(counts, temperature_factor), 1.0)
-  z = logits.astype(jnp.float32)
+  z = logits.astype(float)
   mean = jax.lax.stop_gradient(
     jax.nn.log_softmax(z.mean(axis=1, keepdims=True) / temperature[None, None, :])
   )

@@ -21,7 +21,7 @@ def ldam_margins(counts: Array, max_margin: float = 0.5) -> Array:
 
   Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019.
   """
-  n = jnp.asarray(counts, jnp.float32)
+  n = jnp.asarray(counts, float)
   rarest = jnp.where(n > 0, n, jnp.inf).min()
   return jnp.where(n > 0, max_margin * (rarest / jnp.maximum(n, 1.0)) ** 0.25, 0.0)
 
@@ -45,5 +45,5 @@ def ldam(
   Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019.
   """
   margins = ldam_margins(counts, max_margin)
-  own = jax.nn.one_hot(labels, logits.shape[-1], dtype=jnp.float32)
-  return log_loss(logits.astype(jnp.float32) - scale * own * margins[None, :], labels)
+  own = jax.nn.one_hot(labels, logits.shape[-1], dtype=float)
+  return log_loss(logits.astype(float) - scale * own * margins[None, :], labels)

@@ -22,8 +22,8 @@ def balanced_softmax(logits: Array, labels: Array, counts: Array) -> Array:
 
   Reference: Ren, Yu, Sheng, Ma, Zhao, Yi, Li, NeurIPS 2020.
   """
-  log_n = jnp.log(jnp.asarray(counts, jnp.float32))
-  return log_loss(logits.astype(jnp.float32) + log_n[None, :], labels)
+  log_n = jnp.log(jnp.asarray(counts, float))
+  return log_loss(logits.astype(float) + log_n[None, :], labels)
 
 
 def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1.0) -> Array:
@@ -40,6 +40,6 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
 
   Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021.
   """
-  n = jnp.asarray(counts, jnp.float32)
+  n = jnp.asarray(counts, float)
   # xlogy: 0 log 0 = 0, so that tau = 0 is cross entropy with empty classes too
-  return log_loss(logits.astype(jnp.float32) + xlogy(tau, n / n.sum())[None, :], labels)
+  return log_loss(logits.astype(float) + xlogy(tau, n / n.sum())[None, :], labels)

@@ -34,7 +34,7 @@ def effective_number_weights(counts: Array, beta: float) -> Array:
   """
   if not 0 <= beta < 1:
     raise ValueError(f'beta={beta} is not in [0, 1)')
-  n = jnp.asarray(counts, jnp.float32)
+  n = jnp.asarray(counts, float)
   return _mean_one(1.0 / effective_number(jnp.maximum(n, 1.0), beta), n)
 
 
@@ -48,6 +48,6 @@ def inverse_frequency_weights(counts: Array, power: float) -> Array:
   Returns:
     float32 `[C]`.
   """
-  n = jnp.asarray(counts, jnp.float32)
+  n = jnp.asarray(counts, float)
   # relative to the largest class, so that no power of a count overflows
   return _mean_one((jnp.maximum(n, 1.0) / n.max()) ** -power, n)

@@ -84,7 +84,7 @@ def levels(view: str, chance: float, accept: float, images: int, most: int) -> S
 
   def strength(state: Levels, key: Array, labels: Array) -> Array:
     on = jax.random.bernoulli(key, chance, labels.shape)
-    return jnp.where(on, state.level[labels], 0).astype(jnp.float32)
+    return jnp.where(on, state.level[labels], 0).astype(float)
 
   def describe(old: Levels, new: Levels) -> dict[str, float]:
     del old

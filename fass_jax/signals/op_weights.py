@@ -59,19 +59,19 @@ def op_weights(view: str, chance: float, start: float, epochs: int) -> Signal:
   def init(num_classes: int) -> OpWeights:
     # the first epoch's ops: every class another one, in turn
     op = jnp.arange(num_classes, dtype=jnp.int32) % OPS
-    zeros = jnp.zeros((num_classes,), jnp.float32)
+    zeros = jnp.zeros((num_classes,), float)
     weight = jnp.ones((num_classes, OPS), jnp.int32)
     return OpWeights(weight, op, zeros, jnp.zeros_like(zeros))
 
   def observe(state: OpWeights, outs: Outputs, targets: Targets, mask: Array) -> OpWeights:
     right = (outs.logits.mean(axis=1).argmax(-1) == targets.a) & mask
-    return state._replace(hits=state.hits.at[targets.a].add(right.astype(jnp.float32)))
+    return state._replace(hits=state.hits.at[targets.a].add(right.astype(float)))
 
   @jax.jit
   def advance(state: OpWeights, key: Array, epoch: Array) -> OpWeights:
     new = update_weights(state.weight, state.op, state.hits, state.last)
     weight = jnp.where(epoch > start * epochs, new, state.weight)
-    op = jax.random.categorical(key, jnp.log(weight.astype(jnp.float32)), axis=-1)
+    op = jax.random.categorical(key, jnp.log(weight.astype(float)), axis=-1)
     return OpWeights(weight, op.astype(jnp.int32), jnp.zeros_like(state.hits), state.hits)
 
   def refresh(state: OpWeights, look: Look, key: Array, epoch: Array) -> OpWeights:
@@ -80,7 +80,7 @@ def op_weights(view: str, chance: float, start: float, epochs: int) -> Signal:
 
   def strength(state: OpWeights, key: Array, labels: Array) -> Array:
     on = jax.random.bernoulli(key, chance, labels.shape)
-    return jnp.where(on, state.op[labels] + 1, 0).astype(jnp.float32)
+    return jnp.where(on, state.op[labels] + 1, 0).astype(float)
 
   def describe(old: OpWeights, new: OpWeights) -> dict[str, float]:
     del old

@@ -1,0 +1,87 @@
+"""Where encoded images are: as squares on the device, or in their files until they are needed."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from fass_jax.config import one_of
+from fass_jax.data import decode, streaming
+from fass_jax.data.streaming import Reader
+from fass_jax.types import Dataset, Squares, UserError
+
+log = logging.getLogger(__name__)
+
+
+def is_resident(config: ConfigDict, data: Dataset) -> bool:
+  """Says whether a set is kept on the device: by `data.store`, or by its size as squares."""
+  asked = one_of(config.data.store, ('auto', 'resident', 'stream'), 'data.store')
+  if isinstance(data.train_images, np.ndarray | Squares):
+    return True
+  train, test = len(data.train_labels) * config.data.square**2, len(data.test_labels) * data.side**2
+  fits = 3 * (train + test) <= config.data.resident_gb * 1e9
+  return asked == 'resident' or (asked == 'auto' and fits)
+
+
+def _squares(reader: Reader, what: str) -> Squares:
+  aspect = np.ones(len(reader.pictures), np.float32)
+
+  def box(i: int) -> decode.Box:
+    def whole(width: int, height: int) -> decode.Corners:
+      aspect[i] = width / height
+      return decode.whole(width, height)
+
+    return whole
+
+  images = streaming.load_all(reader, box, lambda work: _bar(work, what))
+  return Squares(images, aspect)
+
+
+def _bar(work: list, what: str) -> tqdm:
+  return tqdm(work, desc=what, unit='group', disable=None, leave=False)
+
+
+def keep(config: ConfigDict, data: Dataset) -> tuple[Dataset, Reader | None, Reader | None]:
+  """Decides where the images are, and decodes them now if it is on the device.
+
+  Args:
+    config: the section `data`.
+    data: as `load` returns it.
+
+  Returns:
+    The data set, with squares for training and cut test images if it is resident, else as it was
+    with a reader for each.
+
+  Raises:
+    UserError: for a bad value, or an image that cannot be read.
+  """
+  d = config.data
+  if not 0 < d.centre <= 1:
+    raise UserError(f'--config.data.centre={d.centre} is not in (0, 1].')
+  if not 0 < d.crop_area[0] <= d.crop_area[1] <= 1:
+    raise UserError(f'--config.data.crop_area={d.crop_area} are not two shares, the smaller first.')
+  resident = is_resident(config, data)
+  if isinstance(data.train_images, np.ndarray | Squares):
+    return data, None, None
+  assert not isinstance(data.test_images, np.ndarray)
+  pool = streaming.threads(d.workers)
+  test = streaming.open_reader(data.test_images, data.side, d.decoder, pool)
+  if not resident:
+    log.info('The images are decoded as they are needed, by %d threads.', pool._max_workers)
+    train = streaming.open_reader(data.train_images, data.side, d.decoder, pool)
+    return data, train, test
+  if d.square < data.side:
+    raise UserError(
+      f'--config.data.square={d.square} is smaller than the {data.side} pixels that the network '
+      'sees; take at least as many.'
+    )
+  train = streaming.open_reader(data.train_images, d.square, d.decoder, pool)
+  middle = decode.centre(d.centre)
+  with pool:
+    squares = _squares(train, 'training images')
+    cut = streaming.load_all(test, lambda i: middle, lambda work: _bar(work, 'test images'))
+  log.info('All images are on the device, %d pixels a side.', d.square)
+  return data._replace(train_images=squares, test_images=cut), None, None

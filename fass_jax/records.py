@@ -1,0 +1,70 @@
+"""What a run reports: a record an epoch, a summary at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from fass_jax import evaluate
+from fass_jax.session import Lane, Session, seconds, test_counts
+from fass_jax.types import PyTree
+
+
+def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
+  """Returns the metrics of a test set's counts."""
+  return evaluate.metrics(counts, train_counts(s), s.config.eval.many, s.config.eval.few)
+
+
+test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
+
+
+def train_counts(s: Session) -> np.ndarray:
+  """Returns the training images per class, `[C]`."""
+  return np.bincount(s.data.train_labels, minlength=s.recipe.num_classes)
+
+
+def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
+  """Turns the sums of an epoch (host arrays) into its record."""
+  groups = evaluate.shot_groups(train_counts(s), s.config.eval.many, s.config.eval.few)
+  steps = s.recipe.steps_per_epoch
+  return {
+    'epoch': epoch + 1,
+    'step': (epoch + 1) * steps,
+    'lr': float(tally['lr']),
+    'loss': float(tally['loss']) / steps,
+    'terms': {
+      n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
+    },
+    'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
+    'mixed': evaluate.mixing_diagnostics(tally['mixed'], groups),
+    'seconds': took,
+    'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
+    # the share of the time in which the device waited for images
+    **({'input_bound': s.clock['starved'] / took} if s.reader else {}),
+  }
+
+
+def summarise(s: Session, lane: Lane) -> dict[str, Any]:
+  """Returns the summary of a finished run."""
+  assert lane.best_record is not None
+  last, best = lane.last_record, lane.best_record
+  return {
+    'name': s.config.name,
+    'method': s.config.method,
+    'seed': lane.seed,
+    'epochs': s.recipe.epochs,
+    'last': {'epoch': last['epoch'], **last['test']},
+    'best': {'epoch': best['epoch'], **best['test']},
+    'wall_s': seconds(s),
+    'device': jax.devices()[0].device_kind,
+  }
+
+
+def last_look(s: Session, lane: Lane) -> tuple[np.ndarray, np.ndarray | None]:
+  """Returns the confusion matrix of the last epoch and the score matrix, if one was kept."""
+  state = lane.state
+  now = {'params': state.params, 'batch_stats': state.batch_stats}
+  score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
+  return np.asarray(test_counts(s, now).confusion), np.asarray(score[0]) if score else None

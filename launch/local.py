@@ -1,0 +1,88 @@
+"""Starts one run as several processes on this machine, each with a part of its devices.
+
+    python launch/local.py --processes=2 --devices=2 --config=configs/digits_lt.py
+
+A single process drives all GPUs of a machine by itself, so this is for machines where several are
+faster, and for trying on a desk what runs on many machines later: on CPUs `--devices` are made up.
+What stands after the two flags goes to `fass_jax.main`. A signal goes to all processes; when one
+fails the others are ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+
+def free_port() -> int:
+  """Returns a port that nobody listens on."""
+  with socket.socket() as s:
+    s.bind(('127.0.0.1', 0))
+    return s.getsockname()[1]
+
+
+def environment(number: int, processes: int, devices: int, port: int) -> dict[str, str]:
+  """Returns the environment of a process: where the others are, and which devices are its own."""
+  env = dict(os.environ)
+  env['JAX_COORDINATOR_ADDRESS'] = f'127.0.0.1:{port}'
+  env['FASS_JAX_PROCESSES'], env['FASS_JAX_PROCESS'] = str(processes), str(number)
+  if env.get('JAX_PLATFORMS') == 'cpu' or not devices:
+    count = f'--xla_force_host_platform_device_count={devices or 1}'
+    env['XLA_FLAGS'] = f'{env.get("XLA_FLAGS", "")} {count}'.strip()
+  else:
+    own = range(number * devices, (number + 1) * devices)
+    env['JAX_LOCAL_DEVICE_IDS'] = ','.join(map(str, own))
+  return env
+
+
+def watch(children: Sequence[subprocess.Popen]) -> int:
+  """Waits for all; ends the others when one fails. Returns the first exit code that is not 0."""
+  failed = 0
+  while any(child.poll() is None for child in children):
+    codes = [child.poll() for child in children]
+    failed = failed or next((code for code in codes if code), 0)
+    # those that were asked to stop all save; they end with the same code by themselves
+    if failed and failed != 128 + signal.SIGTERM:
+      time.sleep(2)
+      for child in children:
+        if child.poll() is None:
+          child.kill()
+    time.sleep(0.1)
+  return failed or next((child.returncode for child in children if child.returncode), 0)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command line; returns the exit code."""
+  given = {'processes': 2, 'devices': 0}
+  rest = list(argv)
+  for name in given:
+    for word in [w for w in rest if w.startswith(f'--{name}=')]:
+      given[name] = int(word.partition('=')[2])
+      rest.remove(word)
+  port = free_port()
+  children = [
+    subprocess.Popen(
+      [sys.executable, '-m', 'fass_jax.main', *rest],
+      env=environment(number, given['processes'], given['devices'], port),
+    )
+    for number in range(given['processes'])
+  ]
+
+  def forward(number: int, frame: object) -> None:
+    for child in children:
+      if child.poll() is None:
+        child.send_signal(number)
+
+  signal.signal(signal.SIGTERM, forward)
+  # Ctrl-C reaches the children by itself: they are of the terminal's group
+  signal.signal(signal.SIGINT, lambda number, frame: None)
+  return watch(children)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
