@@ -16,6 +16,7 @@ import numpy as np
 from fass_jax.augment import geometry, pixels
 from fass_jax.augment.choose import Op, apply_each, plain
 from fass_jax.augment.crop_flip import random_flip
+from fass_jax.augment.jitter import color_jitter
 from fass_jax.augment.resample import resample, table
 from fass_jax.types import Array
 
@@ -229,39 +230,6 @@ def resized(images: Array, top: Array, left: Array, rows: Array, columns: Array)
 
   height, width = images.shape[1:3]
   return resample(images, along(height, top, rows), along(width, left, columns))
-
-
-JITTER: list[Op] = [pixels.brightness, pixels.contrast, pixels.color, pixels.hue]
-
-
-def jitter_draw(key: Array, batch: int) -> tuple[Array, Array]:
-  """Draws an order of `JITTER` for each image, int32 `[B, 4]`, and the magnitudes in that order.
-
-  Brightness, contrast and saturation by .6 .. 1.4, hue by -.1 .. .1.
-  """
-  korder, kvalue = jax.random.split(key)
-  order = jnp.argsort(jax.random.uniform(korder, (batch, len(JITTER))), -1)
-  centre, reach = jnp.array([[1, 1, 1, 0]]), jnp.array([[0.4, 0.4, 0.4, 0.1]])
-  value = centre + reach * jax.random.uniform(kvalue, order.shape, minval=-1, maxval=1)
-  return order, jnp.take_along_axis(value, order, 1)
-
-
-def color_jitter(key: Array, images: Array, on: Array, serial: bool | None = None) -> Array:
-  """Applies the four ops of `JITTER` in an order drawn for each image.
-
-  Args:
-    key: of `jitter_draw`.
-    images: uint8 `[B, H, W, 3]`.
-    on: bool `[B]`, which images are changed.
-    serial: as of `apply_each`.
-  """
-  order, value = jitter_draw(key, len(images))
-  order = jnp.where(on[:, None], order, len(JITTER))
-
-  def body(i: Array, images: Array) -> Array:
-    return apply_each(JITTER, order[:, i], images, value[:, i], serial)
-
-  return jax.lax.fori_loop(0, len(JITTER), body, images)
 
 
 def simclr(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:

@@ -20,13 +20,20 @@ from fass_jax.nets.heads import (
   Router,
   running_mean,
 )
+from fass_jax.nets.layers import Arithmetic
 from fass_jax.nets.norm import BatchNorm
-from fass_jax.nets.resnet_cifar import Arithmetic, ResNetCifar
+from fass_jax.nets.resnet import resnet, resnext
+from fass_jax.nets.resnet_cifar import resnet_cifar
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {'resnet_cifar': ResNetCifar}
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+  'resnet_cifar': resnet_cifar,
+  'resnet': resnet,
+  'resnext': resnext,
+}
 HEADS: dict[str, Callable[..., nn.Module]] = {
   'linear': lambda c, scale, precision: LinearHead(c, precision),
+  'linear_torch': lambda c, scale, precision: LinearHead(c, precision, torch=True),
   'cosine': lambda c, scale, precision: CosineHead(c, scale, precision),
 }
 # by name: dtype of the activations, precision of products of float32 numbers
@@ -34,6 +41,7 @@ PRECISIONS: dict[str, tuple[Any, jax.lax.Precision]] = {
   'float32': (jnp.float32, jax.lax.Precision.HIGHEST),
   'tf32': (jnp.float32, jax.lax.Precision.DEFAULT),
   'bfloat16': (jnp.bfloat16, jax.lax.Precision.DEFAULT),
+  'float64': (jnp.float64, jax.lax.Precision.HIGHEST),
 }
 
 
@@ -82,7 +90,8 @@ def build(
 
   Args:
     backbone: a key of `BACKBONES`.
-    depth: 6n + 2 for 'resnet_cifar' (8, 14, 20, 32, ...).
+    depth: 6n + 2 for 'resnet_cifar' (8, 14, 20, 32, ...), 10, 18, 34, 50, 101 or 152 for
+      'resnet', 50 for 'resnext'.
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
@@ -93,7 +102,8 @@ def build(
     precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
       round the factors of convolutions and matrix products to 10 bits (a CPU does not);
       'bfloat16' keeps activations in 16 bits. Parameters, batch statistics, features, logits and
-      losses are float32 in all three.
+      losses are float32 in all three. 'float64' makes all of them float64, from the same initial
+      values; it needs JAX_ENABLE_X64=1.
     convolution: a key of `CONVOLUTIONS`.
     moving: parts whose batch normalisation trains; elsewhere it reads its running statistics in
       training too and leaves them as they are. () is all.
@@ -101,10 +111,12 @@ def build(
   Raises:
     UserError: for a depth that the family does not have, or pieces that do not fit together.
   """
-  if depth < 8 or (depth - 2) % 6:
-    near = max(8, 6 * round((depth - 2) / 6) + 2)
-    raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
   dtype, digits = PRECISIONS[precision]
+  if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+    raise UserError(
+      f'--config.engine.precision={precision} needs JAX_ENABLE_X64=1 in the environment; set it, '
+      'or take float32.'
+    )
   how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
   if experts < 1 or (experts > 1 and projection):
     raise UserError(
@@ -148,7 +160,7 @@ def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
     # only the shapes of the forward pass are needed, so nothing is compiled for it
     lower = body.init(body_key, x, True)
     features = jax.eval_shape(lambda v: body.apply(v, x, False), lower)
-    upper = top.init(head_key, jnp.zeros(features.shape, jnp.float32), True)
+    upper = top.init(head_key, jnp.zeros(features.shape, features.dtype), True)
     stats = {'body': lower['batch_stats']}
     if 'batch_stats' in upper:
       stats['head'] = upper['batch_stats']

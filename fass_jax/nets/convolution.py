@@ -23,7 +23,7 @@ def _from_memory(x: Array) -> Array:
 
 
 def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **how: Any) -> Array:
-  """Convolves: `x [B, H, W, C]`, `kernel [h, w, C, F]` -> `[B, H', W', F]`.
+  """Convolves: `x [B, H, W, C]`, `kernel [h, w, C / groups, F]` -> `[B, H', W', F]`.
 
   On a CPU the gradient of the kernel reads `x` from memory. Left alone, XLA recomputes `x` inside
   a transposition that this gradient starts with, through all residual blocks of the stage back to
@@ -34,7 +34,7 @@ def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **
     kernel: the weights.
     strides: of both axes.
     padding: before and after, of both axes.
-    **how: what else `jax.lax.conv_general_dilated` takes.
+    **how: what else `jax.lax.conv_general_dilated` takes, `feature_group_count` among it.
   """
 
   def plain(x: Array, kernel: Array) -> Array:
@@ -56,12 +56,12 @@ def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **
 
 def patches(
   x: Array, kernel: Array, strides: Sequence[int], padding: Padding, *, precision: Any = None,
-  **how: Any,
+  feature_group_count: int = 1, **how: Any,
 ) -> Array:  # fmt: skip
   """Convolves as `direct` does, by one product `[B H' W', h w C] x [h w C, F]`.
 
   A batch of kernels (several runs in one program) makes this a batched matrix product, where a
-  convolution becomes a grouped one.
+  convolution becomes a grouped one. Groups of channels are one product each.
   """
   del how  # the layout is always NHWC, HWIO, and nothing is dilated
   height, width, _, features = kernel.shape
@@ -75,6 +75,13 @@ def patches(
     for i in range(height)
     for j in range(width)
   ]
+  if feature_group_count > 1:
+    groups = feature_group_count
+    parts = jnp.stack(windows, axis=3)
+    parts = parts.reshape(*parts.shape[:4], groups, -1)
+    weights = kernel.reshape(height * width, -1, groups, features // groups)
+    out = jnp.einsum('bijkgc,kcgf->bijgf', parts, weights, precision=precision)
+    return out.reshape(*out.shape[:3], features)
   flat = kernel.reshape(-1, features)
   return jnp.matmul(jnp.concatenate(windows, axis=-1), flat, precision=precision)
 

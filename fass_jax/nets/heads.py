@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,35 +10,37 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax.nets.layers import he_normal, in_float32, uniform, wide
 from fass_jax.nets.norm import BatchNorm
-from fass_jax.nets.resnet_cifar import he_normal
 from fass_jax.types import Outputs
 
 
-def _uniform_bias(fan_in: int):
-  bound = fan_in**-0.5
-  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
 class LinearHead(nn.Module):
-  """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as the field's."""
+  """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as the field's.
+
+  With `torch` W ~ U(-1/sqrt(D), 1/sqrt(D)) too, PyTorch's own, which ResNets of large images have.
+  """
 
   num_classes: int
   precision: jax.lax.Precision | None = None
+  torch: bool = False
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Returns logits `[B, C]`."""
+    small = uniform(features.shape[-1] ** -0.5)
     return nn.Dense(
       self.num_classes,
-      kernel_init=he_normal,
-      bias_init=_uniform_bias(features.shape[-1]),
+      kernel_init=small if self.torch else he_normal,
+      bias_init=small,
+      param_dtype=wide(features.dtype),
       precision=self.precision,
       name='linear',
     )(features)
 
 
-def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+@in_float32
+def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
   w = jax.random.uniform(key, shape, dtype, -1.0, 1.0)
   return w / jnp.linalg.norm(w, axis=0, keepdims=True)
 
@@ -55,7 +58,8 @@ class CosineHead(nn.Module):
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Returns logits `[B, C]` in [-scale, scale]."""
-    w = self.param('kernel', _unit_columns, (features.shape[-1], self.num_classes), jnp.float32)
+    shape = (features.shape[-1], self.num_classes)
+    w = self.param('kernel', _unit_columns, shape, wide(features.dtype))
     # the norm is kept off zero, where its gradient is infinite
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     w = w * jax.lax.rsqrt(jnp.maximum(jnp.square(w).sum(0, keepdims=True), 1e-24))
@@ -81,11 +85,15 @@ class Router(nn.Module):
   choices: int = 30  # so many of the largest logits, or all C
   precision: jax.lax.Precision | None = None
 
-  def _dense(self, size: int, inputs: int, name: str) -> nn.Dense:
+  def _dense(self, size: int, x: jax.Array, name: str) -> jax.Array:
     return nn.Dense(
-      size, kernel_init=he_normal, bias_init=_uniform_bias(inputs), precision=self.precision,
+      size,
+      kernel_init=he_normal,
+      bias_init=uniform(x.shape[-1] ** -0.5),
+      param_dtype=wide(x.dtype),
+      precision=self.precision,
       name=name,
-    )  # fmt: skip
+    )(x)
 
   @nn.compact
   def __call__(self, features: jax.Array, logits: jax.Array) -> jax.Array:
@@ -93,11 +101,10 @@ class Router(nn.Module):
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     largest = jax.lax.top_k(running_mean(logits)[:, :-1], min(self.choices, logits.shape[-1]))[0]
     own = [
-      jax.nn.relu(self._dense(self.hidden, x.shape[-1], f'expert{e}')(x[:, e]))
-      for e in range(x.shape[1] - 1)
+      jax.nn.relu(self._dense(self.hidden, x[:, e], f'expert{e}')) for e in range(x.shape[1] - 1)
     ]
     both = jnp.concatenate([largest, jnp.stack(own, axis=1)], axis=-1)
-    return self._dense(1, both.shape[-1], 'shared')(both)[..., 0]
+    return self._dense(1, both, 'shared')[..., 0]
 
 
 class ExpertHeads(nn.Module):
@@ -123,9 +130,10 @@ class _Projection(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    x = nn.Dense(self.hidden, kernel_init=he_normal, name='in')(x)
+    dense = functools.partial(nn.Dense, kernel_init=he_normal, param_dtype=wide(x.dtype))
+    x = dense(self.hidden, name='in')(x)
     x = jax.nn.relu(BatchNorm(name='bn')(x, train))
-    x = nn.Dense(self.size, kernel_init=he_normal, name='out')(x)
+    x = dense(self.size, name='out')(x)
     return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
 
 

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fass_jax.nets.convolution import Convolution, direct
+from fass_jax.nets.layers import Arithmetic, conv, wide
 from fass_jax.nets.norm import BatchNorm
-
-# N(0, sqrt(2 / fan_in)); flax's he_normal is a *truncated* normal
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')
-
-
-class Arithmetic(NamedTuple):
-  """How the convolutions of a network are computed; parameters are float32 whatever it says."""
-
-  dtype: Any = jnp.float32  # of the activations
-  precision: jax.lax.Precision | None = None  # of products of float32 numbers
-  convolve: Convolution = direct
-
-
-def _conv(features: int, stride: int, name: str, how: Arithmetic) -> nn.Conv:
-  # explicit padding: 'SAME' pads stride-2 convolutions on one side only
-  return nn.Conv(
-    features,
-    (3, 3),
-    (stride, stride),
-    padding=((1, 1), (1, 1)),
-    use_bias=False,
-    kernel_init=he_normal,
-    dtype=how.dtype,
-    precision=how.precision,
-    conv_general_dilated=how.convolve,
-    name=name,
-  )
+from fass_jax.types import UserError
 
 
 class BasicBlock(nn.Module):
@@ -53,9 +25,9 @@ class BasicBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps `[B, H, W, F]` to `[B, H / stride, W / stride, features]`."""
-    y = _conv(self.features, self.stride, 'conv1', self.how)(x)
+    y = conv(self.features, 3, self.stride, 'conv1', self.how)(x)
     y = jax.nn.relu(BatchNorm(name='bn1')(y, train))
-    y = _conv(self.features, 1, 'conv2', self.how)(y)
+    y = conv(self.features, 3, 1, 'conv2', self.how)(y)
     y = BatchNorm(name='bn2')(y, train)
     if self.stride != 1 or x.shape[-1] != self.features:
       pad = (self.features - x.shape[-1]) // 2
@@ -90,7 +62,7 @@ class ResNetCifar(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of the experts."""
-    x = _conv(16, 1, 'conv1', self.how)(x.astype(self.how.dtype))
+    x = conv(16, 3, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     x = self.stage(x, 1, 16, train, '')
     pooled = []
@@ -100,5 +72,17 @@ class ResNetCifar(nn.Module):
       for stage, features in ((2, 32), (3, 64)):
         width = features if alone or not self.reduced else features * 3 // 4
         y = self.stage(y, stage, width, train, prefix)
-      pooled.append(y.astype(jnp.float32).mean(axis=(1, 2)))
+      pooled.append(y.astype(wide(y.dtype)).mean(axis=(1, 2)))
     return pooled[0] if self.experts == 1 else jnp.stack(pooled, axis=1)
+
+
+def resnet_cifar(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNetCifar:
+  """Builds a `ResNetCifar`.
+
+  Raises:
+    UserError: for a depth that is not 6n + 2.
+  """
+  if depth < 8 or (depth - 2) % 6:
+    near = max(8, 6 * round((depth - 2) / 6) + 2)
+    raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
+  return ResNetCifar(depth=depth, experts=experts, reduced=reduced, how=how)

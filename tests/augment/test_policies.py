@@ -204,37 +204,6 @@ def test_resizing_is_pillows():
   oracle.assert_as_pillow('resize', got, np.stack(list(map(np.asarray, want))))
 
 
-def test_jitter_is_pillows_in_a_drawn_order():
-  n, key = 48, jax.random.key(5)
-  x = oracle.images(n, 32)
-  on = np.arange(n) % 3 > 0
-  got = np.asarray(jax.jit(policies.color_jitter)(key, x, on))
-  order, value = map(np.asarray, policies.jitter_draw(key, n))
-  names = ('brightness', 'contrast', 'color', 'hue')
-  want = []
-  for image, ops, values in zip(x, order, value.astype(float)):
-    image = Image.fromarray(image)
-    for op, v in zip(ops, values):
-      image = oracle.OPS[names[op]](image, v)
-    want.append(np.asarray(image))
-  np.testing.assert_array_equal(got[~on], x[~on])
-  off = np.abs(got[on].astype(int) - np.stack(want)[on])
-  assert (off > 0).mean() < 0.005 and off.max() < 16
-
-
-def test_jitter_draws():
-  n = 24000
-  order, value = map(
-    np.asarray, jax.jit(policies.jitter_draw, static_argnums=1)(jax.random.key(0), n)
-  )
-  _, count = np.unique(order, axis=0, return_counts=True)
-  assert len(count) == 24 and np.abs(count - 1000).max() < 5 * np.sqrt(1000)
-  for op, (low, high) in enumerate([(0.6, 1.4)] * 3 + [(-0.1, 0.1)]):
-    got = value[order == op]
-    assert low <= got.min() < low + 0.001 and high - 0.001 < got.max() <= high
-    assert abs(got.mean() - (low + high) / 2) < 5 * (high - low) / np.sqrt(12 * n)
-
-
 def test_simclr_greys_a_fifth():
   n = 10 * N
   x = np.tile(np.uint8([200, 30, 90]), (N, 8, 8, 1))

@@ -8,6 +8,8 @@ import pytest
 from fass_jax import nets
 from fass_jax.nets.base import apply
 from fass_jax.nets.convolution import CONVOLUTIONS, direct
+from fass_jax.nets.heads import ContrastiveHead, CosineHead, ExpertHeads, LinearHead, Router
+from fass_jax.types import UserError
 
 LAYOUT = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
 
@@ -54,6 +56,29 @@ def test_gradients_are_those_of_the_plain_convolution(name, stride):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('name', sorted(CONVOLUTIONS))
+def test_groups_of_channels_are_convolutions_side_by_side(name):
+  rng = np.random.default_rng(1)
+  x = jnp.asarray(rng.normal(size=(2, 5, 4, 6)), jnp.float32)
+  kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 9)), jnp.float32)
+  where = ((2, 2), ((1, 1), (1, 1)))
+
+  def grouped(x, kernel):
+    return CONVOLUTIONS[name](x, kernel, *where, feature_group_count=3, **LAYOUT)
+
+  want = [oracle(x[..., 2 * g : 2 * g + 2], kernel[..., 3 * g : 3 * g + 3], 2) for g in range(3)]
+  np.testing.assert_allclose(grouped(x, kernel), np.concatenate(want, -1), rtol=1e-5, atol=1e-5)
+
+  def gradients(convolve):
+    return jax.jit(jax.grad(lambda x, k: jnp.sin(convolve(x, k)).sum(), (0, 1)))(x, kernel)
+
+  def plain(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, *where, feature_group_count=3, **LAYOUT)
+
+  for got, want in zip(gradients(grouped), gradients(plain)):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
 def test_the_kernels_gradient_reads_the_input_from_memory():
   """On a CPU: control flow is what XLA does not look through; elsewhere nothing is added."""
 
@@ -85,6 +110,64 @@ def test_bfloat16_computes_in_16_bits_and_keeps_all_else_in_32():
   scale = np.abs(np.asarray(full[0].logits)).max()
   # 8 bits of mantissa, through 8 layers: not exact, and not far off
   assert 1e-4 * scale < error < 0.1 * scale
+
+
+def test_float64_is_float64_everywhere_and_begins_where_float32_does():
+  x = np.random.default_rng(2).normal(size=(8, 8, 8, 3)).astype(np.float32)
+
+  def run(precision):
+    net = nets.build('resnet_cifar', 8, 'linear', 30.0, 5, precision=precision)
+
+    @jax.jit
+    def all_of(key):
+      variables = net.init(key, (8, 8, 3))
+
+      def loss(params):
+        outs, stats = apply(net, variables | {'params': params}, x, True)
+        return jnp.sin(outs.logits).sum(), (outs, stats)
+
+      return variables, *jax.value_and_grad(loss, has_aux=True)(variables['params'])
+
+    return all_of(jax.random.key(0))
+
+  full = run('float32')
+  with jax.enable_x64(True):
+    double = run('float64')
+  assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(double))
+  jax.tree.map(np.testing.assert_array_equal, full[0], double[0])
+  for a, b in zip(jax.tree.leaves(full[1:]), jax.tree.leaves(double[1:])):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize(
+  ('top', 'features'),
+  [
+    (ContrastiveHead(LinearHead(5), size=4, hidden=6), (7, 3)),
+    (ExpertHeads([CosineHead(5), CosineHead(5)], Router()), (7, 2, 3)),
+  ],
+  ids=['projection', 'router'],
+)
+def test_heads_of_float64_features_are_float64(top, features):
+  x = np.random.default_rng(3).normal(size=features)
+
+  def run(dtype):
+    def all_of(key):
+      variables = top.init(key, x.astype(dtype), True)
+      return variables, top.apply(variables, x.astype(dtype), True, mutable=['batch_stats'])
+
+    return jax.jit(all_of)(jax.random.key(0))
+
+  with jax.enable_x64(True):
+    full, double = run(np.float32), run(np.float64)
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(full))
+  assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(double))
+  for a, b in zip(jax.tree.leaves(full), jax.tree.leaves(double)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_float64_is_asked_for_in_the_environment_too():
+  with pytest.raises(UserError, match=r'precision=float64 needs JAX_ENABLE_X64=1'):
+    nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision='float64')
 
 
 def test_tf32_is_float32_where_there_is_no_tf32():

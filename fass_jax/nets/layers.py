@@ -1,0 +1,65 @@
+"""What all networks are made of: how they compute, how they begin, their convolution."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fass_jax.nets.convolution import Convolution, direct
+
+
+def wide(dtype: Any) -> Any:
+  """Returns the dtype of parameters and statistics beside activations of `dtype`.
+
+  float32, beside bfloat16 too; float64 beside float64.
+  """
+  return jnp.promote_types(dtype, jnp.float32)
+
+
+class Arithmetic(NamedTuple):
+  """How the convolutions of a network are computed; parameters are `wide(dtype)`."""
+
+  dtype: Any = jnp.float32  # of the activations
+  precision: jax.lax.Precision | None = None  # of products of float32 numbers
+  convolve: Convolution = direct
+
+
+def in_float32(initial: Any) -> Any:
+  """Makes an initialiser draw in float32, so that a float64 run begins where a float32 one does."""
+  return lambda key, shape, dtype=jnp.float32: initial(key, shape, jnp.float32).astype(dtype)
+
+
+# N(0, sqrt(2 / fan)); flax's he_normal is a *truncated* normal
+he_normal = in_float32(nn.initializers.variance_scaling(2.0, 'fan_in', 'normal'))
+he_normal_out = in_float32(nn.initializers.variance_scaling(2.0, 'fan_out', 'normal'))
+
+
+def uniform(bound: float) -> Any:
+  """Returns the initialiser U(-bound, bound)."""
+  return in_float32(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound))
+
+
+def conv(
+  features: int, size: int, stride: int, name: str, how: Arithmetic, *,
+  groups: int = 1, initial: Any = he_normal,
+) -> nn.Conv:  # fmt: skip
+  """Returns a convolution without bias, `size` an odd side, (size - 1) / 2 zeros on each side."""
+  # explicit padding: 'SAME' pads stride-2 convolutions on one side only
+  border = (size // 2, size // 2)
+  return nn.Conv(
+    features,
+    (size, size),
+    (stride, stride),
+    padding=(border, border),
+    feature_group_count=groups,
+    use_bias=False,
+    kernel_init=initial,
+    dtype=how.dtype,
+    param_dtype=wide(how.dtype),
+    precision=how.precision,
+    conv_general_dilated=how.convolve,
+    name=name,
+  )

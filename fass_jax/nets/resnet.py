@@ -1,0 +1,153 @@
+"""The residual networks for large images: ResNet v1.5 and ResNeXt."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fass_jax.nets.layers import Arithmetic, conv, he_normal_out, wide
+from fass_jax.nets.norm import BatchNorm
+from fass_jax.types import UserError
+
+# by depth: blocks of the four layers
+BLOCKS: dict[int, tuple[int, int, int, int]] = {
+  10: (1, 1, 1, 1),  # of the long-tailed field, not of the paper
+  18: (2, 2, 2, 2),
+  34: (3, 4, 6, 3),
+  50: (3, 4, 6, 3),
+  101: (3, 4, 23, 3),
+  152: (3, 8, 36, 3),
+}
+EXPANSION = 4  # of a bottleneck
+
+_conv = functools.partial(conv, initial=he_normal_out)
+
+
+def _shortcut(x: jax.Array, features: int, stride: int, how: Arithmetic, train: bool) -> jax.Array:
+  """Option B: a 1x1 convolution and a normalisation where the shape changes."""
+  if stride == 1 and x.shape[-1] == features:
+    return x
+  x = _conv(features, 1, stride, 'downsample_conv', how)(x)
+  return BatchNorm(name='downsample_bn')(x, train)
+
+
+class Basic(nn.Module):
+  """Two 3x3 convolutions, the first with the stride."""
+
+  planes: int
+  stride: int
+  how: Arithmetic = Arithmetic()
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps `[B, H, W, F]` to `[B, H / stride, W / stride, planes]`."""
+    y = _conv(self.planes, 3, self.stride, 'conv1', self.how)(x)
+    y = jax.nn.relu(BatchNorm(name='bn1')(y, train))
+    y = _conv(self.planes, 3, 1, 'conv2', self.how)(y)
+    y = BatchNorm(name='bn2')(y, train)
+    return jax.nn.relu(y + _shortcut(x, self.planes, self.stride, self.how, train))
+
+
+class Bottleneck(nn.Module):
+  """1x1, 3x3 with the stride (v1.5; the first 1x1 has it in the paper), 1x1 convolutions.
+
+  The inner ones have planes * width / 64 channels in each of the groups of the 3x3.
+  """
+
+  planes: int
+  stride: int
+  groups: int = 1
+  width: int = 64
+  how: Arithmetic = Arithmetic()
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps `[B, H, W, F]` to `[B, H / stride, W / stride, 4 planes]`."""
+    inner, outer = self.planes * self.width // 64 * self.groups, EXPANSION * self.planes
+    y = _conv(inner, 1, 1, 'conv1', self.how)(x)
+    y = jax.nn.relu(BatchNorm(name='bn1')(y, train))
+    y = _conv(inner, 3, self.stride, 'conv2', self.how, groups=self.groups)(y)
+    y = jax.nn.relu(BatchNorm(name='bn2')(y, train))
+    y = _conv(outer, 1, 1, 'conv3', self.how)(y)
+    y = BatchNorm(name='bn3')(y, train)
+    return jax.nn.relu(y + _shortcut(x, outer, self.stride, self.how, train))
+
+
+class ResNet(nn.Module):
+  """Backbone `[B, H, W, 3] -> features [B, D]`: D = 512 with basic blocks, 2048 with bottlenecks.
+
+  Parameters, shapes and initial values as torchvision's: with a head for 1000 classes depth 18 has
+  11,689,512 parameters, depth 50 25,557,032, ResNeXt-50 32x4d 25,028,904. With several experts the
+  stem, layers 1 and 2 are shared, and every expert has layers 3 and 4 of its own, 3/4 as wide if
+  `reduced`: `[B, E, 3/4 D]`.
+
+  Reference: He, Zhang, Ren, Sun, CVPR 2016; Xie, Girshick, Dollar, Tu, He, CVPR 2017 (groups);
+  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts).
+  """
+
+  depth: int = 50
+  groups: int = 1
+  width: int = 64  # channels of a group in layer 1
+  experts: int = 1
+  reduced: bool = True
+  how: Arithmetic = Arithmetic()
+
+  def layer(self, x: jax.Array, layer: int, planes: int, train: bool, prefix: str) -> jax.Array:
+    """Runs the blocks of a layer; the first halves the size, but for layer 1."""
+    for block in range(BLOCKS[self.depth][layer - 1]):
+      stride = 2 if layer > 1 and block == 0 else 1
+      name = f'{prefix}layer{layer}_block{block}'
+      if self.depth < 50:
+        x = Basic(planes, stride, self.how, name=name)(x, train)
+      else:
+        x = Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
+    return x
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns the pooled features, float32 `[B, D]`, or `[B, E, D']` of the experts."""
+    x = _conv(64, 7, 2, 'conv1', self.how)(x.astype(self.how.dtype))
+    x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
+    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    x = self.layer(x, 1, 64, train, '')
+    x = self.layer(x, 2, 128, train, '')
+    pooled = []
+    for expert in range(self.experts):
+      y, alone = x, self.experts == 1
+      prefix = '' if alone else f'expert{expert}_'
+      for layer, planes in ((3, 256), (4, 512)):
+        own = planes if alone or not self.reduced else planes * 3 // 4
+        y = self.layer(y, layer, own, train, prefix)
+      pooled.append(y.astype(wide(y.dtype)).mean(axis=(1, 2)))
+    return pooled[0] if self.experts == 1 else jnp.stack(pooled, axis=1)
+
+
+def resnet(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNet:
+  """Builds a `ResNet` of a depth in `BLOCKS`.
+
+  Raises:
+    UserError: for another depth.
+  """
+  _check(depth, 'resnet', tuple(BLOCKS))
+  return ResNet(depth=depth, experts=experts, reduced=reduced, how=how)
+
+
+def resnext(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNet:
+  """Builds ResNeXt-50 with 32 groups of 4 channels.
+
+  Raises:
+    UserError: for another depth.
+  """
+  _check(depth, 'resnext', (50,))
+  return ResNet(depth=depth, groups=32, width=4, experts=experts, reduced=reduced, how=how)
+
+
+def _check(depth: int, backbone: str, known: tuple[int, ...]) -> None:
+  if depth not in known:
+    raise UserError(
+      f'--config.net.depth={depth} does not exist for net.backbone={backbone}; take '
+      f'{" or ".join(filter(None, (", ".join(map(str, known[:-1])), str(known[-1]))))}.'
+    )
