@@ -72,3 +72,12 @@ def cifar_dir():
   if not folder:
     pytest.skip('FASS_TEST_DATA does not name a folder with cifar-100-python/ in it')
   return pathlib.Path(folder)
+
+
+@pytest.fixture(scope='session')
+def sample_images():
+  """The folder with imagenette_10x60_224.zip and imagenet_1000x1.zip, from FASS_TEST_IMAGES."""
+  folder = os.environ.get('FASS_TEST_IMAGES')
+  if not folder:
+    pytest.skip('FASS_TEST_IMAGES does not name a folder with imagenette_10x60_224.zip in it')
+  return pathlib.Path(folder)

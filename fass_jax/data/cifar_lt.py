@@ -6,29 +6,19 @@ is ready.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import io
-import logging as std_logging
-import os
 import pathlib
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from PIL import Image
-from tensorflow_datasets.core.download import download_manager as downloads
-from tensorflow_datasets.core.download import downloader
-from tensorflow_datasets.core.utils import tqdm_utils
 
 from fass_jax.data import cifar, cifar_files, subset
+from fass_jax.data.fetch import DownloadError, fetch, quiet
 from fass_jax.types import UserError
-
-logger = std_logging.getLogger(__name__)
 
 # The archives that tfds registers for its own cifar10 and cifar100.
 _HOST = 'https://www.cs.toronto.edu/~kriz'
@@ -104,10 +94,6 @@ class CifarLt(tfds.core.GeneratorBasedBuilder):
       yield key, {'image': png, 'label': int(labels[i]), 'index': i}
 
 
-class _DownloadError(Exception):
-  """The archive could not be fetched; the text is the reason."""
-
-
 def prepare(
   spec: cifar.Spec, root: pathlib.Path, folder: str, url: str, sha256: str, download: bool
 ) -> None:
@@ -132,14 +118,14 @@ def prepare(
   if source is None and not download:
     raise _no_data(spec.base, root, folder, 'downloading is switched off')
   try:
-    with _quiet():
+    with quiet():
       source = source or _fetch(spec.base, root / 'downloads', url, sha256)
       config = CifarLtConfig(name=spec.config_name, spec=spec, source=str(source))
       _builder(config, root).download_and_prepare(
         download_dir=root / 'downloads',
         download_config=tfds.download.DownloadConfig(try_download_gcs=False),
       )
-  except _DownloadError as e:
+  except DownloadError as e:
     raise _no_data(spec.base, root, folder, str(e)) from e
   except OSError as e:
     # Two runs may prepare the same set at once; the first to finish wins and both can go on.
@@ -160,7 +146,7 @@ def read_records(spec: cifar.Spec, root: pathlib.Path) -> cifar.Prepared:
   """
   folder = cifar.prepared_dir(spec, root)
   try:
-    with _quiet():
+    with quiet():
       builder = _builder(CifarLtConfig(name=spec.config_name, spec=spec), root)
       train, test = (_read_split(builder, name) for name in ('train', 'test'))
       names = tuple(builder.info.features['label'].names)
@@ -192,62 +178,8 @@ def _builder(config: CifarLtConfig, root: pathlib.Path) -> CifarLt:
 def _fetch(base: int, store: pathlib.Path, url: str, sha256: str) -> pathlib.Path:
   """Return the archive in the folder `store`, downloaded unless it is there already."""
   url, want = url or URLS[base], (sha256 or SHA256[base]).lower()
-  archive = store / f'{want[:16]}-{url.rsplit("/", 1)[-1]}'
-  if archive.is_file() and _sha256(archive) == want:
-    return archive
-  store.mkdir(parents=True, exist_ok=True)
-  # tfds leaves a failed download where it was; in a folder of its own it goes away with it.
-  with tempfile.TemporaryDirectory(dir=store) as tmp, _few_retries():
-    logger.info('Downloading %s into %s', url, store)
-    try:
-      path = pathlib.Path(tfds.download.DownloadManager(download_dir=tmp).download(url))
-      got = _sha256(path)
-    except downloads.NonMatchingChecksumError as e:
-      raise _wrong_sum(url, 'a check sum or size other than the registered one') from e
-    except Exception as e:  # no network, no such address, no room: the reason is in the text
-      reason = f'{type(e).__name__}: {str(e).strip().splitlines()[0][:300] if str(e) else ""}'
-      raise _DownloadError(f'the download of {url} was tried and failed ({reason})') from e
-    if got != want:
-      raise _wrong_sum(url, f'sha256 {got} instead of {want}')
-    os.replace(path, archive)
-  return archive
-
-
-def _sha256(path: pathlib.Path) -> str:
-  with path.open('rb') as f:
-    return hashlib.file_digest(f, 'sha256').hexdigest()
-
-
-@contextlib.contextmanager
-def _few_retries() -> Iterator[None]:
-  """Let tfds give up soon: its ten tries with doubling pauses take minutes without a network."""
-  before = getattr(downloader, 'MAX_RETRIES', None)
-  downloader.MAX_RETRIES = 2
-  try:
-    yield
-  finally:
-    downloader.MAX_RETRIES = before
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Keep tfds' progress bars, log lines and prints ('Downloading and preparing') off the screen."""
-  bars, level = getattr(tqdm_utils, '_active', True), logging.get_verbosity()
-  tfds.disable_progress_bar()
-  logging.set_verbosity(logging.ERROR)
-  try:
-    with contextlib.redirect_stdout(io.StringIO()):
-      yield
-  finally:
-    tfds.display_progress_bar(bars)
-    logging.set_verbosity(level)
-
-
-def _wrong_sum(url: str, what: str) -> UserError:
-  return UserError(
-    f'The file downloaded from {url} has {what}; try again, or name the right address and sum '
-    'with --config.data.url=URL and --config.data.sha256=SUM.'
-  )
+  mend = 'name the right address and sum with --config.data.url=URL and --config.data.sha256=SUM'
+  return fetch(url, want, store, url.rsplit('/', 1)[-1], mend)
 
 
 def _damaged(folder: pathlib.Path, what: str) -> UserError:

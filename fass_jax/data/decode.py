@@ -6,18 +6,24 @@ fractions allowed. Images of every mode come out as RGB, whatever their file nam
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fass_jax.types import UserError
+from fass_jax.config import pick
+from fass_jax.types import Pictures, UserError
 
 Corners = tuple[float, float, float, float]
 Box = Callable[[int, int], Corners]
+# (encoded, box, side, upright) -> uint8 [side, side, 3]
+Decoder = Callable[..., np.ndarray]
+
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 class Broken(Exception):
@@ -62,8 +68,8 @@ def random_box(
       aspect = math.exp(rng.uniform(-edge, edge))
       w, h = round(math.sqrt(size * aspect)), round(math.sqrt(size / aspect))
       if 0 < w <= width and 0 < h <= height:
-        top, left = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-        return float(left), float(top), float(left + w), float(top + h)
+        y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
+        return float(x), float(y), float(x + w), float(y + h)
     w, h = min(width, round(height * ratio)), min(height, round(width * ratio))
     left, top = (width - w) // 2, (height - h) // 2
     return float(left), float(top), float(left + w), float(top + h)
@@ -71,35 +77,67 @@ def random_box(
   return box
 
 
-def rgb(encoded: bytes) -> Image.Image:
+def rgb(encoded: bytes, upright: bool = False) -> Image.Image:
   """Decodes an image of any format and mode that Pillow knows, to RGB.
 
-  CMYK and greyscale, palettes, transparency (over white) and PNG files that are named .JPEG are
-  all met in ImageNet or in people's folders.
+  CMYK and greyscale of 8 or 16 bits, palettes, transparency (over white) and PNG files that are
+  named .JPEG are all met in ImageNet or in people's folders. Of an animation, the first picture.
+
+  Args:
+    encoded: the bytes of the file.
+    upright: turned as the camera's note in the file (EXIF) says, as every viewer shows a photo
+      from a phone. The published ImageNet results were got without: their loaders ignore it.
 
   Raises:
     Broken: if it is no image, or a part of one.
   """
   try:
-    image = Image.open(io.BytesIO(encoded))
+    image: Image.Image = Image.open(io.BytesIO(encoded))
     image.load()
+    if upright and image.getexif().get(ORIENTATION, 1) != 1:
+      image = ImageOps.exif_transpose(image)
+    if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
+      over = image.convert('RGBA')
+      image = Image.new('RGBA', over.size, 'white')
+      image.alpha_composite(over)
+    elif image.mode == 'I' or image.mode.startswith('I;16'):
+      # Pillow's own conversion cuts off at 255 instead of scaling
+      image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    return image if image.mode == 'RGB' else image.convert('RGB')
   except Exception as error:  # Pillow raises many kinds for broken files
     raise Broken(str(error).split('<')[0].strip() or type(error).__name__) from error
-  if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
-    over = image.convert('RGBA')
-    image = Image.new('RGBA', over.size, 'white')
-    image.alpha_composite(over)
-  return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def pillow(encoded: bytes, box: Box, side: int) -> np.ndarray:
+def pillow(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
   """Decodes and scales a box to uint8 `[side, side, 3]`: bilinear, with antialiasing."""
-  image = rgb(encoded)
+  image = rgb(encoded, upright)
   scaled = image.resize((side, side), Image.Resampling.BILINEAR, box=box(*image.size))
   return np.asarray(scaled)
 
 
-def _fast() -> Callable[[bytes, Box, int], np.ndarray]:
+def shrink(encoded: bytes, short: int, quality: int = 95) -> bytes:
+  """Returns a JPEG whose short side is `short`, or the same bytes if it is no longer than that.
+
+  Raises:
+    Broken: if it is no image, or a part of one.
+  """
+  image = rgb(encoded)
+  scale = short / min(image.size)
+  if scale >= 1:
+    return encoded
+  width, height = (max(short, round(scale * n)) for n in image.size)
+  out = io.BytesIO()
+  image.resize((width, height), Image.Resampling.BILINEAR).save(out, 'JPEG', quality=quality)
+  return out.getvalue()
+
+
+def _turned(encoded: bytes) -> bool:
+  """Whether the camera's note in a whole image says that it lies on its side."""
+  with Image.open(io.BytesIO(encoded)) as image:
+    return image.getexif().get(ORIENTATION, 1) != 1
+
+
+def _fast() -> Decoder:
   """Returns the decoder of the extra `fast`; what is no JPEG goes to Pillow."""
   try:
     import cv2
@@ -111,11 +149,13 @@ def _fast() -> Callable[[bytes, Box, int], np.ndarray]:
 
   cv2.setNumThreads(0)  # the threads are ours
 
-  def fast(encoded: bytes, box: Box, side: int) -> np.ndarray:
+  def fast(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
     try:
       image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True)
     except ValueError:
-      return pillow(encoded, box, side)
+      return pillow(encoded, box, side, upright)
+    if upright and _turned(encoded):
+      return pillow(encoded, box, side, upright)
     left, top, right, bottom = box(image.shape[1], image.shape[0])
     x, y = int(left), int(top)
     part = image[y : max(y + 1, round(bottom)), x : max(x + 1, round(right))]
@@ -126,7 +166,17 @@ def _fast() -> Callable[[bytes, Box, int], np.ndarray]:
   return fast
 
 
-DECODERS: dict[str, Callable[[], Callable[[bytes, Box, int], np.ndarray]]] = {
-  'pillow': lambda: pillow,
-  'fast': _fast,
-}
+DECODERS: dict[str, Callable[[], Decoder]] = {'pillow': lambda: pillow, 'fast': _fast}
+
+
+def decoder(name: str, pictures: Pictures) -> Decoder:
+  """Returns a decoder by name, bound to whether these pictures are to be turned upright.
+
+  `Pictures` that want it have an attribute `upright`: people's folders do, ImageNet does not, see
+  `rgb`.
+
+  Raises:
+    UserError: for an unknown name, or a decoder whose packages are missing.
+  """
+  decode = pick(DECODERS, name, 'data.decoder')()
+  return functools.partial(decode, upright=bool(getattr(pictures, 'upright', False)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -32,7 +34,30 @@ def _cifar(base: int):
   return load
 
 
-DATASETS = {'digits_lt': _digits, 'cifar10_lt': _cifar(10), 'cifar100_lt': _cifar(100)}
+def _listed(kind: str):
+  def load(config: ConfigDict) -> Dataset:
+    from fass_jax.data.imagenet_lt import load_listed  # late: arrays need no decoder
+
+    return load_listed(kind, config)
+
+  return load
+
+
+def _folder(config: ConfigDict) -> Dataset:
+  from fass_jax.data.folder import load_folder  # late, as above
+
+  return load_folder(config)
+
+
+DATASETS: dict[str, Callable[[ConfigDict], Dataset]] = {
+  'digits_lt': _digits,
+  'cifar10_lt': _cifar(10),
+  'cifar100_lt': _cifar(100),
+  'imagenet_lt': _listed('imagenet_lt'),
+  'places_lt': _listed('places_lt'),
+  'inat18': _listed('inat18'),
+  'folder': _folder,
+}
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
@@ -77,13 +102,12 @@ def load(config: ConfigDict) -> Dataset:
   kind = config.data.kind
   if kind not in DATASETS:
     raise UserError(f"There is no data set '{kind}'{did_you_mean(kind, DATASETS)}")
-  data = check(DATASETS[kind](config))
   size = config.data.image_size
   if size < 0:
     raise UserError(f'--config.data.image_size={size} is negative; 0 keeps the stored size.')
-  train, test = data.train_images, data.test_images
-  if not (isinstance(train, np.ndarray) and isinstance(test, np.ndarray)):
-    return data  # of other sizes, and decoded to this one
-  if size and size != train.shape[1]:
-    data = data._replace(train_images=resize(train, size), test_images=resize(test, size))
-  return data
+  data = check(DATASETS[kind](config))
+  arrays = data.train_images, data.test_images
+  if size and all(isinstance(x, np.ndarray) and size != x.shape[1] for x in arrays):
+    train, test = (resize(np.asarray(images), size) for images in arrays)
+    data = data._replace(train_images=train, test_images=test)
+  return data  # encoded images become squares of that side when they are decoded
