@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: the parameters it starts from, or a teacher."""
+"""What a run takes over from an earlier one or a file: its first parameters, or a teacher."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import checkpoint, paths
 from fass_jax.config import NET
+from fass_jax.nets import pretrained
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
 from fass_jax.types import PyTree, UserError
@@ -115,6 +116,35 @@ def start_from(config: ConfigDict, earlier: Earlier, seed: int, state: TrainStat
   if config.start.statistics:
     stats = take_over(stats, old['batch_stats'], fresh)
   return state._replace(params=take_over(state.params, old['params'], fresh), batch_stats=stats)
+
+
+def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[TrainState]:
+  """Gives fresh states the weights of a pretrained file, as the section `start` says.
+
+  Raises:
+    UserError: if the file cannot be read or does not fit, or a run to start from is given too.
+  """
+  start = config.start
+  if start.run:
+    raise UserError(
+      f'--config.start.run={start.run} and --config.start.weights={start.weights} both say where '
+      'to start from; drop one of them.'
+    )
+  pretrained.check(config.net.backbone, config.net.experts)
+  weights = pretrained.read(start.weights)
+  fresh = paths.prefixes(start.fresh)
+
+  def one(state: TrainState) -> TrainState:
+    paths.check(fresh, state.params, 'start.fresh')
+    own = {'params': state.params, 'batch_stats': state.batch_stats}
+    old = pretrained.to_variables(weights, own)
+    params = take_over(state.params, old['params'], fresh)
+    stats = take_over(state.batch_stats, old['batch_stats'], fresh)
+    return state._replace(
+      params=params, batch_stats=stats if start.statistics else own['batch_stats']
+    )
+
+  return [one(state) for state in states]
 
 
 def teacher_net(earlier: Earlier) -> ConfigDict:

@@ -153,6 +153,8 @@ def begin(s: Session) -> list[Lane]:
   if found is None:
     _keep_metrics(folders, 0)
     states = fresh(s, seeds)
+    if s.config.start.weights:
+      states = earlier.from_weights(s.config, states)
     if s.config.start.run:
       run = earlier.read(s.config.start.run, 'start.run')
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]

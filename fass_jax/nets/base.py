@@ -112,7 +112,7 @@ def build(
     UserError: for a depth that the family does not have, or pieces that do not fit together.
   """
   dtype, digits = PRECISIONS[precision]
-  if dtype == jnp.float64 and not jax.config.values['jax_enable_x64']:
+  if jax.dtypes.canonicalize_dtype(dtype) != dtype:
     raise UserError(
       f'--config.engine.precision={precision} needs JAX_ENABLE_X64=1 in the environment; set it, '
       'or take float32.'
