@@ -30,7 +30,7 @@ def threads(workers: int) -> int:
   """Returns the number of threads that decode: `workers`, or one a core if it is 0."""
   if workers < 0:
     raise UserError(f'--config.data.workers={workers} is negative; 0 takes a thread for each core.')
-  return workers or os.cpu_count() or 1
+  return workers or len(os.sched_getaffinity(0))
 
 
 def in_threads(work: Callable[[X], Y], items: Iterable[X], workers: int) -> Iterator[Y]:
