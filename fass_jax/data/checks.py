@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -89,11 +90,15 @@ def check_files(paths: Sequence[str], folder: pathlib.Path, workers: int) -> dic
   new = [p for p in paths if p not in known or known[p][:2] != marks[p]]
   if new:
     log.info('Checking %d image files', len(new))
+  saved = time.monotonic()
   try:
     looked = in_threads(lambda p: (p, _look(p)), new, threads(workers))
     for path, reason in progress(looked, len(new), 'checking'):
       known[path] = [*marks[path], reason]
-  finally:  # what was looked at until an interruption is kept, too
+      if time.monotonic() - saved > 60:  # a process that is killed has not looked in vain
+        _remember(folder / MEMORY, known)
+        saved = time.monotonic()
+  finally:
     if new:
       _remember(folder / MEMORY, known)
   broken = {p: str(known[p][2]) for p in paths if known[p][2]}

@@ -1,5 +1,6 @@
 """Encoded images to squares: boxes, formats and modes, broken files, the camera's note."""
 
+import importlib.util
 import io
 import math
 import zipfile
@@ -198,6 +199,28 @@ def test_shrink_keeps_what_is_small():
   assert image.size == (150, 100)  # 640 x 427
   want = np.asarray(Image.fromarray(photos.photo()).resize((150, 100), 2)).astype(int)
   assert np.abs(np.asarray(image) - want).mean() < 4
+
+
+def test_the_fast_decoder():
+  """Where its packages are missing, it says so; where they are there, it reads what Pillow reads."""
+  if not all(importlib.util.find_spec(name) for name in ('simplejpeg', 'cv2')):
+    with pytest.raises(UserError, match='pip install'):
+      decode.decoder('fast', Paths(()))
+    return
+  fast = decode.decoder('fast', Paths((), upright=True))
+  photo, exif = photos.photo(), Image.Exif()
+  exif[decode.ORIENTATION] = 6
+  boxes = decode.whole, decode.centre(0.5), lambda w, h: (10.0, 20.0, 60.0, 50.0)
+  for mode in ('RGB', 'L', 'CMYK'):
+    for box in boxes:
+      encoded = photos.encode(photo, mode=mode, quality=95)
+      near = decode.pillow(encoded, box, 64).astype(int) - fast(encoded, box, 64)
+      assert np.abs(near).mean() < 8
+  for encoded in (photos.encode(photo, exif=exif), photos.encode(photo, 'PNG')):
+    same = decode.pillow(encoded, decode.whole, 64, upright=True)
+    assert (fast(encoded, decode.whole, 64) == same).all()
+  with pytest.raises(decode.Broken):
+    fast(photos.encode(photo)[:-300], decode.whole, 64)
 
 
 # ---- real ImageNet files -----------------------------------------------------------------------

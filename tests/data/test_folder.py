@@ -318,3 +318,15 @@ def test_imagenette_as_a_folder(tmp_path, sample_images):
   assert np.bincount(data.train_labels).tolist() == [50] * 10
   assert np.bincount(data.test_labels).tolist() == [10] * 10
   assert data.class_names[0] == 'n01440764'
+
+
+def test_the_other_split_is_taken_and_said(tmp_path, caplog):
+  for split in ('train', 'val'):
+    fill(tmp_path / 'set' / split, {'a': 3, 'b': 3})
+  with caplog.at_level('INFO', 'fass_jax'):
+    folder(tmp_path, tmp_path / 'set')
+  assert "There are no 'test' images: evaluated on 'val'" in caplog.text
+  caplog.clear()
+  with caplog.at_level('INFO', 'fass_jax'):
+    folder(tmp_path, tmp_path / 'set', split='val')
+  assert 'evaluated on' not in caplog.text
