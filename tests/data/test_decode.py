@@ -202,7 +202,7 @@ def test_shrink_keeps_what_is_small():
 
 
 def test_the_fast_decoder():
-  """Where its packages are missing, it says so; where they are there, it reads what Pillow reads."""
+  """It says so where its packages are missing, and else reads what Pillow reads."""
   if not all(importlib.util.find_spec(name) for name in ('simplejpeg', 'cv2')):
     with pytest.raises(UserError, match='pip install'):
       decode.decoder('fast', Paths(()))
