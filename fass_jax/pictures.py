@@ -68,6 +68,35 @@ def recall_by_count(
   axes.grid(alpha=0.3)
 
 
+def class_counts(axes: Any, counts: np.ndarray, groups: dict[str, np.ndarray]) -> None:
+  """Draws the training images of each class, largest first, on a log scale, by shot group.
+
+  Args:
+    axes: of matplotlib.
+    counts: `[C]`, training images of each class.
+    groups: bool masks `[C]` under 'many', 'medium', 'few'.
+  """
+  order = np.argsort(-counts, kind='stable')
+  for name, members in groups.items():
+    here = np.flatnonzero(members[order])
+    if len(here):
+      axes.bar(
+        here, counts[order][here], width=1.0, color=COLOURS[name],
+        label=f'{name}-shot: {len(here)} classes',
+      )  # fmt: skip
+  axes.set(
+    xlabel='class, largest first', ylabel='training images', yscale='log', ylim=(0.7, None),
+    xlim=(-0.5, len(counts) - 0.5),
+  )  # fmt: skip
+  axes.legend(frameon=False)
+  axes.grid(alpha=0.3, axis='y')
+
+
+def draw_counts(folder: pathlib.Path, counts: np.ndarray, groups: dict[str, np.ndarray]) -> None:
+  """Draws class_counts.png, see `class_counts`."""
+  _save(folder / 'class_counts.png', (6.5, 4), class_counts, counts, groups)
+
+
 def draw_all(
   workdir: pathlib.Path,
   records: Sequence[dict[str, Any]],

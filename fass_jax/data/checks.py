@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -30,7 +31,7 @@ def threads(workers: int) -> int:
   """Returns the number of threads that decode: `workers`, or one a core if it is 0."""
   if workers < 0:
     raise UserError(f'--config.data.workers={workers} is negative; 0 takes a thread for each core.')
-  return workers or os.cpu_count() or 1
+  return workers or len(os.sched_getaffinity(0))
 
 
 def in_threads(work: Callable[[X], Y], items: Iterable[X], workers: int) -> Iterator[Y]:
@@ -89,11 +90,15 @@ def check_files(paths: Sequence[str], folder: pathlib.Path, workers: int) -> dic
   new = [p for p in paths if p not in known or known[p][:2] != marks[p]]
   if new:
     log.info('Checking %d image files', len(new))
+  saved = time.monotonic()
   try:
     looked = in_threads(lambda p: (p, _look(p)), new, threads(workers))
     for path, reason in progress(looked, len(new), 'checking'):
       known[path] = [*marks[path], reason]
-  finally:  # what was looked at until an interruption is kept, too
+      if time.monotonic() - saved > 60:  # a process that is killed has not looked in vain
+        _remember(folder / MEMORY, known)
+        saved = time.monotonic()
+  finally:
     if new:
       _remember(folder / MEMORY, known)
   broken = {p: str(known[p][2]) for p in paths if known[p][2]}

@@ -138,7 +138,11 @@ def _turned(encoded: bytes) -> bool:
 
 
 def _fast() -> Decoder:
-  """Returns the decoder of the extra `fast`; what is no JPEG goes to Pillow."""
+  """Returns the decoder of the extra `fast`; what is no JPEG goes to Pillow.
+
+  Decodes no more of a JPEG than the square needs and filters less: pixels differ from Pillow's by
+  about 3 of 255 in the mean, so train and test with one of the two.
+  """
   try:
     import cv2
     import simplejpeg
@@ -151,16 +155,23 @@ def _fast() -> Decoder:
 
   def fast(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
     try:
-      image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True)
+      height, width = simplejpeg.decode_jpeg_header(encoded)[:2]
+      if upright and _turned(encoded):
+        return pillow(encoded, box, side, upright)
+      left, top, right, bottom = box(width, height)
+      # a JPEG can be decoded at n/8 of its size: as small as still covers the square
+      least = {
+        'min_width': math.ceil(width * min(1.0, side / (right - left))),
+        'min_height': math.ceil(height * min(1.0, side / (bottom - top))),
+      }
+      image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True, **least)
     except ValueError:
       return pillow(encoded, box, side, upright)
-    if upright and _turned(encoded):
-      return pillow(encoded, box, side, upright)
-    left, top, right, bottom = box(image.shape[1], image.shape[0])
-    x, y = int(left), int(top)
-    part = image[y : max(y + 1, round(bottom)), x : max(x + 1, round(right))]
-    # averages where it shrinks, as Pillow's antialiasing does in its own way
-    way = cv2.INTER_AREA if min(part.shape[:2]) > side else cv2.INTER_LINEAR
+    down, across = image.shape[0] / height, image.shape[1] / width
+    x, y = round(left * across), round(top * down)
+    part = image[y : max(y + 1, round(bottom * down)), x : max(x + 1, round(right * across))]
+    # averages where much is left to shrink, as Pillow's antialiasing does in its own way
+    way = cv2.INTER_AREA if min(part.shape[:2]) > 2 * side else cv2.INTER_LINEAR
     return cv2.resize(part, (side, side), interpolation=way)
 
   return fast

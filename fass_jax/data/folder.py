@@ -125,8 +125,6 @@ def _parts(root: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
   held = {s: inner[n] for s, names in HELD.items() for n in names if n in inner}
   if held:
     chosen = split if split in held else next(iter(held))
-    if chosen != split:
-      log.info("%s has no '%s' folder: evaluated on %s", root, split, held[chosen].name)
     return {'train': inner['train'], chosen: held[chosen]}
   # folders of classes beside it: then 'train' is a class with folders in it
   return {'': root} if len(inner) > 1 else {'': inner['train']}
@@ -196,7 +194,7 @@ def _split(
   if not held:
     raise UserError(f'{root} holds out no whole image to evaluate on; add some, or drop the split.')
   if held[0] != split:
-    log.info("No image has the split '%s': evaluated on '%s'", split, held[0])
+    log.info("There are no '%s' images: evaluated on '%s'", split, held[0])
   return [f for f in files if f.split == 'train'], [f for f in files if f.split == held[0]]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -200,6 +202,7 @@ def prepare(config_name: str, root: pathlib.Path, plan: Plan) -> None:
     UserError: missing or too many broken images, a damaged source, or no room.
   """
   log.info('Preparing %s in %s', config_name, root)
+  _clear_up(prepared_dir(config_name, root).parent)
   try:
     with quiet():
       _builder(config_name, root, plan).download_and_prepare(
@@ -213,6 +216,18 @@ def prepare(config_name: str, root: pathlib.Path, plan: Plan) -> None:
         f'The set could not be prepared in the cache {root} ({error}); make room there or name '
         'another folder with --config.data.cache=DIR.'
       ) from error
+
+
+def _clear_up(folder: pathlib.Path) -> None:
+  """Removes what killed attempts left: up to 20 GB each; those of the last hour may be alive."""
+  for left in folder.glob('incomplete.*'):
+    try:
+      newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+      if time.time() - newest > 3600:
+        log.info('Removing %s, left by an attempt that was killed', left)
+        shutil.rmtree(left)
+    except OSError:  # another process was quicker
+      continue
 
 
 def read(config_name: str, root: pathlib.Path) -> Prepared:

@@ -230,9 +230,15 @@ def test_a_crash_while_preparing_leaves_no_prepared_set(tmp_path):
   )
   folders = [tmp_path / name for name in ('tars', 'lists', 'cache')]
   assert child(code, *folders).returncode == 9
-  assert list((tmp_path / 'cache' / 'image_records').iterdir())  # it did begin
+  (left,) = (tmp_path / 'cache' / 'image_records').glob('*/incomplete.*')  # it did begin
   assert not _prepared(tmp_path)
   _assert_is(load(config_of(tmp_path)), splits)
+  assert left.exists()  # that process could be alive
+  for path in (*left.iterdir(), left):
+    os.utime(path, (1, 1))
+  shutil.rmtree(_prepared(tmp_path)[0])
+  _assert_is(load(config_of(tmp_path)), splits)
+  assert not left.exists()
 
 
 def test_records_span_several_files(tmp_path, monkeypatch):

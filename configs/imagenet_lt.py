@@ -1,0 +1,53 @@
+"""ImageNet-LT: 115,846 images of 1,000 classes, 1,280 to 5 a class, ResNet-50, 100 epochs.
+
+    python -m fass_jax.main --config=configs/imagenet_lt.py:fass \\
+      --config.data.dir=DIR --config.data.lists=DIR
+
+`data.dir` holds the images of ILSVRC 2012, which everybody fetches with an account of their own
+from the ImageNet site: ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, or the folders train/
+and val/ unpacked from them. The archives are prepared once in the cache, about 20 GB;
+`--config.data.shrink=256` makes that about 7. `data.lists` holds ImageNet_LT_{train,val,test}.txt;
+what is missing is downloaded. `--config.data.split=val` evaluates on the val list.
+
+The recipe is the one that CMO (Park et al., CVPR 2022), CUDA (Ahn et al., ICLR 2023) and RIDE (Wang
+et al., ICLR 2021) share: batch 256, 100 epochs, learning rate .1, a tenth of it after 60 and a
+hundredth after 80, weight decay 2e-4, warm-up of 5 epochs, class weights from epoch 80.
+"""
+
+from fass_jax.config import base_config, with_methods
+
+# what methods set otherwise on ImageNet than on CIFAR, in their authors' settings
+OTHERWISE = {
+  'ride': {'optim.weight_decay': 2e-4, 'augment.rotation15': False},
+  'distill': {'optim.warmup_epochs': 5.0, 'optim.warmup_fraction': 0.05},
+  'cuda': {'signals.levels.accept': 0.4},
+  'cuda_plain': {'signals.levels.accept': 0.4},
+  'bcl': {
+    'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
+    'loss_args.temperature': 0.07,
+  },
+}  # fmt: skip
+
+
+def get_config(method='fass'):
+  """Returns the config; `method` is what stands after the colon."""
+  config = base_config('imagenet_lt')
+  config.epochs = 100
+  config.batch_size = 256
+  config.imb_factor = 256.0  # 1,280 over 5; the lists decide
+  config.net.backbone = 'resnet'
+  config.net.depth = 50
+  config.net.head = 'linear_torch'
+  config.data.image_size = 224
+  config.data.augment = ('resized_crop', 'flip', 'jitter')
+  config.data.mean = (0.485, 0.456, 0.406)
+  config.data.std = (0.229, 0.224, 0.225)
+  config.optim.warmup_fraction = 0.05
+  config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
+  config.loss_args.diversity = -0.2
+  config.loss_args.diversity_factor = 0.02
+  config.eval.batch_size = 256
+  with_methods(config, method)
+  for name in config.method.split('+'):
+    config.update_from_flattened_dict(OTHERWISE.get(name, {}))
+  return config
