@@ -74,12 +74,23 @@ def _tasks() -> int:
   return max((int(os.environ.get(name, 0)) for name in names), default=0)
 
 
-def place() -> Placement:
-  """Returns the placement over all devices of all processes."""
-  if jax.device_count() == 1:
+def place(count: int = 0) -> Placement:
+  """Returns the placement over `count` devices, or all devices of all processes if 0.
+
+  Raises:
+    UserError: if there are not so many, or several processes would not all have a part.
+  """
+  there = jax.devices()
+  count = count or len(there)
+  if not 0 < count <= len(there) or (several() and count != len(there)):
+    raise UserError(
+      f'--config.engine.devices={count} is not to be had: there are {len(there)} devices, and '
+      'several processes take them all; give a smaller number, or 0 for all.'
+    )
+  if count == 1:
     return ALONE
   # axes of kind Auto: the compiler splits the work; the default kind refuses to permute a batch
-  mesh = jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
+  mesh = jax.make_mesh((count,), ('data',), axis_types=(AxisType.Auto,), devices=there[:count])
   rows = NamedSharding(mesh, PartitionSpec('data'))
   return Placement(NamedSharding(mesh, PartitionSpec()), rows)
 

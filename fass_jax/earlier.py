@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fass_jax import checkpoint, paths
-from fass_jax.config import NET
+from fass_jax.defaults import NET
 from fass_jax.nets import pretrained
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState

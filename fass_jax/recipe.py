@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 
 from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
-from fass_jax.config import FORWARD, one_of, pick
+from fass_jax.config import one_of, pick
 from fass_jax.data import partners
 from fass_jax.data.samplers import SAMPLERS
+from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
@@ -189,10 +190,11 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   net = _network(config.net, config.engine, num_classes, () if drift else only)
   if not only:
     return only, net
-  if not config.start.run:
+  if not config.start.run and not config.start.weights:
     raise UserError(
       f'--config.optim.only={only} freezes all other parts as they are initialised; give the '
-      'finished run whose parts they are, --config.start.run=WORKDIR.'
+      'finished run whose parts they are, --config.start.run=WORKDIR, or a file of pretrained '
+      'ones, --config.start.weights=FILE.'
     )
   shapes = jax.eval_shape(lambda key: net.init(key, data.image_shape), jax.random.key(0))
   paths.check(only, shapes['params'], 'optim.only')

@@ -103,7 +103,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
 
 def _taught(config: ConfigDict, data: Dataset) -> tuple[Recipe, PyTree]:
   """Returns the recipe, and the variables of its teacher if it has one."""
-  where = devices.place()
+  where = devices.place(config.engine.devices)
   if not config.teacher.run:
     return build(config, data)._replace(where=where), None
   run = earlier.read(config.teacher.run, 'teacher.run')

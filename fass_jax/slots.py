@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import paths
 from fass_jax.data.load import load
+from fass_jax.data.store import is_resident
 from fass_jax.objective import loss_parameters
 from fass_jax.recipe import Recipe, build
 from fass_jax.types import Dataset, Stream
@@ -41,10 +42,14 @@ def _named(section: Mapping[str, Any], keys: tuple[str, ...]) -> str:
 
 def _data(config: ConfigDict, data: Dataset) -> str:
   n = np.bincount(data.train_labels, minlength=len(data.class_names))
-  return (
+  text = (
     f'{config.data.kind}: {len(data.train_labels)} images of {len(n)} classes ({n.max()} to '
-    f'{n.min()}), profile {config.data.profile}, subset seed {config.data.subset_seed}'
+    f'{n.min()})'
   )
+  if data.side:
+    kept = 'on the device as squares' if is_resident(config, data) else 'decoded as needed'
+    return f'{text}, {data.side} x {data.side}, {kept}'
+  return f'{text}, profile {config.data.profile}, subset seed {config.data.subset_seed}'
 
 
 def _net(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
@@ -125,6 +130,12 @@ def _optimiser(config: ConfigDict) -> str:
   )
 
 
+def _engine(config: ConfigDict, recipe: Recipe) -> str:
+  text = f'forward {config.forward}, precision {config.engine.precision}'
+  rows = recipe.where.rows
+  return text if rows is None else f'{text}, batches over {rows.num_devices} devices'
+
+
 def _earlier(config: ConfigDict) -> list[tuple[str, str]]:
   """Says what comes from other runs, and what trains if not all."""
   rows = [
@@ -157,7 +168,7 @@ def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
     *((f'signal {n}', _signal(config.signals[n])) for n in recipe.signals),
     *_earlier(config),
     ('optimiser', _optimiser(config)),
-    ('engine', f'forward {config.forward}, precision {config.engine.precision}'),
+    ('engine', _engine(config, recipe)),
   ]  # fmt: skip
   width = max(len(name) for name, _ in rows)
   return '\n'.join(f'  {name:{width}}  {text}' for name, text in rows)

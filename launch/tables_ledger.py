@@ -19,7 +19,8 @@ sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed 
 
 from ml_collections import ConfigDict  # noqa: E402
 
-from fass_jax.config import DEFAULTS, FREE, base_config, flatten  # noqa: E402
+from fass_jax.config import base_config, flatten  # noqa: E402
+from fass_jax.defaults import DEFAULTS, FREE  # noqa: E402
 from fass_jax.main import load_config  # noqa: E402
 from fass_jax.types import UserError  # noqa: E402
 

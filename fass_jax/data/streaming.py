@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fass_jax.data.decode import DECODERS, Box, Broken
+from fass_jax.data.decode import Box, Broken
+from fass_jax.data.decode import decoder as decoder_of
 from fass_jax.types import Pictures, UserError
 
 GROUP = 4  # images that a thread takes at a time
@@ -47,12 +48,8 @@ def threads(workers: int) -> ThreadPoolExecutor:
 
 
 def open_reader(pictures: Pictures, side: int, decoder: str, pool: ThreadPoolExecutor) -> Reader:
-  """Returns a reader; `decoder` is a key of `DECODERS`."""
-  if decoder not in DECODERS:
-    raise UserError(
-      f"There is no '{decoder}' for --config.data.decoder; there are {', '.join(DECODERS)}."
-    )
-  return Reader(pictures, side, DECODERS[decoder](), pool)
+  """Returns a reader; `decoder` is a key of `decode.DECODERS`."""
+  return Reader(pictures, side, decoder_of(decoder, pictures), pool)
 
 
 def begin(
