@@ -37,7 +37,7 @@ def base_config(name: str) -> ConfigDict:
   Args:
     name: name of the config, part of the work directory's name.
   """
-  config = ConfigDict(
+  return ConfigDict(
     {
       'name': name,
       'method': 'ce',
@@ -63,7 +63,7 @@ def base_config(name: str) -> ConfigDict:
         'augment': ('crop', 'flip'),
         'mean': (0.4914, 0.4822, 0.4465),
         'std': (0.2023, 0.1994, 0.2010),
-        'statistics': 'fixed',  # 'fixed': mean and std above | 'own': of the training subset
+        'statistics': 'fixed',  # mean and std above | 'own': of the training subset
         **FILES,
       },
       'net': dict(NET),
@@ -91,7 +91,6 @@ def base_config(name: str) -> ConfigDict:
       'signals': {},
     }
   )
-  return config
 
 
 def config_dir() -> pathlib.Path:

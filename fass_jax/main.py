@@ -53,8 +53,13 @@ Main overrides
   --config.data.cache=DIR     where prepared sets are kept
   --config.data.image_size=N  scales the images
   --config.checkpoint.every_s=60  --config.checkpoint.every_steps=500
+  --config.data.root=DIR      of folder.py: your images, a folder a class, or a list of them
+  --config.data.lists=DIR     of imagenet_lt.py and its kin: the lists of the split
+  --config.data.store=resident  keeps image files on the device as squares, or stream
   --config.seeds=8            runs seeds 0 to 7 in one process, with mean, sd and 95 % interval
   --config.engine.precision=bfloat16  --config.engine.cache=off  (of compiled programs)
+  --config.engine.devices=1   of the devices there are; all by default
+  --config.start.weights=FILE  begins with pretrained weights (safetensors or PyTorch)
   --config.start.run=DIR      begins with the parameters of the run in this work directory
   --config.optim.only="('head',)"    trains this part alone and keeps the rest
   --config.teacher.run=DIR    the run whose network teaches, of the method distill
@@ -65,11 +70,14 @@ Main overrides
 
 def help_text() -> str:
   """Returns the text of --help: flags, configs, methods and the main overrides."""
-  folder = config_dir()
-  known = sorted(p.name for p in folder.glob('*_lt.py')) + sorted(
-    p.name for p in folder.glob('folder.py')
-  )
-  return HELP.format(folder=folder, configs='  '.join(known), methods='  '.join(sorted(methods())))
+  known, names = '  '.join(shipped()), '  '.join(sorted(methods()))
+  return HELP.format(folder=config_dir(), configs=known, methods=names)
+
+
+def shipped() -> list[str]:
+  """Returns the files of the config folder that are configs of runs."""
+  files = sorted(config_dir().glob('*.py'))
+  return [p.name for p in files if '\ndef get_config(' in p.read_text()]
 
 
 def _read_config(value: str) -> ConfigDict:
@@ -82,8 +90,8 @@ def _read_config(value: str) -> ConfigDict:
   for candidate in (pathlib.Path(path), config_dir() / pathlib.Path(path).name):
     if candidate.is_file():
       return runpy.run_path(str(candidate))['get_config'](*([names] if names else []))
-  shipped = [f'configs/{p.name}' for p in config_dir().glob('*_lt.py')]
-  raise UserError(f"There is no config file '{path}'{did_you_mean(path, shipped)}")
+  known = [f'configs/{name}' for name in shipped()]
+  raise UserError(f"There is no config file '{path}'{did_you_mean(path, known)}")
 
 
 def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:

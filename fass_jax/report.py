@@ -50,6 +50,17 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   )
 
 
+def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
+  """Says what is about to run, and draws the class counts of a set that people bring themselves."""
+  log.info(opening(config, data, workdir))
+  if not data.side:
+    return
+  from fass_jax import pictures  # late: matplotlib takes a second to import
+
+  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  pictures.draw_counts(workdir, counts, shot_groups(counts, config.eval.many, config.eval.few))
+
+
 def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
   """Shows an epoch on the progress bar, or now and then in the log where there is no terminal."""
   record = records[0]

@@ -163,7 +163,8 @@ def run(
 
 def _run(s: Session) -> dict[str, Any]:
   r = s.recipe
-  log.info(report.opening(s.config, s.data, s.workdir))
+  if devices.first():
+    report.open_run(s.config, s.data, s.workdir)
   log.info(slots.describe(s.config, s.recipe, s.data))
   with s.manager, contextlib.ExitStack() as boards:
     lanes = begin(s)
