@@ -36,4 +36,5 @@ def get_config(method='fass'):
   config.optim.curve = 'cosine'
   config.optim.warmup_fraction = 0.05
   config.eval.batch_size = 64
+  config.eval.shots = 'auto'
   return with_methods(config, method)

@@ -47,6 +47,7 @@ def get_config(method='fass'):
   config.loss_args.diversity = -0.2
   config.loss_args.diversity_factor = 0.02
   config.eval.batch_size = 256
+  config.eval.shots = 'auto'
   with_methods(config, method)
   for name in config.method.split('+'):
     config.update_from_flattened_dict(OTHERWISE.get(name, {}))

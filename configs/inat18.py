@@ -35,4 +35,5 @@ def get_config(method='fass'):
   config.loss_args.diversity = -0.2
   config.loss_args.diversity_factor = 0.02
   config.eval.batch_size = 256
+  config.eval.shots = 'auto'
   return with_methods(config, method)

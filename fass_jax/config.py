@@ -16,10 +16,12 @@ from fass_jax.defaults import (
   AUGMENT,
   DEFAULTS,
   ENGINE,
+  EVAL,
   FILES,
   FREE,
   LOSS_ARGS,
   NET,
+  OPTIM,
   REWEIGHT,
   START,
   STREAM,
@@ -69,19 +71,8 @@ def base_config(name: str) -> ConfigDict:
       'net': dict(NET),
       'start': dict(START),
       'teacher': {'run': ''},  # work directory of the run whose network teaches this one
-      'optim': {
-        'lr': 0.1,
-        'momentum': 0.9,
-        'weight_decay': 2e-4,
-        'nesterov': False,
-        'warmup_epochs': 5.0,
-        'warmup_fraction': 0.025,
-        'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr, of curve 'steps'
-        'curve': 'steps',  # | 'cosine': from lr to 0
-        'only': (),  # parts that train: prefixes such as 'head/router'; () is all
-        'frozen_statistics': 'keep',  # batch statistics of the other parts | 'drift': they follow
-      },
-      'eval': {'every': 1, 'batch_size': 1000, 'ece_bins': 15, 'many': 100, 'few': 20},
+      'optim': dict(OPTIM),
+      'eval': dict(EVAL),
       'engine': dict(ENGINE),
       'checkpoint': {'every_s': 60.0, 'every_steps': 0, 'keep': 2},
       'augment': dict.fromkeys(AUGMENT, False),

@@ -115,6 +115,26 @@ REWEIGHT = {
   'power': 1.0,  # of 'inverse': n^-power
   'share': ((0, 0.0), (0.8, 1.0)),  # 0: weights of 1; 1: the class weights; deferred by default
 }
+OPTIM = {
+  'lr': 0.1,
+  'momentum': 0.9,
+  'weight_decay': 2e-4,
+  'nesterov': False,
+  'warmup_epochs': 5.0,
+  'warmup_fraction': 0.025,
+  'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr, of curve 'steps'
+  'curve': 'steps',  # | 'cosine': from lr to 0
+  'only': (),  # parts that train: prefixes such as 'head/router'; () is all
+  'frozen_statistics': 'keep',  # batch statistics of the other parts | 'drift': they follow
+}
+EVAL = {
+  'every': 1,  # epochs
+  'batch_size': 1000,
+  'ece_bins': 15,
+  'many': 100,  # classes with more training images are many-shot
+  'few': 20,  # those with fewer few-shot
+  'shots': 'fixed',  # | 'auto': thirds of the classes where a group has none
+}
 DEFAULTS: dict[str, dict[str, Any]] = {
   'streams': STREAM,
   'views': VIEW,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax import devices, feed
+from fass_jax.config import one_of
 from fass_jax.data.streaming import Reader
 from fass_jax.nets.base import apply, experts_used, test_logits
 from fass_jax.programs import compiler_options
@@ -193,6 +194,30 @@ def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dic
   return {'many': n > many, 'medium': (n <= many) & (n >= few), 'few': n < few}
 
 
+def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]:
+  """Returns the edges of `shot_groups`, or others if a group would have no class.
+
+  These cut the classes, ordered by their images, into thirds (classes with equally many stay
+  together): a set of 3 to 50 images a class has no class of more than 100.
+  """
+  n = np.sort(np.asarray(train_counts))[::-1]
+  if all(g.any() for g in shot_groups(n, many, few).values()):
+    return many, few
+  return int(n[len(n) // 3]), int(n[-(len(n) // 3) - 1])
+
+
+def edges_of(e: Any, train_counts: np.ndarray) -> tuple[int, int]:
+  """Returns the edges of the shot groups as the section `eval` of a config says."""
+  if one_of(e.shots, ('fixed', 'auto'), 'eval.shots') == 'fixed':
+    return e.many, e.few
+  return shot_edges(train_counts, e.many, e.few)
+
+
+def groups_of(e: Any, train_counts: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the shot groups as the section `eval` of a config says."""
+  return shot_groups(train_counts, *edges_of(e, train_counts))
+
+
 def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
   """Returns the mean of per-class values in each group; NaN for an empty one (or no value)."""
   out = {}
@@ -202,14 +227,12 @@ def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, 
   return out
 
 
-def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> dict[str, Any]:
+def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
   """Computes the metrics of a test set.
 
   Args:
     counts: host arrays of a whole pass.
-    train_counts: int `[C]`, training images per class.
-    many: see `shot_groups`.
-    few: see `shot_groups`.
+    groups: masks of `shot_groups`.
 
   Returns:
     Fractions in [0, 1], NaN where a group has no class: `top1`; `many`, `medium`, `few` (mean
@@ -227,7 +250,7 @@ def metrics(counts: Counts, train_counts: np.ndarray, many: int, few: int) -> di
   used = {'experts_used': float(counts.used / total)} if counts.used > 0 else {}
   return {
     'top1': float(diagonal.sum() / total),
-    **group_means(recall, shot_groups(train_counts, many, few)),
+    **group_means(recall, groups),
     'worst_class': float(tested[0]),
     'worst_tenth': float(tested[: -(-len(recall) // 10)].mean()),
     'balanced_error': float(1.0 - tested.mean()),

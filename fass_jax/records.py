@@ -14,7 +14,7 @@ from fass_jax.types import PyTree
 
 def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
   """Returns the metrics of a test set's counts."""
-  return evaluate.metrics(counts, train_counts(s), s.config.eval.many, s.config.eval.few)
+  return evaluate.metrics(counts, evaluate.groups_of(s.config.eval, train_counts(s)))
 
 
 test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
@@ -27,7 +27,7 @@ def train_counts(s: Session) -> np.ndarray:
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
   """Turns the sums of an epoch (host arrays) into its record."""
-  groups = evaluate.shot_groups(train_counts(s), s.config.eval.many, s.config.eval.few)
+  groups = evaluate.groups_of(s.config.eval, train_counts(s))
   steps = s.recipe.steps_per_epoch
   return {
     'epoch': epoch + 1,

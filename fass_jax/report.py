@@ -14,7 +14,7 @@ from scipy import special
 from tqdm import tqdm
 
 from fass_jax import workdir as files
-from fass_jax.evaluate import shot_groups
+from fass_jax.evaluate import edges_of, groups_of
 from fass_jax.types import Dataset
 
 log = logging.getLogger('fass_jax')
@@ -39,13 +39,16 @@ def percent(value: float | None) -> str:
 def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   """Returns the lines that a run begins with."""
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
-  groups = shot_groups(counts, config.eval.many, config.eval.few)
-  sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items())
+  groups = groups_of(config.eval, counts)
+  sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
+  many, few = edges_of(config.eval, counts)
+  if (many, few) != (config.eval.many, config.eval.few):
+    sizes += f', many above {many} images, few below {few}'
   last = config.seed + config.seeds - 1
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
     f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
-    f'images ({counts.max()} to {counts.min()} a class; {sizes}-shot classes), '
+    f'images ({counts.max()} to {counts.min()} a class; {sizes}), '
     f'{len(data.test_labels)} test images.\nWork directory: {workdir}'
   )
 
@@ -58,7 +61,7 @@ def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
   from fass_jax import pictures  # late: matplotlib takes a second to import
 
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
-  pictures.draw_counts(workdir, counts, shot_groups(counts, config.eval.many, config.eval.few))
+  pictures.draw_counts(workdir, counts, groups_of(config.eval, counts))
 
 
 def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
@@ -202,7 +205,7 @@ def finish(
   from fass_jax import pictures  # late: matplotlib takes a second to import
 
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
-  groups = shot_groups(counts, config.eval.many, config.eval.few)
+  groups = groups_of(config.eval, counts)
   for folder, summary, confusion, score in ends:
     files.write_json(folder / 'summary.json', summary)
     pictures.draw_all(

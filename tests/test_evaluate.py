@@ -19,6 +19,7 @@ from fass_jax.evaluate import (
   make_probe,
   metrics,
   mixing_diagnostics,
+  shot_edges,
   shot_groups,
 )
 from fass_jax.types import Dataset, Outputs
@@ -45,7 +46,7 @@ def random_batch(seed, n=200, c=5):
 
 
 def test_metrics_by_hand():
-  got = metrics(host(), TRAIN, 100, 20)
+  got = metrics(host(), shot_groups(TRAIN))
   want = {
     'top1': 15 / 26,
     'many': 0.8,
@@ -68,7 +69,7 @@ def test_metrics_by_hand():
 def test_metrics_against_scikit_learn():
   cells = [(t, p) for t in range(4) for p in range(4) for _ in range(CONFUSION[t, p])]
   true, pred = zip(*cells)
-  got = metrics(host(), TRAIN, 100, 20)
+  got = metrics(host(), shot_groups(TRAIN))
   np.testing.assert_allclose(got['macro_f1'], f1_score(true, pred, average='macro'), rtol=1e-12)
   np.testing.assert_allclose(
     1 - got['balanced_error'], balanced_accuracy_score(true, pred), rtol=1e-12
@@ -79,7 +80,7 @@ def test_metrics_against_scikit_learn():
 def test_an_untested_class_is_left_out():
   # class 2 has no test image but takes one prediction, class 3 has neither
   confusion = [[3, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-  got = metrics(host(confusion), TRAIN, 100, 20)
+  got = metrics(host(confusion), shot_groups(TRAIN))
   np.testing.assert_allclose(got['per_class'], [0.75, 0.5, np.nan, np.nan])
   np.testing.assert_allclose(got['balanced_error'], 1 - 0.625)
   np.testing.assert_allclose(got['worst_class'], 0.5)
@@ -93,7 +94,7 @@ def test_an_untested_class_is_left_out():
 
 
 def test_empty_groups_are_nan():
-  got = metrics(host(), np.array([500, 400, 300, 200]), 100, 20)
+  got = metrics(host(), shot_groups(np.array([500, 400, 300, 200])))
   assert np.isnan(got['medium']) and np.isnan(got['few'])
   np.testing.assert_allclose(got['many'], 2.3 / 4)
   means = group_means(np.array([0.5, np.nan]), {'a': np.array([False, True])})
@@ -107,9 +108,25 @@ def test_worst_tenth(classes, worst):
   confusion[:, 0] += 200 - hits  # every class has 200 images, misses go to class 0
   confusion[0] = 0
   confusion[0, :2] = [hits[0], 200 - hits[0]]
-  got = metrics(host(confusion), np.full(classes, 50), 100, 20)
+  got = metrics(host(confusion), shot_groups(np.full(classes, 50)))
   np.testing.assert_allclose(got['worst_class'], 0)
   np.testing.assert_allclose(got['worst_tenth'], np.arange(worst).mean() / 200)
+
+
+def test_shot_groups_of_small_sets_are_thirds():
+  counts = np.array([3, 50, 30, 20, 10, 5, 40, 4, 25, 8])
+  many, few = shot_edges(counts, 100, 20)
+  groups = shot_groups(counts, many, few)
+  assert sorted(counts[groups['many']]) == [30, 40, 50] and sorted(counts[groups['few']]) == [
+    3,
+    4,
+    5,
+  ]
+  assert (many, few) == (25, 8)
+  # every group has a class: the edges of the field stay
+  assert shot_edges(np.array([500, 60, 5]), 100, 20) == (100, 20)
+  # nothing can be told apart
+  assert shot_groups(np.full(4, 7), *shot_edges(np.full(4, 7), 100, 20))['medium'].all()
 
 
 def test_shot_groups_at_their_edges():
@@ -135,7 +152,7 @@ def test_counts_by_hand():
   np.testing.assert_allclose(
     got.bins, [[0, 0, 0], [0, 0, 0], [2, 1.3, 1], [1, 0.95, 1]], rtol=0, atol=1e-6
   )
-  row = metrics(Counts(*(np.asarray(x) for x in got)), np.array([9, 9]), 100, 20)
+  row = metrics(Counts(*(np.asarray(x) for x in got)), shot_groups(np.array([9, 9])))
   np.testing.assert_allclose(row['ece_4'], (abs(1.3 - 1) + abs(0.95 - 1)) / 3, rtol=1e-5)
 
 
@@ -164,7 +181,7 @@ def test_a_filler_may_hold_anything():
 def test_nll_and_ece_against_numpy(seed):
   logits, labels = random_batch(seed, 1000)
   got = jit_count(init_counts(5, 15), logits, labels, jnp.ones(1000, bool))
-  row = metrics(Counts(*(np.asarray(x) for x in got)), np.full(5, 50), 100, 20)
+  row = metrics(Counts(*(np.asarray(x) for x in got)), shot_groups(np.full(5, 50)))
   z = np.float64(logits)
   p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
   true = p[np.arange(1000), labels]

@@ -87,7 +87,7 @@ def load_folder(config: ConfigDict) -> Dataset:
     class_names=names,
     side=d.image_size or SIDE,
   )
-  log.info('%s', report(data, config.eval.many, config.eval.few))
+  log.info('%s', report(data))
   return data
 
 
@@ -254,14 +254,8 @@ def _classes(
   return np.asarray([number[f.label] for f in train], np.int32), names
 
 
-def report(data: Dataset, many: int = 100, few: int = 20) -> str:
-  """Returns the class counts as lines of text: all of them, or the largest and smallest five.
-
-  Args:
-    data: a data set with its labels.
-    many: classes with more training images are many-shot.
-    few: classes with fewer are few-shot.
-  """
+def report(data: Dataset) -> str:
+  """Returns the class counts as lines of text: all of them, or the largest and smallest five."""
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   tests = np.bincount(data.test_labels, minlength=len(data.class_names))
   order = np.argsort(-counts, kind='stable')
@@ -269,13 +263,11 @@ def report(data: Dataset, many: int = 100, few: int = 20) -> str:
   rows = [f'  {data.class_names[c]:<{wide}}  {counts[c]:>7}  {tests[c]:>6}' for c in order]
   if len(rows) > 20:
     rows = [*rows[:5], f'  ... {len(rows) - 10} more', *rows[-5:]]
-  shots = int((counts > many).sum()), int((counts < few).sum())
   return '\n'.join(
     [
       f'  {"class":<{wide}}  {"train":>7}  {"test":>6}',
       *rows,
       f'{len(counts)} classes, {counts.sum()} training images, {tests.sum()} held out, imbalance '
-      f'factor {counts.max() / max(counts.min(), 1):.3g}; {shots[0]} many-shot (> {many}), '
-      f'{len(counts) - sum(shots)} medium-shot, {shots[1]} few-shot (< {few})',
+      f'factor {counts.max() / max(counts.min(), 1):.3g}',
     ]
   )
