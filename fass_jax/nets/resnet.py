@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from fass_jax.nets.layers import Arithmetic, conv, he_normal_out, wide
 from fass_jax.nets.norm import BatchNorm
+from fass_jax.nets.pooling import max_pool
 from fass_jax.types import UserError
 
 # by depth: blocks of the four layers
@@ -111,7 +112,7 @@ class ResNet(nn.Module):
     """Returns the pooled features, float32 `[B, D]`, or `[B, E, D']` of the experts."""
     x = _conv(64, 7, 2, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
-    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    x = max_pool(x)
     x = self.layer(x, 1, 64, train, '')
     x = self.layer(x, 2, 128, train, '')
     pooled = []
