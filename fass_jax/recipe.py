@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
 from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError, View
+
+log = logging.getLogger('fass_jax')
 
 MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
   'mixup': mixing.mixup,
@@ -153,12 +156,18 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
   for key in ('epochs', 'batch_size'):
     if config[key] < 1:
       raise UserError(f'--config.{key}={config[key]} is not at least 1.')
-  if config.batch_size > size:
-    raise UserError(
-      f'--config.batch_size={config.batch_size} is larger than the training set of {size} '
-      f'images; take at most {size}.'
-    )
   drop = one_of(config.last_batch, ('fill', 'drop'), 'last_batch') == 'drop'
+  if config.batch_size > size:
+    if drop:
+      raise UserError(
+        f'--config.batch_size={config.batch_size} is larger than the training set of {size} '
+        f'images, and --config.last_batch=drop leaves nothing; take at most {size}.'
+      )
+    log.warning(
+      'A batch of %d is larger than the training set of %d images: every epoch is one step, and '
+      'the rest of its batch is not counted; --config.batch_size=%d or less makes more of it.',
+      config.batch_size, size, max(1, size // 4),
+    )  # fmt: skip
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 

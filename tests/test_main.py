@@ -31,7 +31,10 @@ def call(capsys, *args):
     (['--config=digits_lt.py:fass+mixup'], ['never be active']),
     (['--config.epochs=1'], ["'mixup' would never be active"]),
     (['--config.epochs=0'], ['epochs=0 is not at least 1']),
-    (['--config.batch_size=384'], ['larger than the training set of 383']),
+    (
+      ['--config.batch_size=384', '--config.last_batch=drop'],
+      ['larger than the training set of 383'],
+    ),
     (['--config.net.depth=9'], ['net.depth=9 is not 6n + 2', '8']),
     (['--config.net.backbone=resnet_cifr'], ['net.backbone', "did you mean 'resnet_cifar'"]),
     (['--config.net.head=linaer'], ['net.head', "did you mean 'linear'"]),

@@ -30,24 +30,25 @@ def permutation_plan(
 ) -> tuple[Array, Array]:
   """Plans an epoch that shows every image once, in random order.
 
-  The last batch is filled from the head of the next epoch's permutation; the mask is 0 there.
+  The last batch is filled from the head of the next epoch's permutation (a batch that is larger
+  than the set from those after it too); the mask is 0 there.
 
   Args:
     key: the run's key for this stream; the epoch is folded in here.
     classes: the class index.
     epoch: int32 scalar.
     steps: batches in an epoch, ceil(N / n).
-    n: batch size, at most N.
+    n: batch size.
 
   Returns:
     int32 `[steps, n]` positions and bool `[steps, n]`, True where the image counts.
   """
   total = classes.order.shape[0]
-  now, then = (
+  orders = [
     jax.random.permutation(jax.random.fold_in(key, epoch + i), total).astype(jnp.int32)
-    for i in (0, 1)
-  )
-  index = jnp.concatenate([now, then])[: steps * n].reshape(steps, n)
+    for i in range(max(2, -(-steps * n // total)))
+  ]
+  index = jnp.concatenate(orders)[: steps * n].reshape(steps, n)
   return index, (jnp.arange(steps * n) < total).reshape(steps, n)
 
 

@@ -229,3 +229,14 @@ def test_scopes():
   assert scopes['permutation'] == 'epoch' and scopes['natural'] == 'copy'
   assert samplers.SAMPLERS['natural'](0.0).draw is None
   assert samplers.SAMPLERS['permutation'](0.0).draw is samplers.permutation_plan
+
+
+def test_a_batch_larger_than_the_set_shows_it_once():
+  classes = samplers.index_classes(np.array([0, 0, 1]), 2)
+  index, mask = samplers.permutation_plan(jax.random.key(0), classes, jnp.asarray(2), 1, 8)
+  assert index.shape == mask.shape == (1, 8)
+  np.testing.assert_array_equal(mask[0], [True] * 3 + [False] * 5)
+  np.testing.assert_array_equal(np.sort(index[0, :3]), [0, 1, 2])
+  # the fillers are the next epochs' permutations
+  then, _ = samplers.permutation_plan(jax.random.key(0), classes, jnp.asarray(3), 1, 3)
+  np.testing.assert_array_equal(index[0, 3:6], then[0])
