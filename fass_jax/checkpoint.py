@@ -96,6 +96,22 @@ def restore(
   return None
 
 
+def _newest(folder: pathlib.Path, read: Callable[[ocp.CheckpointManager, int], Any]) -> Any:
+  """Returns what `read(manager, step)` makes of the newest checkpoint that it can read, or None."""
+  if not folder.is_dir():
+    return None
+  options = ocp.CheckpointManagerOptions(read_only=True, create=False, step_prefix='step')
+  handlers = {'tree': ocp.PyTreeCheckpointHandler(), 'meta': ocp.JsonCheckpointHandler()}
+  with ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers) as manager:
+    for step in sorted(manager.all_steps(), reverse=True):
+      try:
+        return read(manager, step)
+      except Exception as error:  # many kinds for a broken file, as in `restore`
+        reason = str(error).strip().split('\n')[0][:200]
+        log.warning('Checkpoint %d of %s was passed over (%s).', step, folder, reason)
+  return None
+
+
 def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
   """Reads the networks of the newest checkpoint that can be read; nothing is written.
 
@@ -107,25 +123,33 @@ def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
     For each run in it, `{'params': ..., 'batch_stats': ...}`; None where there is no checkpoint
     that can be read.
   """
-  if not folder.is_dir():
-    return None
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  options = ocp.CheckpointManagerOptions(read_only=True, create=False, step_prefix='step')
-  handlers = {'tree': ocp.PyTreeCheckpointHandler(), 'meta': ocp.JsonCheckpointHandler()}
-  with ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handlers) as manager:
-    for step in sorted(manager.all_steps(), reverse=True):
-      try:
-        lanes = manager.item_metadata(step)['tree'].tree
-        wanted = [{part: {k: x[part][k] for k in ('params', 'batch_stats')}} for x in lanes]
-        shapes = jax.tree.map(
-          lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), wanted
-        )
-        where = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=device), shapes)
-        asked = ocp.args.PyTreeRestore(item=shapes, restore_args=where, partial_restore=True)
-        got = manager.restore(step, args=ocp.args.Composite(tree=asked))
-      except Exception as error:  # many kinds for a broken file, as in `restore`
-        reason = str(error).strip().split('\n')[0][:200]
-        log.warning('Checkpoint %d of %s was passed over (%s).', step, folder, reason)
-        continue
-      return [lane[part] for lane in got['tree']]
-  return None
+
+  def read(manager: ocp.CheckpointManager, step: int) -> list[PyTree]:
+    lanes = manager.item_metadata(step)['tree'].tree
+    wanted = [{part: {k: x[part][k] for k in ('params', 'batch_stats')}} for x in lanes]
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), wanted)
+    where = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=device), shapes)
+    asked = ocp.args.PyTreeRestore(item=shapes, restore_args=where, partial_restore=True)
+    got = manager.restore(step, args=ocp.args.Composite(tree=asked))
+    return [lane[part] for lane in got['tree']]
+
+  return _newest(folder, read)
+
+
+def meta(folder: pathlib.Path) -> dict[str, Any] | None:
+  """Reads where the runs of a work directory stand: `seconds`, `notes`, `lanes`; writes nothing.
+
+  Args:
+    folder: the checkpoints of a work directory.
+
+  Returns:
+    What `save` was given with the newest checkpoint that can be read, and its `step`; None where
+    there is none.
+  """
+
+  def read(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    got = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+    return {**got['meta'], 'step': step}
+
+  return _newest(folder, read)

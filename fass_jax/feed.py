@@ -12,7 +12,7 @@ import functools
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from fass_jax.recipe import Recipe
 from fass_jax.types import Array
 from fass_jax.views import Plan, partner_role, pixel_site
 
+T = TypeVar('T')
 AHEAD = 2  # batches that are decoded beyond the one that the device is to get
 
 
@@ -62,9 +63,9 @@ def boxes(
   return box
 
 
-def ahead(jobs: Iterable[Callable[[], dict[str, Pending]]]) -> Iterator[dict[str, Pending]]:
+def ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
   """Starts each job `AHEAD` turns before it is handed out."""
-  waiting: collections.deque[dict[str, Pending]] = collections.deque()
+  waiting: collections.deque[T] = collections.deque()
   for job in jobs:
     waiting.append(job())
     if len(waiting) > AHEAD:

@@ -193,7 +193,8 @@ class StopSignals:
     return self.name
 
 
-def _set_up_log() -> None:
+def set_up_log() -> None:
+  """Sends the log to stderr, and silences what the libraries say of failures."""
   if log.handlers:
     return
   handler = logging.StreamHandler(sys.stderr)
@@ -222,7 +223,7 @@ def _leave_out_late_writes() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code: 0 done, 1 a user's mistake, 128 + n a signal."""
   argv = sys.argv[1:] if argv is None else argv
-  _set_up_log()
+  set_up_log()
   try:
     if any(a in ('--help', '-help', '-h', '--helpfull', '--helpshort') for a in argv):
       print(help_text())

@@ -14,7 +14,12 @@ from fass_jax.losses.weights import effective_number_weights, inverse_frequency_
 from fass_jax.types import Term, UserError
 
 
-def _class_weights(config: ConfigDict) -> Any:
+def class_weights(config: ConfigDict) -> Any:
+  """Returns the function from counts `[C]` to the class weights of the host loss, None for ones.
+
+  Raises:
+    UserError: for a kind or a value that is none.
+  """
   r = config.reweight
   kind = one_of(r.kind, ('none', 'effective_number', 'inverse'), 'reweight.kind')
   if kind == 'effective_number':
@@ -105,7 +110,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
   kind = pick(LOSSES, loss, 'loss' if host else f'terms.{name}.loss')
   losses = kind.build(**loss_parameters(config, loss))
   share = optim.piecewise(config.reweight.share, config.epochs)
-  weights = _class_weights(config)
+  weights = class_weights(config)
   if weights is not None and loss == config.loss:
     if not optim.ever(share, config.epochs):
       raise UserError(

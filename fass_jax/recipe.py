@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
   net: nets.Network
   optimizer: optax.GradientTransformation
   learning_rate: Callable[[Time], Array]
-  normalise: Callable[[Array], Array]  # uint8 [B, H, W, 3] -> float32
+  normalise: shown.Normaliser  # uint8 [B, H, W, 3] -> float32
   show: Callable[..., Array]  # (stored images, aspect of squares or None) -> images, in evaluation
   streams: dict[str, Stream]
   views: dict[str, View]  # in the order in which their batch statistics are folded
@@ -171,9 +171,20 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 
-def _network(
+def network(
   net: ConfigDict, engine: ConfigDict, num_classes: int, moving: tuple[str, ...] = ()
 ) -> nets.Network:
+  """Builds the network that the sections `net` and `engine` ask for.
+
+  Args:
+    net: a run's section.
+    engine: a run's section, for the precision and the way of convolutions.
+    num_classes: C.
+    moving: parts whose batch normalisation trains; () is all, see `nets.build`.
+
+  Raises:
+    UserError: for a name or a value that is none.
+  """
   return nets.build(
     one_of(net.backbone, BACKBONES, 'net.backbone'),
     net.depth,
@@ -196,7 +207,7 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   drift = one_of(o.frozen_statistics, ('keep', 'drift'), 'optim.frozen_statistics') == 'drift'
   only = paths.prefixes(o.only)
   only = () if '' in only else only
-  net = _network(config.net, config.engine, num_classes, () if drift else only)
+  net = network(config.net, config.engine, num_classes, () if drift else only)
   if not only:
     return only, net
   if not config.start.run and not config.start.weights:
@@ -265,5 +276,5 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
     vmapped=config.forward == 'vmapped',
     only=only,
-    teacher=None if teacher is None else _network(teacher, config.engine, num_classes),
+    teacher=None if teacher is None else network(teacher, config.engine, num_classes),
   )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, devices, earlier, evaluate, feed
+from fass_jax import checkpoint, devices, earlier, evaluate, feed, shown
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -71,12 +71,13 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   if config.seeds < 1:
     raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   devices.first_alone(lambda: files.prepare(workdir, config))
-  data, train, test = keep(config, devices.first_before_others(lambda: load(config)))
+  loaded = devices.first_before_others(lambda: load(config))
+  data, train, test = keep(config, loaded)
   recipe, teacher = _taught(config, data)
   where, engine, d = recipe.where, config.engine, config.data
   classes = index_classes(data.train_labels, recipe.num_classes)
   store = None if train else data.train_images, np.int32(data.train_labels), classes, teacher
-  shown = test or devices.copy(data.test_images, where)
+  held = test or devices.copy(data.test_images, where)
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
   return Session(
     config=config,
@@ -86,7 +87,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     store=Store(*devices.copy(store, where)),
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
-    test=(shown, devices.copy(np.int32(data.test_labels), where)),
+    test=(held, devices.copy(np.int32(data.test_labels), where)),
     fold=evaluate.make_fold(recipe, config.eval.batch_size, share=d.centre),
     test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre),
     probe=evaluate.make_probe(recipe, config.eval.batch_size),
@@ -97,7 +98,11 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     programs={},
     stop=devices.agreed_stop(stop),
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
-    notes={'classes': list(data.class_names), 'counts': np.bincount(data.train_labels).tolist()},
+    notes={
+      'classes': list(data.class_names),
+      'counts': np.bincount(data.train_labels).tolist(),
+      **shown.how(config, loaded, recipe.normalise),
+    },
   )
 
 

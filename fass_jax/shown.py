@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,21 +15,28 @@ from fass_jax.config import one_of
 from fass_jax.types import Array, Dataset, Squares, UserError
 
 
-def normaliser(mean: Iterable[float], std: Iterable[float]) -> Callable[[Array], Array]:
-  """Returns x -> (x / 255 - mean) / std on uint8 `[..., 3]`: float32, or float64 with x64."""
-  # one multiply and one add; the constants are folded in double precision
-  std64 = np.asarray(tuple(std), np.float64)
-  scale = (1.0 / (255.0 * std64)).astype(jnp.result_type(float))
-  shift = (-np.asarray(tuple(mean), np.float64) / std64).astype(jnp.result_type(float))
+class Normaliser(NamedTuple):
+  """x -> (x / 255 - mean) / std on uint8 `[..., 3]`: float32, or float64 with x64."""
 
-  def normalise(images: Array) -> Array:
+  mean: tuple[float, ...]  # of each channel, in [0, 1]
+  std: tuple[float, ...]
+
+  def __call__(self, images: Array) -> Array:
+    """Returns the images as a network reads them."""
+    # one multiply and one add; the constants are folded in double precision
+    std = np.asarray(self.std, np.float64)
+    scale = (1.0 / (255.0 * std)).astype(jnp.result_type(float))
+    shift = (-np.asarray(self.mean, np.float64) / std).astype(jnp.result_type(float))
     shape = (1,) * (images.ndim - 1) + (3,)
     return images.astype(float) * scale.reshape(shape) + shift.reshape(shape)
 
-  return normalise
+
+def normaliser(mean: Iterable[float], std: Iterable[float]) -> Normaliser:
+  """Returns the normalisation by these numbers, one for each channel."""
+  return Normaliser(tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def build_normaliser(config: ConfigDict, data: Dataset) -> Callable[[Array], Array]:
+def build_normaliser(config: ConfigDict, data: Dataset) -> Normaliser:
   """Returns the normalisation that a config asks for.
 
   Raises:
@@ -65,6 +73,27 @@ def build_chain(names: Sequence[str], config: ConfigDict, data: Dataset) -> Call
   if not isinstance(images, np.ndarray):
     return chain.build([n for n in names if n != 'resized_crop'])
   return chain.build(names)
+
+
+def how(config: ConfigDict, data: Dataset, normalise: Normaliser) -> dict[str, Any]:
+  """Returns how a test image becomes what the network sees, as plain JSON values.
+
+  `side` of the square, the share `centre` of the short side that it is cut from (1 where arrays
+  are shown as they are), whether photos are turned `upright`, `mean` and `std`.
+
+  Args:
+    config: the whole config.
+    data: as `load` returns it, before `store.keep` decodes it.
+    normalise: of the run.
+  """
+  arrays = isinstance(data.test_images, np.ndarray)
+  return {
+    'side': data.image_shape[0],
+    'centre': 1.0 if arrays else config.data.centre,
+    'upright': arrays or bool(getattr(data.test_images, 'upright', False)),
+    'mean': list(normalise.mean),
+    'std': list(normalise.std),
+  }
 
 
 def build_show(config: ConfigDict, data: Dataset) -> Callable[..., Array]:

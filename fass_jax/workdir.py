@@ -31,8 +31,14 @@ def is_full(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def explain_full_disk(workdir: pathlib.Path) -> Iterator[None]:
+def explain_full_disk(
+  workdir: pathlib.Path, then: str = 'it continues from the last whole checkpoint'
+) -> Iterator[None]:
   """Turns a full disk, wherever it is met inside, into one sentence; other errors pass.
+
+  Args:
+    workdir: what lies on it.
+    then: what happens when the same command is started again.
 
   Raises:
     UserError: if the disk is full.
@@ -42,8 +48,7 @@ def explain_full_disk(workdir: pathlib.Path) -> Iterator[None]:
   except Exception as error:  # Orbax, TensorStore, Pillow: each has its own kind
     if is_full(error):
       raise UserError(
-        f'The disk of {workdir} is full; free some space and start the same command again: it '
-        'continues from the last whole checkpoint.'
+        f'The disk of {workdir} is full; free some space and start the same command again: {then}.'
       ) from error
     raise
 

@@ -91,7 +91,7 @@ def load_folder(config: ConfigDict) -> Dataset:
   return data
 
 
-def _walk(top: pathlib.Path) -> Iterator[str]:
+def _walk(top: str | pathlib.Path) -> Iterator[str]:
   """Yields all files below a folder, sorted; links to folders are followed, but not in circles."""
 
   def stop(error: OSError) -> None:
@@ -106,6 +106,15 @@ def _walk(top: pathlib.Path) -> Iterator[str]:
     if real not in seen:
       yield from (os.path.join(folder, name) for name in sorted(names))
     seen.add(real)
+
+
+def find_images(top: pathlib.Path) -> list[str]:
+  """Returns the paths of all image files below a folder, by their endings, sorted.
+
+  Raises:
+    UserError: for a folder that cannot be read.
+  """
+  return [path for path in _walk(str(top)) if _is_image(path, collections.Counter())]
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:

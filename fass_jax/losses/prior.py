@@ -1,4 +1,4 @@
-"""Losses that add the log class prior to the logits; prediction uses the logits without it."""
+"""The class prior: losses that add its log to the logits, and logits moved to another prior."""
 
 from __future__ import annotations
 
@@ -43,3 +43,26 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
   n = jnp.asarray(counts, float)
   # xlogy: 0 log 0 = 0, so that tau = 0 is cross entropy with empty classes too
   return log_loss(logits.astype(float) + xlogy(tau, n / n.sum())[None, :], labels)
+
+
+def post_hoc(logits: Array, implied: Array, wanted: Array) -> Array:
+  """Returns z_c - log pi_c + log pi'_c, the logits under another class prior.
+
+  Where softmax(z) is p(y | x) for classes that come with prior pi, the softmax of the result is
+  p(y | x) for classes that come with pi', if nothing but the prior differs.
+
+  Args:
+    logits: float `[B, C]`, z.
+    implied: `[C]`, > 0, proportional to pi, the prior that z implies: the training counts after
+      cross-entropy, ones after a loss that takes the prior out itself.
+    wanted: `[C]`, >= 0 and not all 0, proportional to pi'.
+
+  Returns:
+    float32 `[B, C]`: z itself where both are the same, -inf for a class with pi' = 0.
+
+  Reference: Saerens, Latinne, Decaestecker, Neural Computation 2002; Menon, Jayasumana, Rawat,
+  Jain, Veit, Kumar, ICLR 2021 (pi' uniform); Hong, Han, Choi, Seo, Kim, Chang, CVPR 2021.
+  """
+  old, new = jnp.asarray(implied, float), jnp.asarray(wanted, float)
+  shift = jnp.log(new / new.sum()) - jnp.log(old / old.sum())
+  return logits.astype(float) + shift[None, :]

@@ -1,0 +1,283 @@
+"""Classes of image files: `python -m fass_jax.predict --workdir=runs/mine a.jpg folder/`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fass_jax.config import did_you_mean
+from fass_jax.main import set_up_log
+from fass_jax.types import UserError
+
+if TYPE_CHECKING:
+  from fass_jax.trained import Trained
+
+log = logging.getLogger('fass_jax')
+
+HELP = """\
+Name the classes of image files by a run's network. The training data are not needed.
+
+  python -m fass_jax.predict --workdir=DIR a.jpg b.png folder/
+  python -m fass_jax.predict --workdir=DIR --top=3 --csv=out.csv photos/
+  python -m fass_jax.predict --workdir=DIR --prior=uniform photos/*.jpg
+
+A folder stands for all image files below it. The answers go to stdout, everything else to stderr.
+Of a run of several seeds, the mean of their probabilities is the answer.
+
+Flags
+  --workdir=DIR      of the run, as it was given to fass_jax.main
+  --top=5            so many classes of each image
+  --which=last       the network after the last step, which is what papers report. best: of the
+                     epoch that did best on the run's own test images; its accuracy there is
+                     flattered by that choice, and rare classes may lose by it
+  --prior=P          how often the classes come where you will use the network:
+                       train     as in training
+                       uniform   all equally often
+                       FILE      CSV with the columns class,weight, or JSON {{"class": weight}};
+                                 all classes of the run, weights >= 0 in any unit
+                     each logit moves by log(P / prior of the model). Without it, as trained
+  --model_prior=auto the prior that the network's logits stand for, to be taken out by --prior:
+                     auto (from the run's loss, sampler and weights), train or uniform
+  --csv=FILE         file,rank,class,probability instead of the table; - is stdout
+  --batch=64         images that are shown to the network together
+  --decoder=NAME     {decoders}; that of the run, if not given
+  --workers=0        threads that decode; 0 is one a core
+  --help             this text
+
+Exit code: 0 all images were classified; 1 some could not be read (one line each, on stderr; the
+others are there), or the command has a mistake (one sentence); 130 stopped by Ctrl-C.
+"""
+
+DEFAULTS = {
+  '--workdir': '', '--top': '5', '--which': 'last', '--prior': '', '--model_prior': 'auto',
+  '--csv': '', '--batch': '64', '--decoder': '', '--workers': '0',
+}  # fmt: skip
+DECODERS = ('pillow', 'fast')
+CHOICES = {
+  '--which': ('last', 'best'),
+  '--model_prior': ('auto', 'train', 'uniform'),
+  '--decoder': ('', *DECODERS),
+}
+LEAST = {'--top': 1, '--batch': 1, '--workers': 0}
+
+
+class Options(NamedTuple):
+  """A command line that has been checked."""
+
+  words: dict[str, str]  # flags with a word, by name
+  numbers: dict[str, int]  # flags with a number
+  paths: list[str]  # files and folders
+
+
+def parse(argv: Sequence[str]) -> Options:
+  """Reads the command line.
+
+  Args:
+    argv: arguments without the program's name.
+
+  Raises:
+    UserError: for an unknown flag, a wrong value, or where there is nothing to do.
+  """
+  words, paths, args = dict(DEFAULTS), [], list(argv)
+  while args:
+    word = args.pop(0)
+    if word == '--':
+      paths += args
+      break
+    if not word.startswith('-') or word == '-':
+      paths.append(word)
+      continue
+    name, equals, value = word.partition('=')
+    name = '--' + name.lstrip('-').replace('-', '_')
+    if name not in DEFAULTS:
+      raise UserError(f"There is no flag '{word}'{did_you_mean(name, [*DEFAULTS, '--help'])}")
+    if not equals and (not args or args[0].startswith('--')):
+      raise UserError(f'{name} needs a value: {name}=VALUE.')
+    words[name] = value if equals else args.pop(0)
+  for name, known in CHOICES.items():
+    if words[name] not in known:
+      raise UserError(f"There is no '{words[name]}' for {name}{did_you_mean(words[name], known)}")
+  numbers = {}
+  for name, least in LEAST.items():
+    text = words.pop(name)
+    if not text.isdecimal() or int(text) < least:
+      raise UserError(f'{name}={text} is not a whole number of {least} or more.')
+    numbers[name] = int(text)
+  if not words['--workdir']:
+    raise UserError('The work directory of a run is missing: give --workdir=DIR.')
+  if not paths:
+    raise UserError('No image was named: give image files or folders after the flags.')
+  return Options(words, numbers, paths)
+
+
+def find(paths: Sequence[str]) -> list[str]:
+  """Returns the image files that are meant, each once: files as they are, folders searched.
+
+  Raises:
+    UserError: for a path that is not there, or if there is no image.
+  """
+  from fass_jax.data.folder import ENDS, find_images
+
+  found: list[str] = []
+  for path in paths:
+    if not os.path.exists(path):
+      raise UserError(f"There is no file or folder '{path}'; check the name.")
+    found += find_images(pathlib.Path(path)) if os.path.isdir(path) else [path]
+  if not found:
+    raise UserError(f'No image was found in {", ".join(paths)}; images end in {", ".join(ENDS)}.')
+  return list(dict.fromkeys(found))
+
+
+def choose_prior(run: Trained, prior: str, model: str) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns the prior that the logits imply and the one that is expected; None to change nothing.
+
+  Args:
+    run: the run.
+    prior: --prior, '' if it was not given.
+    model: --model_prior.
+
+  Raises:
+    UserError: for a file that is no prior over the run's classes.
+  """
+  from fass_jax import priors
+
+  if not prior:
+    if model != 'auto':
+      raise UserError(f'--model_prior={model} does nothing without --prior; give both, or neither.')
+    return None
+  wanted = priors.wanted(prior, run.classes, run.counts)
+  if model != 'auto':
+    return priors.wanted(model, run.classes, run.counts), wanted
+  found = priors.implied(run.config, run.counts)
+  log.info(
+    'The logits stand for a class prior of %.3g to %.3g, taken out for --prior=%s.',
+    found.prior.max(), found.prior.min(), prior,
+  )  # fmt: skip
+  if found.guesses:
+    log.info(
+      'That prior is approximate: %s; --model_prior=train or uniform sets another.',
+      ', '.join(found.guesses),
+    )
+  return found.prior, wanted
+
+
+@contextlib.contextmanager
+def answers(
+  target: str, files: Sequence[str], classes: Sequence[str]
+) -> Iterator[Callable[[str, int, str, float], Any]]:
+  """Opens where the answers go; yields `put(file, rank, class, probability)`.
+
+  Args:
+    target: '' for a table on stdout, '-' for CSV on stdout, or a CSV file.
+    files: all file names, for the width of a column.
+    classes: all class names, for the same.
+
+  Raises:
+    UserError: if the file cannot be written.
+  """
+  with contextlib.ExitStack() as stack:
+    out: Any = sys.stdout
+    if isinstance(out, io.TextIOWrapper):
+      out.reconfigure(errors='surrogateescape')  # file names of any bytes
+    if target not in ('', '-'):
+      try:
+        out = stack.enter_context(
+          open(target, 'w', encoding='utf-8', errors='surrogateescape', newline='')
+        )
+      except OSError as error:
+        raise UserError(
+          f'--csv={target} cannot be written ({error.strerror}); give another file.'
+        ) from error
+    if target:
+      writer = csv.writer(out, lineterminator='\n')
+      writer.writerow(['file', 'rank', 'class', 'probability'])
+      yield lambda file, rank, name, p: writer.writerow([file, rank, name, f'{p:.6g}'])
+    else:
+      wide, most = max(map(len, files)), max(map(len, classes))
+      yield lambda file, rank, name, p: print(
+        f'{file if rank == 1 else "":<{wide}}  {rank:>3}  {name:<{most}}  {100 * p:6.2f} %'
+      )
+    out.flush()
+
+
+def work(options: Options) -> int:
+  """Classifies the images; returns the number of those that could not be read."""
+  from fass_jax import programs, trained
+  from fass_jax.data import streaming
+
+  words, numbers = options.words, options.numbers
+  files = find(options.paths)
+  run = trained.open_run(words['--workdir'], words['--which'])
+  programs.keep_on_disk(run.config.engine.cache)
+  prior = choose_prior(run, words['--prior'], words['--model_prior'])
+  log.info('%d classes; the network of %s (%s).', len(run.classes), run.at, words['--which'])
+  if len(run.lanes) > 1:
+    log.info('The probabilities are the mean over the %d seeds of the run.', len(run.lanes))
+  # a power of 2: few images need no large batch, and programs are compiled for few sizes
+  size = min(numbers['--batch'], 1 << (len(files) - 1).bit_length())
+  predict = trained.predictor(run, size, prior)
+  broken, top = 0, min(numbers['--top'], len(run.classes))
+  with (
+    answers(words['--csv'], files, run.classes) as put,
+    streaming.threads(numbers['--workers']) as pool,
+  ):
+    decoder = words['--decoder'] or run.config.data.decoder
+    for batch in trained.load(run, files, size, decoder, pool):
+      for path, reason in batch.broken:
+        log.error('%s cannot be read: %s', path, reason)
+      broken += len(batch.broken)
+      for path, p in zip(batch.paths, predict(batch.images)):
+        for rank, c in enumerate(np.argsort(-p, kind='stable')[:top], 1):
+          put(path, rank, run.classes[c], float(p[c]))
+  if broken:
+    log.error('%d of %d images could not be read.', broken, len(files))
+  if words['--csv'] not in ('', '-'):
+    log.info('Wrote %s.', words['--csv'])
+  return broken
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code, see `HELP`."""
+  argv = sys.argv[1:] if argv is None else argv
+  set_up_log()
+  try:
+    if any(a in ('--help', '-help', '-h') for a in argv):
+      print(HELP.format(decoders=' or '.join(DECODERS)))
+      return 0
+    options = parse(argv)
+    from fass_jax.workdir import explain_full_disk  # late: --help answers without it
+
+    target = options.words['--csv']
+    where = pathlib.Path('stdout' if target in ('', '-') else target)
+    with explain_full_disk(where, 'it begins anew'):
+      return int(work(options) > 0)
+  except UserError as error:
+    print(f'fass_jax: {error}', file=sys.stderr)
+    return 1
+  except BrokenPipeError:  # `| head`
+    return 1
+  except KeyboardInterrupt:
+    return 130
+  finally:
+    _leave_stdout()
+
+
+def _leave_stdout() -> None:
+  """Drops what stdout cannot take, which Python would complain about once more at its exit."""
+  try:
+    sys.stdout.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == '__main__':
+  sys.exit(main())

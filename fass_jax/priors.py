@@ -1,0 +1,169 @@
+"""Class priors at prediction: the one that trained logits imply, and the one that a user expects.
+
+The optimum of a cross-entropy over images whose classes come with prior pi is log p(y | x) under
+pi. So what a network's logits imply follows from how its run drew, weighted and corrected classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from fass_jax.config import did_you_mean, pick
+from fass_jax.data.samplers import rebalanced_weight
+from fass_jax.losses import LOSSES
+from fass_jax.objective import class_weights
+from fass_jax.types import Classes, UserError
+
+EXACT = ('ce', 'balanced_softmax', 'logit_adjustment')  # their optimum is known
+UNITS = {'effective_number': 'sample', 'effective_number_class': 'class'}
+
+
+class Implied(NamedTuple):
+  """The class prior that trained logits imply."""
+
+  prior: np.ndarray  # float64 [C], > 0, sums to 1
+  guesses: tuple[str, ...]  # why it is an approximation; empty where it is exact
+
+
+def _sum_to_one(weights: np.ndarray) -> np.ndarray:
+  return weights / weights.sum()
+
+
+def _at_end(schedule: Any) -> float:
+  """Returns the last value of a number or of `((when, value), ...)`."""
+  return schedule if isinstance(schedule, int | float) else schedule[-1][1]
+
+
+def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.ndarray:
+  """Returns the class distribution of a stream, `[C]`."""
+  if stream.sampler == 'natural':
+    stream = config.streams.natural
+  if stream.sampler == 'class_balanced':
+    return _sum_to_one(np.ones(len(counts)))
+  if stream.sampler in UNITS:
+    # of the class index only the counts and the number of images are read
+    classes = Classes(counts, counts, np.zeros(int(counts.sum())))  # type: ignore[arg-type]
+    weight = rebalanced_weight(classes, UNITS[stream.sampler], stream.beta)
+    return _sum_to_one(np.asarray(weight, np.float64))
+  return _sum_to_one(counts)
+
+
+def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
+  """Returns the class prior that the logits of a trained run imply.
+
+  pi_c ~ sum_k a_k q_k(c) w(c) / n_c^tau over the views k of the terms: a the term's weight, q the
+  class distribution of the stream (that of the counts n, or of a sampler), w the class weights,
+  tau 1 for the balanced softmax, its own for logit adjustment and 0 for other losses; all as they
+  were at the end of the run. It is exact for cross-entropy on one stream, and an approximation
+  where a run mixes images, adds margins, defers its weights or trains on several streams.
+
+  Args:
+    config: the run's.
+    counts: `[C]`, training images of each class, all above 0.
+
+  Raises:
+    UserError: for a loss that there is not.
+  """
+  n, total = np.asarray(counts, np.float64), np.zeros(len(counts))
+  guesses: dict[str, None] = {}
+  streams = set()
+  weights, share = class_weights(config), config.reweight.share
+  for term in config.terms.values():
+    loss = config.loss if term.loss == 'host' else term.loss
+    kind = pick(LOSSES, loss, 'loss')
+    if loss not in EXACT:
+      guesses[f"the loss '{loss}' is not a plain cross-entropy"] = None
+    if kind.joint or kind.taught:
+      continue  # no labels against logits
+    for name in (term.views,) if isinstance(term.views, str) else term.views:
+      view = config.views[name]
+      q = _drawn(config.streams[view.stream], config, n)
+      if weights is not None and loss == config.loss:
+        on = _at_end(share)
+        q = _sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))
+        if not isinstance(share, int | float) and len({value for _, value in share}) > 1:
+          guesses['its class weights changed during the run'] = None
+      if view.mix != 'none':
+        guesses['it mixes images'] = None
+      streams.add(view.stream)
+      total += _at_end(term.weight) * q
+  if len(streams) > 1:
+    guesses['it trains on several streams'] = None
+  if config.optim.only:
+    guesses['only a part of the network was trained'] = None
+  tau = {'balanced_softmax': 1.0, 'logit_adjustment': config.loss_args.tau}.get(config.loss, 0.0)
+  total = total if total.any() else n
+  return Implied(_sum_to_one(total / n**tau), tuple(guesses))
+
+
+def wanted(choice: str, classes: Sequence[str], counts: Sequence[int]) -> np.ndarray:
+  """Returns the class prior that a user expects, float64 `[C]`, >= 0, sums to 1.
+
+  Args:
+    choice: 'train', 'uniform', or a file: JSON `{class: weight}`, or a CSV with the columns `class`
+      and `weight`.
+    classes: names of the C classes.
+    counts: `[C]`, training images of each class.
+
+  Raises:
+    UserError: for a file that cannot be read or is no prior over these classes.
+  """
+  known = {'train': np.asarray(counts, np.float64), 'uniform': np.ones(len(classes))}
+  if choice in known:
+    return _sum_to_one(known[choice])
+  path = pathlib.Path(choice).expanduser()
+  if not path.is_file():
+    raise UserError(
+      f"--prior={choice} is neither 'train' nor 'uniform' nor a CSV or JSON file"
+      f'{did_you_mean(choice, known)}'
+    )
+  weights = {}
+  for name, value in _read(path):
+    if name in weights:
+      raise UserError(f"{path} has two weights for the class '{name}'; leave one of them.")
+    try:
+      weights[name] = float(value)
+    except (TypeError, ValueError):
+      weights[name] = math.nan
+    if not 0 <= weights[name] < math.inf:
+      raise UserError(f"{path}: the weight of '{name}' is {value!r}; give a number of 0 or more.")
+  for names, what in ((set(classes) - set(weights), 'no weight for'),
+                      (set(weights) - set(classes), 'weights for unknown')):  # fmt: skip
+    if names:
+      some = ', '.join(sorted(names)[:5]) + (', ...' if len(names) > 5 else '')
+      raise UserError(
+        f'{path} has {what} {len(names)} class{"es" * (len(names) > 1)} ({some}); name each of '
+        f'the {len(classes)} classes of the run once.'
+      )
+  if not any(weights.values()):
+    raise UserError(f'All weights in {path} are 0; give at least one class more.')
+  return _sum_to_one(np.asarray([weights[name] for name in classes]))
+
+
+def _read(path: pathlib.Path) -> Iterable[tuple[str, Any]]:
+  """Returns the pairs of class and weight in a file, as they are written there."""
+  try:
+    text = path.read_text(encoding='utf-8-sig')
+    if path.suffix.lower() == '.json':
+      # pairs, so that a class that is named twice is seen
+      found = json.loads(text, object_pairs_hook=list)
+      if not (isinstance(found, list) and all(isinstance(pair, tuple) for pair in found)):
+        raise ValueError('it is not an object')
+      return found
+    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    if not {'class', 'weight'} <= set(rows.fieldnames or ()):
+      raise ValueError("its first line does not name the columns 'class' and 'weight'")
+    return [(str(row['class']), row['weight']) for row in rows]
+  except (OSError, ValueError) as error:
+    raise UserError(
+      f'--prior={path} cannot be read ({error}); write a CSV with the columns class,weight, or a '
+      'JSON object of weights by class.'
+    ) from error
