@@ -2,6 +2,7 @@
 
     python launch/benchmark.py --quick            depth 8, under three minutes on a CPU
     python launch/benchmark.py --save             depth 32; into results/ and docs/performance.md
+    python launch/benchmark.py --only pipeline --images=DIR --save    that part alone
 
 Needs no data: it trains on random uint8 images in the shape of CIFAR-100-LT (10,847 of 32 x 32,
 imbalance factor 100). images/s counts natural images only, B a step: FASS' mixed images are
@@ -18,12 +19,11 @@ import os
 import pathlib
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # this process holds two frameworks: neither may take the whole GPU at once
@@ -35,23 +35,15 @@ import benchmark_report  # noqa: E402
 import contestants  # noqa: E402
 import growth  # noqa: E402
 import jax  # noqa: E402
+import large  # noqa: E402
+import pipeline  # noqa: E402
 import roofline  # noqa: E402
-from contestants import CLASSES, JaxRun, Size  # noqa: E402
+from contestants import CLASSES, METHODS, JaxRun, Size, ratio, spread  # noqa: E402
 
 from fass_jax import main as cli  # noqa: E402
 from fass_jax import programs, train  # noqa: E402
 
-METHODS = ('ce', 'mixup', 'fass')
-
-
-def spread(values: list[float]) -> dict[str, float]:
-  """Returns median, minimum and maximum."""
-  return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
-
-
-def ratio(over: list[float], under: list[float]) -> dict[str, float]:
-  """Returns the ratio of two contestants, round by round."""
-  return spread([a / b for a, b in zip(over, under)])
+PARTS = ('train', 'pipeline', 'large')
 
 
 def spawn(*args: str) -> dict[str, Any]:
@@ -101,39 +93,13 @@ def start_up() -> dict[str, Any]:
   }
 
 
-def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun]:
-  """Returns the runs of fass_jax that are compared; not compiled yet."""
-  data = contestants.random_dataset()
-
-  def run(method: str, **how: Any) -> JaxRun:
-    return JaxRun(data, method, size, **how)
-
-  runs = {m: run(m) for m in METHODS}
-  runs['fass vmapped views'] = run('fass', forward='vmapped')
-  runs['fass joint views'] = run('fass', forward='joint')
-  runs['ce bfloat16'] = run('ce', engine__precision='bfloat16')
-  if roofline.on_gpu():  # elsewhere it is the same program as tf32
-    runs['ce float32'] = run('ce', engine__precision='float32')
-    runs['fass bfloat16'] = run('fass', engine__precision='bfloat16')
-    runs['fass in chunks'] = run('fass', length=chunk)
-  runs['ce in chunks'] = run('ce', length=chunk)
-  runs[f'ce {seeds} seeds batched'] = run('ce', seeds=seeds, batched=True)
-  if not quick:
-    runs[f'ce {seeds} seeds batched, patches'] = run(
-      'ce', seeds=seeds, batched=True, engine__convolution='patches'
-    )
-  if roofline.on_gpu():
-    runs[f'ce {seeds} seeds batched in chunks'] = run('ce', seeds=seeds, batched=True, length=chunk)
-  return runs
-
-
 def throughput(
   size: Size, rounds: int, calls: int, seeds: int, torch_too: bool, quick: bool
 ) -> dict[str, Any]:
   """Measures images/s of every contestant, and the ratios round by round."""
   chunk = programs.chunk_length(0, -(-10847 // size.batch), 1)
   # on a CPU a loop is so slow that two steps of it say enough
-  runs = line_up(size, seeds, chunk if chunk > 1 else 2, quick)
+  runs = contestants.line_up(size, seeds, chunk if chunk > 1 else 2, quick)
   entries = contestants.compile_side_by_side(runs, () if chunk > 1 else ('ce in chunks',))
   entries[f'ce {seeds} seeds in turns'] = contestants.in_turns(runs['ce'], seeds)
   slow = {} if chunk > 1 else {'ce in chunks': entries.pop('ce in chunks')}
@@ -225,7 +191,11 @@ def parse() -> argparse.Namespace:
   parser.add_argument('--seeds', type=int, default=4, help='of the contest of several seeds')
   parser.add_argument('--rounds', type=int, default=4)
   parser.add_argument('--calls', type=int, default=2, help='of each contestant in a round')
-  parser.add_argument('--quick', action='store_true', help='depth 8, 2 seeds, fewer contestants')
+  parser.add_argument('--quick', action='store_true', help='depth 8, 2 seeds, no ResNet-50')
+  parser.add_argument('--images', default='', metavar='DIR', help='JPEGs for the pipeline too')
+  parser.add_argument(
+    '--only', nargs='+', choices=PARTS, default=PARTS, help='these parts; --save keeps the others'
+  )
   parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--markdown', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--save', action='store_true', help='into results/ and docs/performance.md')
@@ -238,22 +208,9 @@ def parse() -> argparse.Namespace:
   return args
 
 
-def main() -> None:
-  """Runs the benchmark."""
-  args = parse()
-  size = Size(args.depth, args.batch_size)
-  if args.child == 'first_step':
-    print(json.dumps(first_step(args.cache, args.began)))
-    return
-  if args.child:
-    method = args.child.removeprefix('loader-')
-    print(json.dumps(contestants.torch_loader(method, size, args.rounds)))
-    return
-  begin, torch_too = time.monotonic(), contestants.has_torch()
-
-  def tell(part: str) -> None:
-    print(f'{time.monotonic() - begin:5.0f} s: {part}', file=sys.stderr, flush=True)
-
+def training(args: argparse.Namespace, size: Size, tell: Callable[[str], None]) -> dict[str, Any]:
+  """Measures start-up, train steps, loops with loaders, and growth."""
+  torch_too = contestants.has_torch()
   tell('start-up of the default run, compile cache empty and warm')
   figures: dict[str, Any] = {'start_up': start_up()}
   programs.keep_on_disk('auto')
@@ -270,14 +227,44 @@ def main() -> None:
   tell('growth with classes and images')
   step_s = figures['roofline']['step_s'] if args.quick else None
   figures['growth'] = growth.growth(args.quick, size.depth, size.batch, step_s)
-  figures = describe(size, args.rounds, args.calls) | figures
-  figures['wall_s'] = time.monotonic() - begin
+  return figures
+
+
+def main() -> None:
+  """Runs the benchmark."""
+  args = parse()
+  size = Size(args.depth, args.batch_size)
+  if args.child == 'first_step':
+    print(json.dumps(first_step(args.cache, args.began)))
+    return
+  if args.child:
+    method = args.child.removeprefix('loader-')
+    print(json.dumps(contestants.torch_loader(method, size, args.rounds)))
+    return
+  begin = time.monotonic()
+
+  def tell(part: str) -> None:
+    print(f'{time.monotonic() - begin:5.0f} s: {part}', file=sys.stderr, flush=True)
+
+  parts: dict[str, Any] = {}
+  if 'train' in args.only:
+    parts |= training(args, size, tell)
+  if 'pipeline' in args.only:
+    tell('image files to batches, beside a DataLoader')
+    parts['pipeline'] = pipeline.pipeline(args.images, args.quick)
+  if 'large' in args.only and not args.quick:
+    tell('ResNet-50 at 224 pixels')
+    parts['large'] = large.large()
+  figures = describe(size, args.rounds, args.calls) | parts
+  if 'train' in args.only:
+    figures['wall_s'] = time.monotonic() - begin
   text = benchmark_report.markdown(figures)
   for path, content in ((args.json, json.dumps(figures, indent=2) + '\n'), (args.markdown, text)):
     if path:
       path.write_text(content)
   if args.save:
-    benchmark_report.save(figures, REPO)
+    # what the figures hold for belongs to the train steps; other parts have lines of their own
+    benchmark_report.save(figures, REPO, tuple(figures if 'train' in args.only else parts))
   print(text)
 
 

@@ -85,14 +85,48 @@ def growth_tables(growth: dict[str, Any]) -> list[str]:
   ]  # fmt: skip
 
 
-def markdown(figures: dict[str, Any]) -> str:
-  """Returns everything that was measured, as Markdown."""
-  versions = ', '.join(f'{k} {v}' for k, v in figures['versions'].items())
+def pipeline_tables(found: dict[str, Any]) -> list[str]:
+  """Returns the tables of the host pipeline, a pair for each sample."""
+  parts = []
+  for figures in found.values():
+    s = figures['sample']
+    versions = ', '.join(f'{k} {v}' for k, v in s['versions'].items())
+    parts += [
+      'Host pipeline: random resized crops of 224 pixels from JPEG files to batches of '
+      f'{s["batch"]} in memory. {s["images"]} images ({s["source"]}), median {s["width"]:.0f} x '
+      f'{s["height"]:.0f}, mean {s["kb"]:.0f} kB; {s["cores"]} cores, {versions}; '
+      f'{figures["rounds"]} interleaved rounds of {figures["images_a_round"]} images.',
+      spreads('images/s', figures['images_per_s']),
+    ]
+    if figures['ratios']:
+      parts.append(spreads('ratio, round by round', figures['ratios']))
+  return parts
+
+
+def large_tables(found: dict[str, Any]) -> list[str]:
+  """Returns the table of the network for large images."""
+  rows = [
+    (k, *(number(v[c]) for c in ('median', 'min', 'max')),
+     f'{100 * found["share_of_matmul_rate"][k]:.0f}', number(found['compile_s'][k]))
+    for k, v in found['images_per_s'].items()
+  ]  # fmt: skip
+  return [
+    f'ResNet-{found["depth"]} at {found["side"]} pixels ({found["gmac"]:.2f} G multiply-adds '
+    'forward), images on the device as squares or decoded by threads; the share counts three times '
+    'that for every image of a step, mixed ones too:',
+    table(
+      'images/s | median | min | max | % of the rate of matrix products | compiled side by side, s',
+      rows + [(k, why, '', '', '', '') for k, why in found['skipped'].items()],
+    ),
+  ]
+
+
+def training_tables(figures: dict[str, Any]) -> list[str]:
+  """Returns the tables of train steps, loops, start-up, roofline and growth."""
   parts = [
-    f'**{figures["device"]}**, {figures["cpu_cores"]} CPU cores, {versions}; ResNet-'
-    f'{figures["depth"]}, batch {figures["batch_size"]}, {figures["rounds"]} interleaved rounds of '
-    f'{figures["calls_per_round"]} calls; the whole took {figures["wall_s"]:.0f} s. images/s '
-    'counts the natural images of a step; FASS with rho 0.3, all views on.',
+    f'ResNet-{figures["depth"]}, batch {figures["batch_size"]}, {figures["rounds"]} interleaved '
+    f'rounds of {figures["calls_per_round"]} calls; the whole took {figures["wall_s"]:.0f} s. '
+    'images/s counts the natural images of a step; FASS with rho 0.3, all views on.',
     spreads('images/s', figures['images_per_s']),
     f'Ratios, round by round (time fass / ce: at most {TARGET}):',
     spreads('ratio', figures['ratios']),
@@ -106,20 +140,41 @@ def markdown(figures: dict[str, Any]) -> str:
       'PyTorch with a DataLoader, alone on the machine:',
       table('method | images/s | workers | fass_jax / it', rows),
     ]
-  parts += [
+  return [
+    *parts,
     pairs('start-up', figures['start_up']),
     pairs('roofline', figures['roofline']),
     *growth_tables(figures['growth']),
   ]
+
+
+def markdown(figures: dict[str, Any]) -> str:
+  """Returns everything that was measured, as Markdown."""
+  versions = ', '.join(f'{k} {v}' for k, v in figures['versions'].items())
+  parts = [f'**{figures["device"]}**, {figures["cpu_cores"]} CPU cores, {versions}.']
+  if 'images_per_s' in figures:
+    parts += training_tables(figures)
+  parts += pipeline_tables(figures.get('pipeline', {}))
+  if 'large' in figures:
+    parts += large_tables(figures['large'])
   return '\n\n'.join(parts) + '\n'
 
 
-def save(figures: dict[str, Any], repo: pathlib.Path) -> None:
-  """Writes results/benchmark-<device>.json and renews the section of docs/performance.md."""
+def save(figures: dict[str, Any], repo: pathlib.Path, keys: Sequence[str]) -> None:
+  """Writes results/benchmark-<device>.json and renews the section of docs/performance.md.
+
+  Args:
+    figures: everything that was measured.
+    repo: the checkout.
+    keys: those that are renewed in a file that is there already.
+  """
   device = re.sub(r'[^a-z0-9]+', '-', figures['device'].lower()).strip('-')
   folder = repo / 'results'
   folder.mkdir(exist_ok=True)
-  (folder / f'benchmark-{device}.json').write_text(json.dumps(figures, indent=2) + '\n')
+  file = folder / f'benchmark-{device}.json'
+  if file.exists():
+    figures = json.loads(file.read_text()) | {k: figures[k] for k in keys}
+  file.write_text(json.dumps(figures, indent=2) + '\n')
   known = [json.loads(p.read_text()) for p in sorted(folder.glob('benchmark-*.json'))]
   path = repo / 'docs' / 'performance.md'
   before, rest = path.read_text().split(BEGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import runpy
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,16 @@ import growth
 import jax
 import jax.numpy as jnp
 import numpy as np
+import roofline
 
 from fass_jax import programs, step, views
 from fass_jax import recipe as recipes
 from fass_jax.config import config_dir
 from fass_jax.data.samplers import index_classes
-from fass_jax.types import Dataset
+from fass_jax.types import Dataset, Squares
 
 CLASSES, SIDE = 100, 32
+METHODS = ('ce', 'mixup', 'fass')
 WARM_UP = 2  # calls before the clock starts
 
 
@@ -59,30 +62,34 @@ class JaxRun:
     seeds: of a batched run.
     batched: so many runs in one program.
     length: steps in a call.
+    kind: the name of the config's file.
     **engine: overrides of config keys, dots as double underscores.
   """
 
   def __init__(
     self, data: Dataset, method: str, size: Size, seeds: int = 1, batched: bool = False,
-    length: int = 1, **engine: Any,
+    length: int = 1, kind: str = 'cifar100_lt', **engine: Any,
   ):  # fmt: skip
-    config = runpy.run_path(str(config_dir() / 'cifar100_lt.py'))['get_config'](method)
+    config = runpy.run_path(str(config_dir() / f'{kind}.py'))['get_config'](method)
     config.net.depth, config.batch_size = size
     config.update_from_flattened_dict({k.replace('__', '.'): v for k, v in engine.items()})
     self.recipe = recipes.build(config, data)
     self.images = size.batch * seeds * length
     self.key = programs.Key((tuple(self.recipe.views),), length, batched)
-    classes = index_classes(data.train_labels, CLASSES)
-    arrays = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
+    num_classes, images = len(data.class_names), data.train_images
+    classes = index_classes(data.train_labels, num_classes)
+    # encoded images stay on the host, and a step's positions have to be known before it
+    here = isinstance(images, np.ndarray | Squares)
+    arrays = jax.tree.map(jnp.asarray, images) if here else None, jnp.asarray(data.train_labels)
     self.store = views.Store(*arrays, classes)
     state = growth.made_up(self.recipe, data.image_shape)
     if 'score' in state.signals:
       # rows that sum to 1: no class falls back on a random partner
-      matrix = np.random.default_rng(0).dirichlet(np.ones(CLASSES), CLASSES)
+      matrix = np.random.default_rng(0).dirichlet(np.ones(num_classes), num_classes)
       scores = state.signals['score']._replace(matrix=jnp.asarray(matrix, jnp.float32))
       state = state._replace(signals=state.signals | {'score': scores})
     plan = jax.jit(functools.partial(step.plan_epoch, self.recipe))(
-      jax.random.key(0), state.step, self.store
+      jax.random.key(0), state.step, self.store, *([] if here else [state.signals])
     )
     self.states, self.plan = [state], plan
     if batched:
@@ -134,6 +141,32 @@ def compile_side_by_side(runs: dict[str, JaxRun], cold: Sequence[str] = ()) -> d
       run(1)
     entries[name] = Entry(run, run.images)
   return entries
+
+
+def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun]:
+  """Returns the runs of fass_jax that are compared; not compiled yet."""
+  data = random_dataset()
+
+  def run(method: str, **how: Any) -> JaxRun:
+    return JaxRun(data, method, size, **how)
+
+  runs = {m: run(m) for m in METHODS}
+  runs['fass vmapped views'] = run('fass', forward='vmapped')
+  runs['fass joint views'] = run('fass', forward='joint')
+  runs['ce bfloat16'] = run('ce', engine__precision='bfloat16')
+  if roofline.on_gpu():  # elsewhere it is the same program as tf32
+    runs['ce float32'] = run('ce', engine__precision='float32')
+    runs['fass bfloat16'] = run('fass', engine__precision='bfloat16')
+    runs['fass in chunks'] = run('fass', length=chunk)
+  runs['ce in chunks'] = run('ce', length=chunk)
+  runs[f'ce {seeds} seeds batched'] = run('ce', seeds=seeds, batched=True)
+  if not quick:
+    runs[f'ce {seeds} seeds batched, patches'] = run(
+      'ce', seeds=seeds, batched=True, engine__convolution='patches'
+    )
+  if roofline.on_gpu():
+    runs[f'ce {seeds} seeds batched in chunks'] = run('ce', seeds=seeds, batched=True, length=chunk)
+  return runs
 
 
 def has_torch() -> bool:
@@ -202,3 +235,13 @@ def measure(entries: dict[str, Entry], rounds: int, calls: int) -> dict[str, lis
       run(calls)
       speed[name].append(calls * images / (time.perf_counter() - begin))
   return speed
+
+
+def spread(values: list[float]) -> dict[str, float]:
+  """Returns median, minimum and maximum."""
+  return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
+
+
+def ratio(over: list[float], under: list[float]) -> dict[str, float]:
+  """Returns the ratio of two contestants, round by round."""
+  return spread([a / b for a, b in zip(over, under)])

@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fass_jax.nets.resnet import BLOCKS, EXPANSION
+
 # how often each value of a convolution's output goes to or from memory in a train step. Forward
 # 5: the convolution writes it, the statistics of the batch normalisation read it, the
 # normalisation reads it and writes the activation, the next convolution reads that. The backward
@@ -152,6 +154,32 @@ def analytic_step(
     'touches': float(TOUCHES),
     'bytes': float(TOUCHES * activations * batch),
   }
+
+
+def resnet_macs(depth: int, side: int = 224, classes: int = 1000) -> float:
+  """Counts the multiply-adds of a forward pass of `nets.resnet`, one image.
+
+  Args:
+    depth: a key of `nets.resnet.BLOCKS`.
+    side: height and width of the image.
+    classes: outputs of the linear layer.
+  """
+  line, inputs = -(-side // 2), 64
+  macs = 49 * 3 * 64 * line**2
+  line = -(-line // 2)  # the pooling
+  for layer, blocks in enumerate(BLOCKS[depth]):
+    planes = 64 * 2**layer
+    outputs = planes * (EXPANSION if depth >= 50 else 1)
+    for block in range(blocks):
+      before, stride = line**2, 2 if layer and not block else 1
+      line = -(-line // stride)
+      shortcut = 0 if stride == 1 and inputs == outputs else inputs * outputs
+      if depth >= 50:
+        macs += inputs * planes * before + (9 * planes**2 + planes * outputs + shortcut) * line**2
+      else:
+        macs += (9 * inputs * planes + 9 * planes**2 + shortcut) * line**2
+      inputs = outputs
+  return float(macs + inputs * classes)
 
 
 def limits(flops: float, bytes_moved: float, bandwidth: float, rate: float) -> dict[str, float]:

@@ -87,6 +87,11 @@ def test_rates_are_measured():
   assert roofline.matmul_rate('float32', n=64, rounds=1) > 1e6
 
 
+@pytest.mark.parametrize('depth, giga', [(18, 1.814), (34, 3.664), (50, 4.089), (152, 11.514)])
+def test_multiply_adds_are_those_that_torchvision_states(depth, giga):
+  assert roofline.resnet_macs(depth) / 1e9 == pytest.approx(giga, abs=5e-4)
+
+
 # how costs grow
 
 

@@ -77,7 +77,9 @@ def random_box(
   return box
 
 
-def rgb(encoded: bytes, upright: bool = False) -> Image.Image:
+def rgb(
+  encoded: bytes, upright: bool = False, reduce: Callable[[Image.Image], None] | None = None
+) -> Image.Image:
   """Decodes an image of any format and mode that Pillow knows, to RGB.
 
   CMYK and greyscale of 8 or 16 bits, palettes, transparency (over white) and PNG files that are
@@ -87,14 +89,18 @@ def rgb(encoded: bytes, upright: bool = False) -> Image.Image:
     encoded: the bytes of the file.
     upright: turned as the camera's note in the file (EXIF) says, as every viewer shows a photo
       from a phone. The published ImageNet results were got without: their loaders ignore it.
+    reduce: may ask an image that stays as it lies for a smaller draft, before it is decoded.
 
   Raises:
     Broken: if it is no image, or a part of one.
   """
   try:
     image: Image.Image = Image.open(io.BytesIO(encoded))
+    turned = upright and image.getexif().get(ORIENTATION, 1) != 1
+    if reduce is not None and not turned:
+      reduce(image)
     image.load()
-    if upright and image.getexif().get(ORIENTATION, 1) != 1:
+    if turned:
       image = ImageOps.exif_transpose(image)
     if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
       over = image.convert('RGBA')
@@ -108,10 +114,34 @@ def rgb(encoded: bytes, upright: bool = False) -> Image.Image:
     raise Broken(str(error).split('<')[0].strip() or type(error).__name__) from error
 
 
+def _halved(corners: Corners, side: int) -> int:
+  """Returns 8, 4, 2 or 1: by so much may an image shrink and its box still cover the square."""
+  room = min(corners[2] - corners[0], corners[3] - corners[1]) / side
+  return next(k for k in (8, 4, 2, 1) if room >= k or k == 1)
+
+
 def pillow(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
-  """Decodes and scales a box to uint8 `[side, side, 3]`: bilinear, with antialiasing."""
-  image = rgb(encoded, upright)
-  scaled = image.resize((side, side), Image.Resampling.BILINEAR, box=box(*image.size))
+  """Decodes and scales a box to uint8 `[side, side, 3]`: bilinear, with antialiasing.
+
+  A JPEG is decoded at half its size, or less, where the box is twice as large as the square: one of
+  its pixels is then exactly 2 x 2 of the whole, so the box stays where it is.
+  """
+  corners, by = None, 1
+
+  def reduce(image: Image.Image) -> None:
+    nonlocal corners, by
+    width, height = image.size
+    corners = box(width, height)
+    by = _halved(corners, side)
+    # what is no JPEG has no draft and keeps its size
+    if by > 1 and image.draft(None, (width // by, height // by)) is None:
+      by = 1
+
+  image = rgb(encoded, upright, reduce)
+  left, top, right, bottom = corners or box(*image.size)
+  scaled = image.resize(
+    (side, side), Image.Resampling.BILINEAR, box=(left / by, top / by, right / by, bottom / by)
+  )
   return np.asarray(scaled)
 
 
@@ -154,24 +184,31 @@ def _fast() -> Decoder:
   cv2.setNumThreads(0)  # the threads are ours
 
   def fast(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
+    corners = None
     try:
       height, width = simplejpeg.decode_jpeg_header(encoded)[:2]
       if upright and _turned(encoded):
         return pillow(encoded, box, side, upright)
-      left, top, right, bottom = box(width, height)
-      # a JPEG can be decoded at n/8 of its size: as small as still covers the square
-      least = {
-        'min_width': math.ceil(width * min(1.0, side / (right - left))),
-        'min_height': math.ceil(height * min(1.0, side / (bottom - top))),
-      }
+      corners = box(width, height)
+      by = _halved(corners, side)
+      # sizes between the halves would be slower to decode than the whole
+      least = {'min_width': -(-width // by), 'min_height': -(-height // by)} if by > 1 else {}
       image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True, **least)
     except ValueError:
-      return pillow(encoded, box, side, upright)
-    down, across = image.shape[0] / height, image.shape[1] / width
-    x, y = round(left * across), round(top * down)
-    part = image[y : max(y + 1, round(bottom * down)), x : max(x + 1, round(right * across))]
+      # a random box may be drawn once only
+      return pillow(encoded, (lambda *size: corners) if corners else box, side, upright)
+    left, top, right, bottom = (c / by for c in corners)
+    across, down = (right - left) / side, (bottom - top) / side
+    if any(c % 1 for c in (left, top, right, bottom)):
+      # pixel 0 of the square has its centre half a step inside the box
+      place = [[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]]
+      how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+      return cv2.warpAffine(
+        image, np.array(place), (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE
+      )
     # averages where much is left to shrink, as Pillow's antialiasing does in its own way
-    way = cv2.INTER_AREA if min(part.shape[:2]) > 2 * side else cv2.INTER_LINEAR
+    way = cv2.INTER_AREA if min(across, down) > 1.5 else cv2.INTER_LINEAR
+    part = image[int(top) : int(bottom), int(left) : int(right)]
     return cv2.resize(part, (side, side), interpolation=way)
 
   return fast

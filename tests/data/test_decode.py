@@ -215,12 +215,37 @@ def test_the_fast_decoder():
     for box in boxes:
       encoded = photos.encode(photo, mode=mode, quality=95)
       near = decode.pillow(encoded, box, 64).astype(int) - fast(encoded, box, 64)
-      assert np.abs(near).mean() < 8
+      assert np.abs(near).mean() < 5
   for encoded in (photos.encode(photo, exif=exif), photos.encode(photo, 'PNG')):
     same = decode.pillow(encoded, decode.whole, 64, upright=True)
     assert (fast(encoded, decode.whole, 64) == same).all()
   with pytest.raises(decode.Broken):
     fast(photos.encode(photo)[:-300], decode.whole, 64)
+
+
+@pytest.mark.parametrize('name', ['pillow', 'fast'])
+def test_a_draft_of_a_large_image_shows_the_same_box(name):
+  """At a quarter, a half and a whole of its size; the box a few pixels away is another picture."""
+  if name == 'fast':
+    pytest.importorskip('cv2', reason="needs the extra fast: pip install 'fass-jax[fast]'")
+    pytest.importorskip('simplejpeg', reason="needs the extra fast: pip install 'fass-jax[fast]'")
+  decode_it = decode.DECODERS[name]()
+  large = Image.fromarray(photos.photo()).resize((1601, 1067), Image.Resampling.BICUBIC)
+  encoded = photos.encode(np.asarray(large), quality=95)
+  whole = decode.rgb(encoded)
+  for side, by in ((100, 4), (160, 2), (400, 1)):
+    box = 201.0, 102.0, 849.0, 741.0
+    assert decode._halved(box, side) == by
+    got = decode_it(encoded, lambda w, h, b=box: b, side).astype(int)
+
+    def off(shift, side=side, box=box, got=got):
+      moved = tuple(c + shift for c in box)
+      want = whole.resize((side, side), Image.Resampling.BILINEAR, box=moved)
+      return np.abs(got - np.asarray(want)).mean()
+
+    # half a pixel of the square to either side
+    step = 0.5 * 639 / side
+    assert off(0) < 0.7 * min(off(step), off(-step))
 
 
 # ---- real ImageNet files -----------------------------------------------------------------------
