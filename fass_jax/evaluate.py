@@ -57,9 +57,9 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
     labels: integer `[B]`.
     mask: bool `[B]`, False leaves a filler out.
   """
-  log_p = jax.nn.log_softmax(logits.astype(float), axis=-1)
+  log_p = jax.nn.log_softmax(jnp.asarray(logits, float), axis=-1)
   pred = logits.argmax(-1)
-  on = mask.astype(float)
+  on = jnp.asarray(mask, float)
   confidence = jnp.exp(log_p.max(-1))
   n = counts.bins.shape[0]
   # equal widths over (0, 1], the upper edge inside, as in Guo et al., ICML 2017

@@ -195,6 +195,9 @@ class StopSignals:
 
 def set_up_log() -> None:
   """Sends the log to stderr, and silences what the libraries say of failures."""
+  for handler in log.handlers:
+    if type(handler) is logging.StreamHandler:
+      handler.stream = sys.stderr  # another one, where a program calls this one twice
   if log.handlers:
     return
   handler = logging.StreamHandler(sys.stderr)
@@ -229,11 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       print(help_text())
       return 0
     config, workdir, _ = load_config([a for a in argv if a != RECIPE])
-    from fass_jax import (
-      devices,
-      slots,
-      train,
-    )  # late: --help and a wrong flag answer without loading them
+    # late: --help and a wrong flag answer without loading them
+    from fass_jax import devices, slots, train
 
     if RECIPE in argv:
       print(f'{config.name}, method {config.method}\n{slots.resolve(config)}')

@@ -76,7 +76,7 @@ def cutmix(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Arr
   batch, height, width, _ = x.shape
   keys = jax.random.split(key, batch)
   mask = jax.vmap(lambda k, share: cutmix_mask(k, height, width, share))(keys, lam)
-  lam_real = 1.0 - mask.astype(float).mean(axis=(1, 2))
+  lam_real = 1.0 - jnp.asarray(mask, float).mean(axis=(1, 2))
   return jnp.where(mask[..., None], partner, x), lam_real
 
 
@@ -94,7 +94,7 @@ def cutmix_batch(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Arra
   """
   _, height, width, _ = x.shape
   mask = jax.vmap(lambda share: cutmix_mask(key, height, width, share))(lam)
-  lam_real = 1.0 - mask.astype(float).mean(axis=(1, 2))
+  lam_real = 1.0 - jnp.asarray(mask, float).mean(axis=(1, 2))
   return jnp.where(mask[..., None], partner, x), lam_real
 
 

@@ -77,7 +77,7 @@ def learning_rate(
 
 
 def _cosine(epochs: int) -> Callable[[Time], Array]:
-  return lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * t.epoch.astype(float) / epochs))
+  return lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.asarray(t.epoch, float) / epochs))
 
 
 def sgd(

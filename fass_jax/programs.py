@@ -106,7 +106,7 @@ def run_steps(
     state, _ = one(state, None)
   else:
     state, _ = jax.lax.scan(one, state, None, length=length, unroll=min(unroll, length))
-  return state, state.step.astype(float)
+  return state, jnp.asarray(state.step, float)
 
 
 def _settled(state: TrainState) -> TrainState:

@@ -50,8 +50,8 @@ def observe(score: Score, logits: Array, labels: Array, weight: Array | None = N
 
   Thesis: Eq. (3).
   """
-  weight = jnp.ones(labels.shape, float) if weight is None else weight.astype(float)
-  probs = jax.nn.softmax(jax.lax.stop_gradient(logits).astype(float), axis=-1)
+  weight = jnp.ones(labels.shape, float) if weight is None else jnp.asarray(weight, float)
+  probs = jax.nn.softmax(jnp.asarray(jax.lax.stop_gradient(logits), float), axis=-1)
   # where, not the product alone: 0 * nan is nan
   weighted = jnp.where(weight[:, None] > 0, probs * weight[:, None], 0.0)
   # in place where the state is donated: B rows are touched, not all C

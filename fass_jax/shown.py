@@ -28,7 +28,7 @@ class Normaliser(NamedTuple):
     scale = (1.0 / (255.0 * std)).astype(jnp.result_type(float))
     shift = (-np.asarray(self.mean, np.float64) / std).astype(jnp.result_type(float))
     shape = (1,) * (images.ndim - 1) + (3,)
-    return images.astype(float) * scale.reshape(shape) + shift.reshape(shape)
+    return jnp.asarray(images, float) * scale.reshape(shape) + shift.reshape(shape)
 
 
 def normaliser(mean: Iterable[float], std: Iterable[float]) -> Normaliser:

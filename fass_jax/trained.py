@@ -160,7 +160,7 @@ def predictor(
     logits = test_logits(outs)
     if prior is not None:
       logits = post_hoc(logits, *prior)
-    return jax.nn.softmax(logits.astype(float), axis=-1)
+    return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)
 
   def predict(images: np.ndarray) -> np.ndarray:
     padded = np.zeros((size, *images.shape[1:]), np.uint8)

@@ -25,7 +25,7 @@ def adaptive_adjustment(logits: Array, labels: Array, counts: Array, scale: floa
 
   Reference: Zhao, Chen, Tan, Huang, Zhu, AAAI 2022.
   """
-  z, n = logits.astype(float), jnp.asarray(counts, float)
+  z, n = jnp.asarray(logits, float), jnp.asarray(counts, float)
   own = jax.nn.one_hot(labels, z.shape[-1], dtype=float)
   hard = jax.lax.stop_gradient((1.0 - z / scale) / 2.0)
   rare = 1.0 / jnp.log2(1.0 + n / n.min())

@@ -89,7 +89,7 @@ def _contrastive(temperature: float) -> tuple[Loss]:
     mask = extra.get('mask')
     assert outs.embedding is not None, 'the network has no projection'
     values = balanced_contrastive(outs.embedding, labels, extra['prototypes'], temperature, mask)
-    return values, jnp.ones_like(values) if mask is None else mask.astype(float)
+    return values, jnp.ones_like(values) if mask is None else jnp.asarray(mask, float)
 
   return (loss,)
 

@@ -50,7 +50,7 @@ def pair_loss(
 
   def half(labels: Array, share: Array | None) -> Array:
     values, weights = loss(outs, labels, *context)
-    on = mask.astype(float).reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+    on = jnp.asarray(mask, float).reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
     if share is not None:
       values = values * share.reshape(on.shape)
     return weighted_mean(values, weights * on, divisor)

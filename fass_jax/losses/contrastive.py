@@ -40,7 +40,7 @@ def balanced_contrastive(
   """
   n, num_classes = embeddings.shape[0], prototypes.shape[0]
   on = jnp.ones(n, bool) if mask is None else mask.astype(bool)
-  z, p = embeddings.astype(float), prototypes.astype(float)
+  z, p = jnp.asarray(embeddings, float), jnp.asarray(prototypes, float)
   a = jnp.concatenate([z, p])
   a_labels = jnp.concatenate([labels, jnp.arange(num_classes, dtype=labels.dtype)])
   # in full precision: the temperature multiplies a rounding error by 10 and more
@@ -49,7 +49,7 @@ def balanced_contrastive(
   kept = jnp.concatenate([on, jnp.ones(num_classes, bool)])
   keep = kept[None, :] & ~jnp.eye(n, n + num_classes, dtype=bool)
   same = labels[:, None] == a_labels[None, :]
-  counts = jnp.zeros(num_classes).at[labels].add(on.astype(float)) + 1.0
+  counts = jnp.zeros(num_classes).at[labels].add(jnp.asarray(on, float)) + 1.0
   # at least 1: a masked anchor may be the only one of its class, and 1/0 ends in a nan gradient
   divisor = jnp.maximum(counts[a_labels][None, :] - same, 1.0)
 

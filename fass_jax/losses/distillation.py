@@ -23,6 +23,6 @@ def distillation(student: Array, teacher: Array, temperature: float) -> Array:
 
   Reference: Hinton, Vinyals, Dean, 2015; with T = 1.5, Wang, Lian, Miao, Liu, Yu, ICLR 2021.
   """
-  p = jax.nn.log_softmax(jax.lax.stop_gradient(teacher).astype(float) / temperature)
-  q = jax.nn.log_softmax(student.astype(float) / temperature)
+  p = jax.nn.log_softmax(jnp.asarray(jax.lax.stop_gradient(teacher), float) / temperature)
+  q = jax.nn.log_softmax(jnp.asarray(student, float) / temperature)
   return temperature**2 * (jnp.exp(p) * (p - q)).sum(-1)

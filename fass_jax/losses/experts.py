@@ -46,7 +46,7 @@ def diversity(
   Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
   """
   temperature = jnp.where(t_active, ride_temperature(counts, temperature_factor), 1.0)
-  z = logits.astype(float)
+  z = jnp.asarray(logits, float)
   mean = jax.lax.stop_gradient(
     jax.nn.log_softmax(z.mean(axis=1, keepdims=True) / temperature[None, None, :])
   )

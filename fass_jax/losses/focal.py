@@ -25,7 +25,7 @@ def focal(logits: Array, labels: Array, gamma: float) -> Array:
   """
   if gamma == 0:
     return log_loss(logits, labels)
-  log_p = jax.nn.log_softmax(logits.astype(float))
+  log_p = jax.nn.log_softmax(jnp.asarray(logits, float))
   others = labels[:, None] != jnp.arange(log_p.shape[-1])[None, :]
   # log(1 - p_y) as a sum over the others: 1 - p rounds to 0 or below, where the power is nan
   log_wrong = jax.nn.logsumexp(log_p, axis=-1, where=others)

@@ -46,4 +46,4 @@ def ldam(
   """
   margins = ldam_margins(counts, max_margin)
   own = jax.nn.one_hot(labels, logits.shape[-1], dtype=float)
-  return log_loss(logits.astype(float) - scale * own * margins[None, :], labels)
+  return log_loss(jnp.asarray(logits, float) - scale * own * margins[None, :], labels)

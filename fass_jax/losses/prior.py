@@ -23,7 +23,7 @@ def balanced_softmax(logits: Array, labels: Array, counts: Array) -> Array:
   Reference: Ren, Yu, Sheng, Ma, Zhao, Yi, Li, NeurIPS 2020.
   """
   log_n = jnp.log(jnp.asarray(counts, float))
-  return log_loss(logits.astype(float) + log_n[None, :], labels)
+  return log_loss(jnp.asarray(logits, float) + log_n[None, :], labels)
 
 
 def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1.0) -> Array:
@@ -42,7 +42,7 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
   """
   n = jnp.asarray(counts, float)
   # xlogy: 0 log 0 = 0, so that tau = 0 is cross entropy with empty classes too
-  return log_loss(logits.astype(float) + xlogy(tau, n / n.sum())[None, :], labels)
+  return log_loss(jnp.asarray(logits, float) + xlogy(tau, n / n.sum())[None, :], labels)
 
 
 def post_hoc(logits: Array, implied: Array, wanted: Array) -> Array:
@@ -65,4 +65,4 @@ def post_hoc(logits: Array, implied: Array, wanted: Array) -> Array:
   """
   old, new = jnp.asarray(implied, float), jnp.asarray(wanted, float)
   shift = jnp.log(new / new.sum()) - jnp.log(old / old.sum())
-  return logits.astype(float) + shift[None, :]
+  return jnp.asarray(logits, float) + shift[None, :]

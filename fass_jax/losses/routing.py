@@ -41,6 +41,6 @@ def router_loss(route: Array, logits: Array, labels: Array, positive: float) -> 
 
   Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021, with p = 100.
   """
-  r = route.astype(float)
+  r = jnp.asarray(route, float)
   on, off = -jax.nn.log_sigmoid(r), -jax.nn.log_sigmoid(-r)
   return jnp.where(router_targets(logits, labels), positive * on, off).mean(axis=1)

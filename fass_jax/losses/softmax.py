@@ -20,7 +20,7 @@ def log_loss(logits: Array, labels: Array) -> Array:
   Returns:
     float32 `[B]` in nats, >= 0.
   """
-  return optax.softmax_cross_entropy_with_integer_labels(logits.astype(float), labels)
+  return optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits, float), labels)
 
 
 def cross_entropy(

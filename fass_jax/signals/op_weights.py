@@ -65,13 +65,13 @@ def op_weights(view: str, chance: float, start: float, epochs: int) -> Signal:
 
   def observe(state: OpWeights, outs: Outputs, targets: Targets, mask: Array) -> OpWeights:
     right = (outs.logits.mean(axis=1).argmax(-1) == targets.a) & mask
-    return state._replace(hits=state.hits.at[targets.a].add(right.astype(float)))
+    return state._replace(hits=state.hits.at[targets.a].add(jnp.asarray(right, float)))
 
   @jax.jit
   def advance(state: OpWeights, key: Array, epoch: Array) -> OpWeights:
     new = update_weights(state.weight, state.op, state.hits, state.last)
     weight = jnp.where(epoch > start * epochs, new, state.weight)
-    op = jax.random.categorical(key, jnp.log(weight.astype(float)), axis=-1)
+    op = jax.random.categorical(key, jnp.log(jnp.asarray(weight, float)), axis=-1)
     return OpWeights(weight, op.astype(jnp.int32), jnp.zeros_like(state.hits), state.hits)
 
   def refresh(state: OpWeights, look: Look, key: Array, epoch: Array) -> OpWeights:

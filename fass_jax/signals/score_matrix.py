@@ -28,7 +28,7 @@ def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
     if source == 'pass':
       return state
     # only images that show one class alone: where the coin of a label mix was off, lam is 1
-    weight = mask.astype(float) * (targets.lam == 1.0)
+    weight = jnp.asarray(mask, float) * (targets.lam == 1.0)
     return score.observe(state, outs.logits.mean(axis=1), targets.a, weight)
 
   swap = jax.jit(functools.partial(score.refresh, decay=decay, form=form))
