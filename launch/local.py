@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def free_port() -> int:
@@ -26,9 +26,11 @@ def free_port() -> int:
     return s.getsockname()[1]
 
 
-def environment(number: int, processes: int, devices: int, port: int) -> dict[str, str]:
+def environment(
+  number: int, processes: int, devices: int, port: int, base: Mapping[str, str] = os.environ
+) -> dict[str, str]:
   """Returns the environment of a process: where the others are, and which devices are its own."""
-  env = dict(os.environ)
+  env = dict(base)
   env['JAX_COORDINATOR_ADDRESS'] = f'127.0.0.1:{port}'
   env['FASS_JAX_PROCESSES'], env['FASS_JAX_PROCESS'] = str(processes), str(number)
   if env.get('JAX_PLATFORMS') == 'cpu' or not devices:

@@ -12,6 +12,7 @@ import pytest
 
 from fass_jax import devices
 from fass_jax.types import UserError
+from launch import local
 from tests import runs
 
 # FASS from its first step on; 202 images a step and 61 mixed ones, which 4 devices do not divide;
@@ -20,16 +21,15 @@ FASS = [
   '--config=digits_lt.py:fass', '--config.batch_size=202', '--config.last_batch=drop',
   '--config.streams.pair.start=on', '--config.engine.precision=float64',
 ]  # fmt: skip
-# one pass for all views: compiles in a third of the time
-SHARED = [*FASS, '--config.forward=joint', '--config.epochs=12', '--config.checkpoint.every_s=0']
+LONG = [*FASS, '--config.epochs=30', '--config.checkpoint.every_s=0']
 EXACT = {'JAX_ENABLE_X64': '1'}
 
-# a small network with batch normalisation, trained on 1 device and on 4 by the real loop
-COMPARED = """
+# the real program and loop with a small network that has batch normalisation
+SMALL = """
 import json, pathlib, sys
 import jax
 from flax import linen as nn
-from fass_jax import nets
+from fass_jax import main, nets
 from fass_jax.nets.base import assemble
 from fass_jax.nets.heads import LinearHead
 from fass_jax.nets.norm import BatchNorm
@@ -49,6 +49,11 @@ def build(*args, precision, **how):
   return assemble(Small(dtype), LinearHead(args[-1]))
 
 nets.build = build
+"""
+# trained on 1 device and on 4
+COMPARED = (
+  SMALL
+  + """
 found = {}
 for precision, epochs in (('float32', 4), ('float64', 20)):
   jax.config.update('jax_enable_x64', precision == 'float64')
@@ -62,6 +67,8 @@ for precision, epochs in (('float32', 4), ('float64', 20)):
     found[f'{precision} {count}'] = [r['loss'] for r in rows]
 print(json.dumps(found))
 """
+)
+RUN = SMALL + 'sys.exit(main.main(sys.argv[1:]))'
 
 
 def environment(count, **more):
@@ -78,14 +85,20 @@ def losses(workdir):
   return np.array([r['loss'] for r in runs.records(workdir)])
 
 
-def train(workdir, count, **env):
-  """Trains on so many devices."""
-  command = [sys.executable, '-m', 'fass_jax.main', f'--workdir={workdir}', *SHARED]
-  got = subprocess.run(
-    command, cwd=runs.REPO, env=environment(count, **env), capture_output=True, text=True
-  )
-  assert got.returncode == 0, got.stdout + got.stderr
-  return got.stderr
+def start(workdir, env):
+  """Starts the program as a process."""
+  return subprocess.Popen(
+    [sys.executable, '-c', RUN, f'--workdir={workdir}', *LONG], cwd=runs.REPO, env=env, text=True,
+    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+  )  # fmt: skip
+
+
+def train(workdir):
+  """Trains to the end on one device; returns the log."""
+  process = start(workdir, environment(1, **EXACT))
+  out = process.communicate(timeout=200)[0]
+  assert process.returncode == 0, out
+  return out
 
 
 @pytest.mark.slow
@@ -105,32 +118,26 @@ def test_four_devices_are_one(tmp_path):
 @pytest.mark.slow
 def test_two_processes_stop_together_and_one_device_goes_on(tmp_path):
   """A signal to one process: both save the same step; the rest runs on one device."""
-  train(tmp_path / 'alone', 1, **EXACT)
-  alone, tmp_path = losses(tmp_path / 'alone'), tmp_path / 'shared'
-  command = [sys.executable, 'launch/local.py', '--processes=2', '--devices=2',
-             f'--workdir={tmp_path}', *SHARED]  # fmt: skip
-  process = subprocess.Popen(
-    command, cwd=runs.REPO, env=environment(1, JAX_PLATFORMS='cpu', **EXACT), text=True,
-    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-  )  # fmt: skip
+  train(tmp_path / 'alone')
+  alone, shared = losses(tmp_path / 'alone'), tmp_path / 'shared'
+  port, env = local.free_port(), environment(1, JAX_PLATFORMS='cpu', **EXACT)
+  both = [start(shared, env | local.environment(i, 2, 2, port, env)) for i in (0, 1)]
   end = time.monotonic() + 200
-  while time.monotonic() < end and process.poll() is None:
-    if (tmp_path / 'metrics.jsonl').exists() and len(runs.records(tmp_path)) >= 3:
+  while time.monotonic() < end and all(p.poll() is None for p in both):
+    if (shared / 'metrics.jsonl').exists() and len(runs.records(shared)) >= 3:
       break
-    time.sleep(0.05)
-  found = subprocess.run(['pgrep', '-P', str(process.pid)], capture_output=True, text=True)
-  children = [int(x) for x in found.stdout.split()]
-  assert len(children) == 2, process.communicate()[0]
-  os.kill(children[1], signal.SIGTERM)  # not the one that writes
-  out = process.communicate(timeout=200)[0]
-  assert process.returncode == 128 + signal.SIGTERM, out
-  assert out.count('SIGTERM: saved at step') == 1
-  (step,) = runs.checkpoints(tmp_path)
-  assert 3 <= step < 12
-  said = train(tmp_path, 1, **EXACT)
-  assert f'Resumed at step {step}' in said
-  np.testing.assert_allclose(losses(tmp_path), alone, rtol=0, atol=1e-9)
-  assert json.loads((tmp_path / 'summary.json').read_text())['last']['epoch'] == 12
+    time.sleep(0.02)
+  both[1].send_signal(signal.SIGTERM)  # not the one that writes
+  outs = [p.communicate(timeout=200)[0] for p in both]
+  assert [p.returncode for p in both] == [128 + signal.SIGTERM] * 2, outs
+  assert 'batches over 4 devices' in outs[0] and 'SIGTERM: saved at step' in outs[0]
+  assert 'saved at step' not in outs[1]  # the first one talks
+  (step,) = runs.checkpoints(shared)
+  assert 3 <= step < 30
+  assert f'Resumed at step {step}' in train(shared)
+  assert alone.shape == (30,) and np.ptp(alone) > 0.5
+  np.testing.assert_allclose(losses(shared), alone, rtol=0, atol=1e-9)
+  assert json.loads((shared / 'summary.json').read_text())['last']['epoch'] == 30
 
 
 def test_a_failed_process_ends_the_others(tmp_path):
