@@ -1,6 +1,6 @@
 """The instrument: how fast training is here, beside PyTorch, beside what the device could do.
 
-    python launch/benchmark.py --quick            depth 8, under three minutes on a CPU
+    python launch/benchmark.py --quick            depth 8, under four minutes on a CPU
     python launch/benchmark.py --save             depth 32; into results/ and docs/performance.md
     python launch/benchmark.py --only pipeline --images=DIR --save    that part alone
 

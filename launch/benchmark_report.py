@@ -107,7 +107,7 @@ def large_tables(found: dict[str, Any]) -> list[str]:
   """Returns the table of the network for large images."""
   rows = [
     (k, *(number(v[c]) for c in ('median', 'min', 'max')),
-     f'{100 * found["share_of_matmul_rate"][k]:.0f}', number(found['compile_s'][k]))
+     f'{100 * found["share_of_matmul_rate"][k]:.0f}')
     for k, v in found['images_per_s'].items()
   ]  # fmt: skip
   return [
@@ -115,8 +115,8 @@ def large_tables(found: dict[str, Any]) -> list[str]:
     'forward), images on the device as squares or decoded by threads; the share counts three times '
     'that for every image of a step, mixed ones too:',
     table(
-      'images/s | median | min | max | % of the rate of matrix products | compiled side by side, s',
-      rows + [(k, why, '', '', '', '') for k, why in found['skipped'].items()],
+      'images/s | median | min | max | % of the rate of matrix products',
+      rows + [(k, why, '', '', '') for k, why in found['skipped'].items()],
     ),
   ]
 

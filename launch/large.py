@@ -98,11 +98,11 @@ def line_up(
   gpu = roofline.on_gpu()
   resident, files, pictures = photos(paths, side)
   reader = streaming.open_reader(pictures, side, pipeline.decoders()[-1], pool)
-  best = ('ce', 'bfloat16', 256) if gpu else ('ce', 'tf32', 4)
+  best = ('ce', 'bfloat16', 256) if gpu else ('ce', 'float32', 4)
   runs: dict[str, JaxRun] = {}
   about = {}
   for method, precision, batch, kind in itertools.product(
-    ('ce', 'fass'), ('bfloat16', 'tf32') if gpu else ('tf32',), (64, 256) if gpu else (4,),
+    ('ce', 'fass'), ('bfloat16', 'tf32') if gpu else ('float32',), (64, 256) if gpu else (4,),
     ('resident', 'streamed'),
   ):  # fmt: skip
     # a streamed run is as fast as the slower of its two sides: one case says enough
@@ -131,14 +131,13 @@ def large(rounds: int = 3, depth: int = 50, side: int = 224) -> dict[str, Any]:
     side: of an image.
   """
   gpu, rates = roofline.on_gpu(), roofline.matmul_rates()
-  entries, skipped, compiled = {}, {}, {}
+  entries, skipped = {}, {}
   with tempfile.TemporaryDirectory() as folder, streaming.threads(0) as pool:
     pipeline.make_photos(pathlib.Path(folder), 256 if gpu else 16)
     runs, about = line_up(pipeline.find(pathlib.Path(folder)), pool, depth, side)
     with ThreadPoolExecutor(max_workers=4) as compilers:
       list(compilers.map(lambda run: run.compile(), runs.values()))
     for name, run in runs.items():
-      compiled[name] = run.compile_s
       try:
         run(1)
         entries[name] = Entry(run, run.images)
@@ -146,13 +145,14 @@ def large(rounds: int = 3, depth: int = 50, side: int = 224) -> dict[str, Any]:
         skipped[name] = str(error).splitlines()[0]
     # a streamed call is one step
     speed = contestants.measure(entries, rounds, 4 if gpu else 1)
+  # a machine that others use too has better and worse moments
+  rates = {k: max(v, rates[k]) for k, v in roofline.matmul_rates().items()}
   shares, macs = {}, roofline.resnet_macs(depth, side, CLASSES)
   for name, values in speed.items():
     precision, passes = about[name]
-    rate = rates.get(precision, rates['float32'])
-    shares[name] = 6 * macs * passes * contestants.spread(values)['median'] / rate
+    shares[name] = 6 * macs * passes * contestants.spread(values)['median'] / rates[precision]
   return {
     'depth': depth, 'side': side, 'rounds': rounds, 'gmac': macs / 1e9,
     'images_per_s': {k: contestants.spread(v) for k, v in speed.items()},
-    'share_of_matmul_rate': shares, 'compile_s': compiled, 'skipped': skipped,
+    'share_of_matmul_rate': shares, 'skipped': skipped,
   }  # fmt: skip
