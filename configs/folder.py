@@ -16,25 +16,17 @@ A quick trial: --config.net.depth=18 --config.data.image_size=112 --config.epoch
 mirrored image is another class (letters, signs): --config.data.augment="('resized_crop','jitter')".
 """
 
-from fass_jax.config import base_config, with_methods
+from fass_jax.config import image_config, with_methods
 
 
 def get_config(method='fass'):
   """Returns the config; `method` is what stands after the colon."""
-  config = base_config('folder')
+  config = image_config('folder')
   config.epochs = 100
   config.batch_size = 64
   config.imb_factor = 1.0  # the folder decides
-  config.net.backbone = 'resnet'
-  config.net.depth = 50
-  config.net.head = 'linear_torch'
-  config.data.image_size = 224
-  config.data.augment = ('resized_crop', 'flip', 'jitter')
-  config.data.mean = (0.485, 0.456, 0.406)
-  config.data.std = (0.229, 0.224, 0.225)
   config.optim.lr = 0.05  # the .1 of a batch of 128 to 256, less for one of 64
   config.optim.curve = 'cosine'
   config.optim.warmup_fraction = 0.05
   config.eval.batch_size = 64
-  config.eval.shots = 'auto'
   return with_methods(config, method)

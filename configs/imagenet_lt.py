@@ -14,7 +14,7 @@ et al., ICLR 2021) share: batch 256, 100 epochs, learning rate .1, a tenth of it
 hundredth after 80, weight decay 2e-4, warm-up of 5 epochs, class weights from epoch 80.
 """
 
-from fass_jax.config import base_config, with_methods
+from fass_jax.config import image_config, with_methods
 
 # what methods set otherwise on ImageNet than on CIFAR, in their authors' settings
 OTHERWISE = {
@@ -31,23 +31,12 @@ OTHERWISE = {
 
 def get_config(method='fass'):
   """Returns the config; `method` is what stands after the colon."""
-  config = base_config('imagenet_lt')
+  config = image_config('imagenet_lt')
   config.epochs = 100
   config.batch_size = 256
   config.imb_factor = 256.0  # 1,280 over 5; the lists decide
-  config.net.backbone = 'resnet'
-  config.net.depth = 50
-  config.net.head = 'linear_torch'
-  config.data.image_size = 224
-  config.data.augment = ('resized_crop', 'flip', 'jitter')
-  config.data.mean = (0.485, 0.456, 0.406)
-  config.data.std = (0.229, 0.224, 0.225)
   config.optim.warmup_fraction = 0.05
   config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
-  config.loss_args.diversity = -0.2
-  config.loss_args.diversity_factor = 0.02
-  config.eval.batch_size = 256
-  config.eval.shots = 'auto'
   with_methods(config, method)
   for name in config.method.split('+'):
     config.update_from_flattened_dict(OTHERWISE.get(name, {}))

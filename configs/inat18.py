@@ -12,28 +12,18 @@ et al., CVPR 2022; Ahn et al., ICLR 2023), weight decay 1e-4 and no jitter those
 ICLR 2020, and BCL (Zhu et al., CVPR 2022).
 """
 
-from fass_jax.config import base_config, with_methods
+from fass_jax.config import image_config, with_methods
 
 
 def get_config(method='fass'):
   """Returns the config; `method` is what stands after the colon."""
-  config = base_config('inat18')
+  config = image_config('inat18')
   config.epochs = 100
   config.batch_size = 256
   config.imb_factor = 500.0  # 1,000 over 2; the lists decide
-  config.net.backbone = 'resnet'
-  config.net.depth = 50
-  config.net.head = 'linear_torch'
-  config.data.image_size = 224
   config.data.augment = ('resized_crop', 'flip')
-  config.data.mean = (0.485, 0.456, 0.406)
-  config.data.std = (0.229, 0.224, 0.225)
   config.optim.weight_decay = 1e-4
   config.optim.warmup_fraction = 0.05
   config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
   config.loss_args.max_margin = 0.3  # LDAM's authors, for so many classes
-  config.loss_args.diversity = -0.2
-  config.loss_args.diversity_factor = 0.02
-  config.eval.batch_size = 256
-  config.eval.shots = 'auto'
   return with_methods(config, method)

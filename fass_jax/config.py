@@ -84,6 +84,19 @@ def base_config(name: str) -> ConfigDict:
   )
 
 
+def image_config(name: str) -> ConfigDict:
+  """Returns what sets of image files share: ResNet-50 at 224 pixels as torchvision trains it."""
+  config = base_config(name)
+  config.net.update(backbone='resnet', depth=50, head='linear_torch')
+  config.data.image_size = 224
+  config.data.augment = ('resized_crop', 'flip', 'jitter')
+  # of ImageNet; pretrained weights expect them
+  config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+  config.loss_args.update(diversity=-0.2, diversity_factor=0.02)  # RIDE's authors, on ImageNet-LT
+  config.eval.update(batch_size=256, shots='auto')
+  return config
+
+
 def config_dir() -> pathlib.Path:
   """Returns the folder of the shipped configs: beside the package, or inside an installed one."""
   beside = PACKAGE.parent / 'configs'
