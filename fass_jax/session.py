@@ -166,6 +166,7 @@ def begin(s: Session) -> list[Lane]:
       states = [_settled(s, x) for x in states]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
   step, trees, meta = found
+  _check_same_data(s, meta['notes'])
   s.clock['before'] = meta['seconds']
   s.notes.update(meta['notes'])
   _keep_metrics(folders, step // s.recipe.steps_per_epoch)
@@ -174,6 +175,19 @@ def begin(s: Session) -> list[Lane]:
     Lane(k, f, t['state'], t['best'], m['best'], m['last'])
     for k, f, t, m in zip(seeds, folders, trees, meta['lanes'])
   ]
+
+
+def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
+  """Makes sure that a checkpoint saw the training set that is here now."""
+  then, now = notes.get('counts'), s.notes['counts']
+  names = notes.get('classes', s.notes['classes'])
+  if then is None or (then == now and names == s.notes['classes']):
+    return
+  raise UserError(
+    f'The training set has changed since {s.workdir} was begun: {sum(then)} images of {len(then)} '
+    f'classes then, {sum(now)} of {len(now)} now; bring the old one back, or start anew with '
+    'another --workdir.'
+  )
 
 
 def _settled(s: Session, x: TrainState) -> TrainState:

@@ -285,8 +285,7 @@ def test_no_gradient_is_computed_for_frozen_parts():
     return str(jax.make_jaxpr(run)(state, store, {})).count('conv_general_dilated['), recipe.only
 
   forward, only = convolutions()
-  # stem, stage 1, both experts' stage 2; stage 3 sees 2 x 2 pixels: its convolutions are products
-  assert forward == 1 + 2 + 2 * 2 and only == ('head/router',)
+  assert forward == 1 + 2 + 2 * 4 and only == ('head/router',)
   # '' trains all: the way back has two convolutions for each but the first
   both, only = convolutions('--config.optim.only=')
   assert both > 2 * forward and only == ()

@@ -108,6 +108,15 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_equal(folder, tmp_path):
   assert (tmp_path / 'whole' / 'class_counts.png').stat().st_size > 1000
 
 
+def test_a_set_that_has_changed_is_not_gone_on_with(tmp_path):
+  images = photos.write(tmp_path / 'images' / 'train', photos.images(COUNTS)).parent
+  photos.write(images / 'test', photos.images((1, 1, 1), 'test'))
+  train.run(config_of(images), tmp_path / 'run')
+  photos.write(images / 'train', {'n02/one_more.jpg': photos.jpeg(1)})
+  with pytest.raises(UserError, match='24 images of 3 classes then, 25 of 3 now'):
+    train.run(config_of(images), tmp_path / 'run')
+
+
 def test_a_whole_pass_sees_every_image_once_in_the_middle(folder, tmp_path):
   s, state = opened(folder, tmp_path)
   now = session.variables(state)

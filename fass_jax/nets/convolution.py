@@ -13,6 +13,7 @@ from fass_jax.types import Array
 
 Convolution = Callable[..., Array]
 Padding = Sequence[tuple[int, int]]
+FEW = 128  # channels from which on XLA's plain loops cost more than longer compiling
 
 
 def from_memory(x: Array) -> Array:
@@ -29,7 +30,7 @@ def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **
   a transposition that this gradient starts with, through all residual blocks of the stage back to
   the last convolution that it kept: ResNet-32 took 1.6 times as long a step. And a kernel larger
   than the image it reads or writes makes XLA convolve in plain loops, 50 times as slow as `patches`
-  (layer 4 of a ResNet at 64 pixels: 3 x 3 over 2 x 2).
+  (layer 4 of a ResNet at 64 pixels: 3 x 3 over 2 x 2, 512 channels).
 
   Args:
     x: images or features.
@@ -45,7 +46,7 @@ def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **
   if jax.default_backend() != 'cpu':
     return plain(x, kernel)
   sizes = jax.eval_shape(plain, x, kernel).shape[1:3]
-  if min(*x.shape[1:3], *sizes) < max(kernel.shape[:2]):
+  if kernel.shape[3] >= FEW and min(*x.shape[1:3], *sizes) < max(kernel.shape[:2]):
     return patches(x, kernel, strides, padding, **how)
   convolve = jax.custom_vjp(plain)
 
