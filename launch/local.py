@@ -55,7 +55,8 @@ def watch(children: Sequence[subprocess.Popen]) -> int:
         if child.poll() is None:
           child.kill()
     time.sleep(0.1)
-  return failed or next((child.returncode for child in children if child.returncode), 0)
+  failed = failed or next((child.returncode for child in children if child.returncode), 0)
+  return failed if failed >= 0 else 128 - failed  # a killed one, as a shell says it
 
 
 def main(argv: Sequence[str]) -> int:
