@@ -79,7 +79,7 @@ def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm
       stop_here(s, leave(s, lanes, rides), stop)
     if end < total and save_now:
       save(s, leave(s, lanes, rides))
-  jax.block_until_ready(ahead)  # the epoch's time is that of its steps
+  jax.block_until_ready(list(ahead))  # the epoch's time is that of its steps
   return leave(s, lanes, rides)
 
 
