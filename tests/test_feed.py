@@ -2,7 +2,7 @@
 
 import functools
 import json
-import time
+import threading
 import zlib
 
 import jax
@@ -197,9 +197,10 @@ def test_an_image_that_goes_bad_is_named(folder, tmp_path):
 
 def test_waiting_counts_only_while_the_device_is_idle():
   pool = streaming.threads(1)
-  for idle, low, high in ((True, 0.04, 1.0), (False, 0.0, 0.0)):
-    work = [pool.submit(time.sleep, 0.05)]
-    load = streaming.Pending(np.zeros(1), work)
+  for idle, low, high in ((True, 0.1, 5.0), (False, 0.0, 0.0)):
+    loaded = threading.Event()
+    load = streaming.Pending(np.zeros(1), [pool.submit(loaded.wait)])
+    threading.Timer(0.2, loaded.set).start()
     assert low <= feed.wait({'': load}, lambda idle=idle: idle) <= high
 
 
