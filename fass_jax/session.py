@@ -163,7 +163,7 @@ def begin(s: Session) -> list[Lane]:
     if s.config.start.run:
       run = earlier.read(s.config.start.run, 'start.run')
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
-      states = [_settled(s, x) for x in states]
+    states = [_settled(s, x) for x in states]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
   step, trees, meta = found
   _check_same_data(s, meta['notes'])

@@ -181,6 +181,7 @@ class ImageRecords(dataset_builder.FileReaderBuilder):
       splits[item.split].write(encoded, item.line)
     return broken
 
+  # tfds' way into TensorFlow, which a builder has to have; ours is read by `as_data_source`
   def _as_dataset(self, *args: Any, **kwargs: Any) -> Any:
     raise NotImplementedError('as_data_source reads these files')
 
