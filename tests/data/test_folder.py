@@ -207,7 +207,7 @@ def test_a_class_of_broken_files_alone(tmp_path):
 # ---- what a user is told -----------------------------------------------------------------------
 
 
-def assert_one_sentence(tmp_path, root, match, **data):
+def assert_refused(tmp_path, root, match, **data):
   with pytest.raises(UserError, match=match) as e:
     folder(tmp_path, root, **data)
   assert '\n' not in str(e.value)
@@ -215,25 +215,23 @@ def assert_one_sentence(tmp_path, root, match, **data):
 
 def test_errors(tmp_path):
   good = fill(tmp_path / 'good', {'a': 3, 'b': 3})
-  assert_one_sentence(tmp_path, '', 'needs --config.data.root=DIR')
-  assert_one_sentence(tmp_path, tmp_path / 'none', 'none does not exist')
+  assert_refused(tmp_path, '', 'needs --config.data.root=DIR')
+  assert_refused(tmp_path, tmp_path / 'none', 'none does not exist')
   (tmp_path / 'empty').mkdir()
-  assert_one_sentence(tmp_path, tmp_path / 'empty', 'empty has no folders')
-  assert_one_sentence(tmp_path, good / 'a', 'a has no folders')
-  assert_one_sentence(tmp_path, fill(tmp_path / 'one', {'a': 3}), "has one class, 'a'")
-  assert_one_sentence(tmp_path, fill(tmp_path / 'few', {'a': 1, 'b': 1}), 'no class has two images')
-  assert_one_sentence(tmp_path, good, 'val_share=1 is not between', val_share=1.0)
-  assert_one_sentence(tmp_path, good, 'workers=-1', workers=-1)
-  assert_one_sentence(tmp_path, good, 'shrink has no use', shrink=100)
-  assert_one_sentence(tmp_path, good, 'image_size=-2 is negative', image_size=-2)
-  assert_one_sentence(tmp_path, good, "no 'tset' for --config.data.split", split='tset')
+  assert_refused(tmp_path, tmp_path / 'empty', 'empty has no folders')
+  assert_refused(tmp_path, good / 'a', 'a has no folders')
+  assert_refused(tmp_path, fill(tmp_path / 'one', {'a': 3}), "has one class, 'a'")
+  assert_refused(tmp_path, fill(tmp_path / 'few', {'a': 1, 'b': 1}), 'no class has two images')
+  assert_refused(tmp_path, good, 'val_share=1 is not between', val_share=1.0)
+  assert_refused(tmp_path, good, 'workers=-1', workers=-1)
+  assert_refused(tmp_path, good, 'shrink has no use', shrink=100)
+  assert_refused(tmp_path, good, 'image_size=-2 is negative', image_size=-2)
+  assert_refused(tmp_path, good, "no 'tset' for --config.data.split", split='tset')
   (good / 'c').mkdir()
-  assert_one_sentence(tmp_path, good, "class 'c' has no image")
+  assert_refused(tmp_path, good, "class 'c' has no image")
   fill(tmp_path / 'split' / 'train', {'a': 3, 'b': 3})
   fill(tmp_path / 'split' / 'val', {'a': 3, 'z': 3})
-  assert_one_sentence(
-    tmp_path, tmp_path / 'split', "class 'z' of .* has no whole image to train on"
-  )
+  assert_refused(tmp_path, tmp_path / 'split', "class 'z' of .* has no whole image to train on")
 
 
 def test_errors_of_lists(tmp_path):
@@ -241,13 +239,13 @@ def test_errors_of_lists(tmp_path):
   path = tmp_path / 'set.csv'
   head = ['path', 'label', 'split']
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'train'], ['b/b0.jpg', 'b', '']])
-  assert_one_sentence(tmp_path, path, 'some lines have a split and others none')
+  assert_refused(tmp_path, path, 'some lines have a split and others none')
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'val'], ['b/b0.jpg', 'b', 'test']])
-  assert_one_sentence(tmp_path, path, "no line has the split 'train'")
+  assert_refused(tmp_path, path, "no line has the split 'train'")
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'train'], ['b/b0.jpg', 'b', 'train']])
-  assert_one_sentence(tmp_path, path, 'holds out no whole image')
+  assert_refused(tmp_path, path, 'holds out no whole image')
   photos.write_csv(path, [head[:2], ['a/a0.jpg', 'a'], ['b/b9.jpg', 'b']])
-  assert_one_sentence(tmp_path, path, '1 of 2 files do not exist, .*b9.jpg')
+  assert_refused(tmp_path, path, '1 of 2 files do not exist, .*b9.jpg')
 
 
 @contextlib.contextmanager
@@ -273,12 +271,12 @@ def test_files_that_may_not_be_read():
       path.chmod(0o777)
     (top / 'set' / 'b' / 'b1.jpg').chmod(0)
     drop()
-    assert_one_sentence(top, top / 'set', r'image .*b1\.jpg cannot be read \(permission denied\)')
+    assert_refused(top, top / 'set', r'image .*b1\.jpg cannot be read \(permission denied\)')
   with without_rights() as (top, drop):
     fill(top / 'set', {'a': 3, 'b': 3})
     (top / 'set' / 'b').chmod(0)
     drop()
-    assert_one_sentence(top, top / 'set', r'folder .*b cannot be read \(Permission denied\)')
+    assert_refused(top, top / 'set', r'folder .*b cannot be read \(Permission denied\)')
 
 
 def test_a_cache_that_cannot_be_written(caplog):
