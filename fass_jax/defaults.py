@@ -8,6 +8,8 @@ from typing import Any
 STREAM = {
   'sampler': 'permutation',  # see data/samplers.py
   'beta': 0.0,  # of the effective number; 0 is (N - 1) / N (Eq. 2)
+  'power': ((0, 1.0), (0.8, 0.0)),  # of 'power': classes by n^q, q over time; deferred by default
+  'images': 2,  # of 'groups': K images of each of P classes
   'rho': 1.0,  # share of the batch that is drawn and mixed
   'gate': 'first',  # rho as: 'first' ceil(rho B) samples | 'bernoulli' a sample | 'coin' a batch
   'start': 'on',  # 'skip': off in the first epoch; 'on': until S is known, random partners, lam .5

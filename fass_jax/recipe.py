@@ -15,7 +15,7 @@ from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
 from fass_jax.config import one_of, pick
 from fass_jax.data import partners
-from fass_jax.data.samplers import SAMPLERS
+from fass_jax.data.samplers import SAMPLERS, Options
 from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
@@ -68,6 +68,9 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
     )
   if not 0 <= c.beta < 1:
     raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
+  if c.images < 1:
+    raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
+  options = Options(c.beta, optim.piecewise(c.power, epochs), c.images, epochs)
   has_partner = c.partner != 'none'
   reads_score = has_partner and 'score' in (c.partner, c.lam)
   if reads_score and not score:
@@ -85,7 +88,7 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
       f'--config.epochs or another --config.{key}.chance.'
     )
   return Stream(
-    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler')(c.beta),
+    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler')(options),
     size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
     keep=c.rho if gate == 'bernoulli' else 1.0,
     coin=c.rho if gate == 'coin' else 1.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -111,27 +112,152 @@ def rebalanced_weight(classes: Classes, unit: str, beta: float = 0.0) -> Array:
   return classes.count * inverse if unit == 'sample' else inverse
 
 
-def _effective(unit: str) -> Callable[[float], Sampler]:
-  def build(beta: float) -> Sampler:
+def power_weight(count: Array, power: Array | float) -> Array:
+  """Returns n_c^q of each class, relative to the largest class; 0 for a class without images.
+
+  The share of class c is n_c^q / sum_k n_k^q: q = 1 draws images as they are, 0.5 is square-root
+  sampling, 0 is class-balanced, -1 is reversed.
+
+  Args:
+    count: `[C]`, training images of each class.
+    power: q, may be traced.
+
+  Returns:
+    float32 `[C]`, >= 0, not normalised.
+
+  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020 (q in [0, 1]); Zhou, Cui,
+  Wei, Chen, CVPR 2020 (q = -1).
+  """
+  n = jnp.asarray(count, float)
+  return jnp.where(n > 0, (jnp.maximum(n, 1.0) / n.max()) ** power, 0.0)
+
+
+def progressive_weight(count: Array, share: Array | float) -> Array:
+  """Returns (1 - s) n_c / N + s / C, from the images' own distribution to the balanced one.
+
+  Args:
+    count: `[C]`, training images of each class.
+    share: s in [0, 1], may be traced: epoch / (epochs - 1).
+
+  Returns:
+    float32 `[C]` that sums to 1 where no class is empty.
+
+  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  """
+  n = jnp.asarray(count, float)
+  return (1.0 - share) * n / n.sum() + share * (n > 0) / (n > 0).sum()
+
+
+def draw_groups(key: Array, classes: Classes, n: int, images: int) -> Array:
+  """Draws P classes and K images of each (P x K), one class after another.
+
+  The classes are different ones, uniform over those that have images, as long as there are P; the
+  images of a class are different ones as long as it has K.
+
+  Args:
+    key: a PRNG key.
+    classes: the class index.
+    n: P K, how many; what P whole groups have too much is left out.
+    images: K, >= 1.
+
+  Returns:
+    int32 `[n]` positions.
+
+  Reference: Hermans, Beyer, Leibe, 2017.
+  """
+  class_key, image_key = jax.random.split(key)
+  groups, total = -(-n // images), classes.count.shape[0]
+  noise = jax.random.uniform(class_key, (-(-groups // total), total))
+  # a new order of the classes each time that all were drawn; empty ones last, and passed over
+  order = jnp.argsort(jnp.where(classes.count > 0, noise, 2.0), axis=1)
+  filled = (classes.count > 0).sum()
+  turn, place = jnp.divmod(jnp.arange(groups), filled)
+  labels = order[jnp.minimum(turn, order.shape[0] - 1), place]
+  count = classes.count[labels]
+  u = jax.random.uniform(image_key, (images, groups))
+  ranks: list[Array] = []
+  for j in range(images):
+    left = jnp.where(count > j, count - j, count)
+    rank = jnp.minimum(jnp.floor(u[j] * left).astype(jnp.int32), left - 1)
+    for taken in jnp.sort(jnp.stack(ranks), axis=0) if ranks else ():
+      rank += ((rank >= taken) & (count > j)).astype(jnp.int32)
+    ranks.append(rank)
+  index = classes.order[classes.start[labels][:, None] + jnp.stack(ranks, axis=1)]
+  return index.reshape(-1)[:n]
+
+
+def power_plan(
+  key: Array, classes: Classes, epoch: Array, steps: int, n: int, power: Array
+) -> tuple[Array, Array]:
+  """Plans an epoch whose classes have shares n_c^q: a permutation where q = 1, else draws.
+
+  A power that falls from 1 to 0 late in a run is deferred resampling (DRS): until then every image
+  is seen once an epoch, as without it.
+
+  Args:
+    key: the run's key for this stream; the epoch is folded in here.
+    classes: the class index.
+    epoch: int32 scalar.
+    steps: batches in an epoch.
+    n: batch size.
+    power: q of this epoch, may be traced.
+
+  Returns:
+    As `permutation_plan`; every draw counts where q is not 1.
+
+  Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019 (deferred).
+  """
+  index, mask = permutation_plan(key, classes, epoch, steps, n)
+  drawn_key = jax.random.fold_in(jax.random.fold_in(key, epoch), 1)
+  drawn = draw_by_weight(drawn_key, classes, power_weight(classes.count, power), steps * n)
+  plain = power == 1
+  return jnp.where(plain, index, drawn.reshape(steps, n)), jnp.where(plain, mask, True)
+
+
+class Options(NamedTuple):
+  """What a sampler may read of its stream: the keys of `STREAM`, and the length of the run."""
+
+  beta: float = 0.0  # of the effective number; 0 stands for (N - 1) / N
+  power: Callable[[Time], Array] = lambda t: jnp.ones(())
+  images: int = 2  # of a class in a P x K batch
+  epochs: int = 1
+
+
+def _by_weight(weight: Callable[[Classes, Time, Options], Array]) -> Callable[[Options], Sampler]:
+  """Makes a sampler of a function that weighs the classes."""
+
+  def build(o: Options) -> Sampler:
     def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
-      del t
-      return draw_by_weight(key, classes, rebalanced_weight(classes, unit, beta), n)
+      return draw_by_weight(key, classes, weight(classes, t, o), n)
 
     return Sampler('step', draw)
 
   return build
 
 
-def _class_balanced(key: Array, classes: Classes, n: int, t: Time) -> Array:
-  del t
-  return draw_by_weight(key, classes, jnp.ones(classes.count.shape), n)
+def _power(o: Options) -> Sampler:
+  def draw(key: Array, classes: Classes, epoch: Array, steps: int, n: int) -> tuple[Array, Array]:
+    q = o.power(Time(epoch * steps, epoch, epoch / o.epochs))
+    return power_plan(key, classes, epoch, steps, n, q)
+
+  return Sampler('epoch', draw)
 
 
-# name: beta of the effective number -> sampler
-SAMPLERS: dict[str, Callable[[float], Sampler]] = {
-  'permutation': lambda beta: Sampler('epoch', permutation_plan),
-  'class_balanced': lambda beta: Sampler('step', _class_balanced),
-  'effective_number': _effective('sample'),
-  'effective_number_class': _effective('class'),
-  'natural': lambda beta: Sampler('copy'),
+def _groups(o: Options) -> Sampler:
+  return Sampler('step', lambda key, classes, n, t: draw_groups(key, classes, n, o.images))
+
+
+SAMPLERS: dict[str, Callable[[Options], Sampler]] = {
+  'permutation': lambda o: Sampler('epoch', permutation_plan),
+  'class_balanced': _by_weight(lambda c, t, o: jnp.ones(c.count.shape)),
+  'square_root': _by_weight(lambda c, t, o: power_weight(c.count, 0.5)),
+  'reversed': _by_weight(lambda c, t, o: power_weight(c.count, -1.0)),
+  'power': _power,
+  'progressive': _by_weight(
+    lambda c, t, o: progressive_weight(c.count, t.epoch / max(o.epochs - 1, 1))
+  ),
+  'effective_number': _by_weight(lambda c, t, o: rebalanced_weight(c, 'sample', o.beta)),
+  'effective_number_class': _by_weight(lambda c, t, o: rebalanced_weight(c, 'class', o.beta)),
+  'groups': _groups,
+  'natural': lambda o: Sampler('copy'),
 }
