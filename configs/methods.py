@@ -4,8 +4,13 @@
 
 A delta sets dotted config keys; a stream, view, term or signal that it names comes into being
 with the defaults of `fass_jax/config.py`. Two methods clash only where they set one key to two
-values.
+values. The families of long-tail methods (re-weighting, re-sampling, ...) are in families.py.
 """
+
+import pathlib
+import runpy
+
+_FAMILIES = runpy.run_path(str(pathlib.Path(__file__).with_name('families.py')))
 
 # S, and pairs (x_b, x_t) of effective-number-rebalanced images and their partners
 _SCORES = {'signals.score.kind': 'score_matrix'}
@@ -153,6 +158,7 @@ METHODS = {
   'fass_cutmix': _SCORES | _PAIRS | _CHOSEN | _CUTMIX | _separation('cutmix'),
   # "w/o FASS" (its table 8): the same views, partners and lambda random
   'random_mix': _SCORES | _PAIRS | _RANDOM | _MIXUP | _CUTMIX | _separation('mixup', 'cutmix'),
+  **_FAMILIES['METHODS'],
 }
 
 # methods that go on from the work directory of another run
@@ -206,4 +212,5 @@ ABOUT = {
     "the thesis' table 8",
     'as FASS, another partner and ratio',
   ),
+  **_FAMILIES['ABOUT'],
 }

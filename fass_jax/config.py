@@ -80,6 +80,9 @@ def base_config(name: str) -> ConfigDict:
       'views': {'natural': dict(VIEW)},
       'terms': {'natural': dict(TERM)},
       'signals': {},
+      'stages': {},  # what follows, see stages.py
+      # two corrections of the class prior at once, such as a loss and a sampler: refused otherwise
+      'stacked_priors': False,
     }
   )
 
@@ -167,26 +170,54 @@ def with_methods(config: ConfigDict, names: str) -> ConfigDict:
     names: for example 'fass' or 'fass+ens'.
   """
   names = names or 'ce'
-  delta = merge_deltas(names, methods())
+  set_keys(config, merge_deltas(names, methods()))
+  config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
+  return config
+
+
+def set_keys(config: ConfigDict, delta: Mapping[str, Any], where: str = '') -> None:
+  """Sets dotted keys; a stream, view, term or signal that they name comes into being.
+
+  Args:
+    config: to be changed, not locked.
+    delta: `{dotted key: value}`.
+    where: what stands before a key in messages.
+
+  Raises:
+    UserError: for a key that there is not.
+  """
   for key, value in sorted(delta.items()):
     section, _, rest = key.partition('.')
     name, _, leaf = rest.partition('.')
     # a new entry: all its keys exist, so that all can be overridden
     if section in DEFAULTS and leaf and name not in config[section]:
       config[section][name] = dict(DEFAULTS[section])
+    if section == 'stages':
+      put(config, key, value)
+      continue
+    if key not in (known := flatten(config)):
+      raise UserError(f"There is no config key '{where}{key}'{did_you_mean(key, known)}")
     config.update_from_flattened_dict({key: value})
-  config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
-  return config
 
 
-def flatten(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Returns `{dotted key: value}` with tuples as lists, as JSON keeps them."""
+def put(config: ConfigDict, key: str, value: Any) -> None:
+  """Sets a dotted key, with the sections on the way to it if they are not there yet."""
+  *sections, leaf = key.split('.')
+  for name in sections:
+    if name not in config:
+      config[name] = ConfigDict()
+    config = config[name]
+  config[leaf] = value
+
+
+def flatten(config: Mapping[str, Any], prefix: str = '', tuples: bool = False) -> dict[str, Any]:
+  """Returns `{dotted key: value}` with tuples as lists, as JSON keeps them, or as they are."""
   flat: dict[str, Any] = {}
   for key, value in config.items():
     if isinstance(value, Mapping | ConfigDict):
-      flat.update(flatten(value, f'{prefix}{key}.'))
+      flat.update(flatten(value, f'{prefix}{key}.', tuples))
     else:
-      flat[prefix + key] = json.loads(json.dumps(value))
+      flat[prefix + key] = value if tuples else json.loads(json.dumps(value))
   return flat
 
 

@@ -13,7 +13,7 @@ STREAM = {
   'rho': 1.0,  # share of the batch that is drawn and mixed
   'gate': 'first',  # rho as: 'first' ceil(rho B) samples | 'bernoulli' a sample | 'coin' a batch
   'start': 'on',  # 'skip': off in the first epoch; 'on': until S is known, random partners, lam .5
-  # 'score' | 'random' | 'class_uniform' | 'permutation', see data/partners.py
+  # 'score' | 'random' | 'class_uniform' | 'reversed' | 'permutation', see data/partners.py
   'partner': 'none',
   'lam': 'score',  # 'score' | 'beta' | 'batch_beta' | 'fixed'
   'lambda_min': 0.0,  # lower bound of 'score'
@@ -85,10 +85,12 @@ AUGMENT = ('rotation15', 'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout')
 NET = {
   'backbone': 'resnet_cifar',
   'depth': 32,
-  'head': 'linear',
+  'head': 'linear',  # | 'linear_torch' | 'linear_prior', for sigmoids | 'cosine'
   'scale': 30.0,
-  'experts': 1,  # copies of the last stages and the head
+  'experts': 1,  # copies of the last blocks and the head
   'reduced': True,  # experts with 3/4 of the channels
+  'branch': 'stages',  # an expert's own: the last two 'stages' (RIDE) | the last 'block' (BBN)
+  'class_scale': False,  # a learned factor for the logits of each class (LWS)
   'projection': 0,  # size of the embedding of a contrastive loss
   'router': False,  # says after each expert whether to ask the next, see nets/heads.py
 }
@@ -126,7 +128,8 @@ OPTIM = {
   'warmup_fraction': 0.025,
   'schedule': ((0, 1.0), (0.8, 0.01), (0.9, 0.0001)),  # factors of lr, of curve 'steps'
   'curve': 'steps',  # | 'cosine': from lr to 0
-  'only': (),  # parts that train: prefixes such as 'head/router'; () is all
+  'only': (),  # parts that train: prefixes such as 'head/router', '*/class_scale'; () is all
+  'undecayed': (),  # parts without weight decay
   'frozen_statistics': 'keep',  # batch statistics of the other parts | 'drift': they follow
 }
 EVAL = {

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from fass_jax.config import config_dir, did_you_mean, flatten, methods
+from fass_jax.stages import open_key
 from fass_jax.types import UserError
 
 log = logging.getLogger('fass_jax')
@@ -134,8 +135,9 @@ def _has_words(value: Any) -> bool:
 
 
 def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
-  known = flatten(config)
   for key, given in sets:
+    open_key(config, key)
+    known = flatten(config)
     if key not in known:
       raise UserError(
         f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"
@@ -233,10 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
       return 0
     config, workdir, _ = load_config([a for a in argv if a != RECIPE])
     # late: --help and a wrong flag answer without loading them
-    from fass_jax import devices, slots, train
+    from fass_jax import devices, slots, stages, train
 
     if RECIPE in argv:
-      print(f'{config.name}, method {config.method}\n{slots.resolve(config)}')
+      print(f'{config.name}, method {config.method}')
+      for stage in stages.split(config, pathlib.Path('WORKDIR')):
+        print(f'stage {stage.name}\n' * bool(stage.name) + slots.resolve(stage.config))
       return 0
 
     devices.join(config.engine.processes)

@@ -42,16 +42,25 @@ def check(config: ConfigDict) -> None:
   natural = config.streams.natural.sampler
   if natural != 'permutation':
     prior.append(f'streams.natural.sampler={natural}')
-  if len(prior) > 1:
+  if len(prior) > 1 and not config.stacked_priors:
     raise UserError(
-      f'{" and ".join(prior)} correct the class prior twice; drop one of the methods in '
-      f"'{config.method}'."
+      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2'
+      f" where each alone gives 1 / n); drop one of the methods in '{config.method}', or take both "
+      'all the same with --config.stacked_priors=True.'
     )
   if loss.cosine and config.net.head != 'cosine':
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
     raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
   names = {config.loss if term.loss == 'host' else term.loss for term in config.terms.values()}
+  unused = [f'--config.loss={config.loss}'] if config.loss != 'ce' else []
+  if config.reweight.kind != 'none':
+    unused.append(f'--config.reweight.kind={config.reweight.kind}')
+  if unused and config.loss not in names:
+    raise UserError(
+      f'{" and ".join(unused)} would never be active: no term has the host loss; drop one of the '
+      f"methods in '{config.method}'."
+    )
   if config.teacher.run and not any(LOSSES[n].taught for n in names if n in LOSSES):
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '

@@ -81,8 +81,9 @@ def _cosine(epochs: int) -> Callable[[Time], Array]:
 
 
 def sgd(
-  momentum: float, weight_decay: float, nesterov: bool, only: Sequence[str] = ()
-) -> optax.GradientTransformation:
+  momentum: float, weight_decay: float, nesterov: bool, only: Sequence[str] = (),
+  undecayed: Sequence[str] = (),
+) -> optax.GradientTransformation:  # fmt: skip
   """Returns SGD as PyTorch's, without the learning rate: g += wd * w; v = m * v + g.
 
   The decay reaches every parameter that trains, batch normalisation and biases too, and the
@@ -94,13 +95,15 @@ def sgd(
     nesterov: whether the update is g + m v instead of v.
     only: the parts that train; () is all. The others have no buffer, and what comes in for them,
       a gradient of zeros (`hold`), goes out.
+    undecayed: the parts that the decay leaves out.
   """
-  rule = optax.chain(
-    optax.add_decayed_weights(weight_decay), optax.trace(momentum, nesterov=nesterov)
-  )
-  if not only:
-    return rule
-  return optax.masked(rule, lambda params: paths.mapped(lambda p, _: paths.inside(p, only), params))
+
+  def within(parts: Sequence[str], yes: bool) -> Callable[[PyTree], PyTree]:
+    return lambda params: paths.mapped(lambda p, _: paths.inside(p, parts) == yes, params)
+
+  decay = optax.add_decayed_weights(weight_decay, within(undecayed, False) if undecayed else None)
+  rule = optax.chain(decay, optax.trace(momentum, nesterov=nesterov))
+  return optax.masked(rule, within(only, True)) if only else rule
 
 
 def hold(params: PyTree, only: Sequence[str] = ()) -> PyTree:

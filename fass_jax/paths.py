@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,8 +31,14 @@ def prefixes(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def inside(path: str, parts: Sequence[str]) -> bool:
-  """Says whether a path is one of the parts or lies in one; '' is the whole tree."""
-  return any(not part or f'{path}/'.startswith(f'{part}/') for part in parts)
+  """Says whether a path is one of the parts or lies in one.
+
+  '' is the whole tree, and a * stands for any names: '*/bias' is every bias.
+  """
+  return any(
+    not part or fnmatch.fnmatchcase(path, part) or fnmatch.fnmatchcase(path, f'{part}/*')
+    for part in parts
+  )
 
 
 def check(parts: Sequence[str], tree: PyTree, key: str) -> None:

@@ -18,7 +18,7 @@ from fass_jax.data import partners
 from fass_jax.data.samplers import SAMPLERS, Options
 from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
-from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
+from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
 from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError, View
@@ -196,6 +196,8 @@ def network(
     num_classes,
     experts=net.experts,
     reduced=net.reduced,
+    branch=one_of(net.branch, BRANCHES, 'net.branch'),
+    class_scale=net.class_scale,
     projection=net.projection,
     router=net.router,
     precision=one_of(engine.precision, PRECISIONS, 'engine.precision'),
@@ -266,7 +268,9 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     steps_per_epoch=steps,
     epochs=config.epochs,
     net=net,
-    optimizer=optim.sgd(o.momentum, o.weight_decay, o.nesterov, only),
+    optimizer=optim.sgd(
+      o.momentum, o.weight_decay, o.nesterov, only, paths.prefixes(o.undecayed)
+    ),
     learning_rate=optim.learning_rate(
       o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs,
       one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),

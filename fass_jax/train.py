@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from fass_jax import devices, feed, programs, report, slots
+from fass_jax import devices, feed, programs, report, slots, stages
 from fass_jax import workdir as files
+from fass_jax.data.load import load
+from fass_jax.recipe import build
 from fass_jax.records import epoch_record, last_look, summarise, test_metrics
 from fass_jax.session import (
   Lane,
@@ -158,12 +160,27 @@ def run(
   """
   path = pathlib.Path(workdir).absolute()
   programs.keep_on_disk(config.engine.cache)
+  parts, before = stages.split(config, path), 0.0
   with files.explain_full_disk(path):
-    return _run(open_session(config, path, stop))
+    if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
+      data = devices.first_before_others(lambda: load(config))
+      for part in parts:
+        build(part.config, data)
+    for part in parts[:-1]:
+      log.info('Stage %s.', part.name)
+      done = files.finished(part.folder, part.config)
+      before = (done or _run(open_session(part.config, part.folder, stop), before)).get(
+        'wall_s', 0.0
+      )
+    if len(parts) > 1:
+      log.info('Stage %s.', parts[-1].name)
+    return _run(open_session(parts[-1].config, path, stop), before)
 
 
-def _run(s: Session) -> dict[str, Any]:
+def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
+  """Trains one stage; `before` are the seconds that those before it took."""
   r = s.recipe
+  s.clock['before'] = before
   if devices.first():
     report.open_run(s.config, s.data, s.workdir)
   log.info(slots.describe(s.config, s.recipe, s.data))

@@ -112,6 +112,17 @@ def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
   write_json(path, config.to_dict())
 
 
+def finished(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:
+  """Returns the summary of a run that is over, None of one that is not, or is of another config."""
+  try:
+    old, summary = (
+      json.loads((workdir / name).read_text()) for name in ('config.json', 'summary.json')
+    )
+  except (OSError, ValueError):
+    return None
+  return None if differences(old, config.to_dict()) else summary
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
   """Returns the epochs' records; a torn last line counts as not written."""
   path = workdir / 'metrics.jsonl'

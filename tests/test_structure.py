@@ -18,9 +18,10 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 LEAVES = {'types', 'score', 'mixing', 'config', 'defaults', 'state', 'counts', 'paths'}
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
-ORDER = ['devices', 'shown', 'objective', 'priors', 'recipe', 'views', 'step', 'programs', 'feed',
-         'evaluate', 'checkpoint', 'workdir', 'earlier', 'trained', 'session', 'records',
-         'together', 'pictures', 'report', 'slots', 'train', 'main', 'predict']  # fmt: skip
+ORDER = ['devices', 'shown', 'stages', 'objective', 'priors', 'recipe', 'views', 'step',
+         'programs', 'feed', 'evaluate', 'checkpoint', 'workdir', 'earlier', 'trained', 'session',
+         'records', 'together', 'pictures', 'report', 'slots', 'train', 'main',
+         'predict']  # fmt: skip
 
 
 def imported(path):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fass_jax.data.samplers import draw_by_weight, draw_from_classes
+from fass_jax.data.samplers import draw_by_weight, draw_from_classes, power_weight
 from fass_jax.score import mixing_ratio, select_targets
 from fass_jax.types import Array, Classes
 
@@ -72,6 +72,20 @@ def class_uniform_partner(
   return draw_by_weight(key, classes, weight, index.shape[0])
 
 
+def reversed_partner(
+  key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
+) -> Array:
+  """Draws images of classes with probability proportional to 1 / n_c, uniform inside the class.
+
+  Returns:
+    int32 `[n]` positions.
+
+  Reference: Zhou, Cui, Wei, Chen, CVPR 2020 (the sampler); Zhang, Wei, Zhou, Wu, AAAI 2021 (mixed).
+  """
+  del labels, matrix
+  return draw_by_weight(key, classes, power_weight(classes.count, -1.0), index.shape[0])
+
+
 def batch_partner(
   key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
 ) -> Array:
@@ -119,6 +133,7 @@ PARTNERS: dict[str, Callable[..., Array]] = {
   'score': score_partner,
   'random': random_partner,
   'class_uniform': class_uniform_partner,
+  'reversed': reversed_partner,
   'permutation': batch_partner,
 }
 

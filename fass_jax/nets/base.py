@@ -32,10 +32,16 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   'resnext': resnext,
 }
 HEADS: dict[str, Callable[..., nn.Module]] = {
-  'linear': lambda c, scale, precision: LinearHead(c, precision),
-  'linear_torch': lambda c, scale, precision: LinearHead(c, precision, torch=True),
-  'cosine': lambda c, scale, precision: CosineHead(c, scale, precision),
+  'linear': lambda c, scale, precision, scaled: LinearHead(c, precision, scaled=scaled),
+  'linear_torch': lambda c, scale, precision, scaled: LinearHead(
+    c, precision, torch=True, scaled=scaled
+  ),
+  'linear_prior': lambda c, scale, precision, scaled: LinearHead(
+    c, precision, prior=True, scaled=scaled
+  ),
+  'cosine': lambda c, scale, precision, scaled: CosineHead(c, scale, precision, scaled),
 }
+BRANCHES = ('stages', 'block')  # what of a backbone an expert has of its own: its end
 # by name: dtype of the activations, precision of products of float32 numbers
 PRECISIONS: dict[str, tuple[Any, jax.lax.Precision]] = {
   'float32': (jnp.float32, jax.lax.Precision.HIGHEST),
@@ -83,7 +89,8 @@ test_logits.__test__ = False  # type: ignore[attr-defined]  # not a test, whatev
 
 def build(
   backbone: str, depth: int, head: str, scale: float, num_classes: int, *,
-  experts: int = 1, reduced: bool = True, projection: int = 0, router: bool = False,
+  experts: int = 1, reduced: bool = True, branch: str = 'stages', class_scale: bool = False,
+  projection: int = 0, router: bool = False,
   precision: str = 'tf32', convolution: str = 'direct', moving: Sequence[str] = (),
 ) -> Network:  # fmt: skip
   """Builds a network by name.
@@ -95,8 +102,10 @@ def build(
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
-    experts: E copies of the last stages and of the head; the logits' mean predicts.
+    experts: E copies of the last blocks and of the head; the logits' mean predicts.
     reduced: whether experts have 3/4 of the channels there.
+    branch: a name of `BRANCHES`: experts have the last two stages of their own, or the last block.
+    class_scale: whether the head learns a factor for each class, see `class_scaled`.
     projection: P of the embedding and the prototypes of a contrastive loss; 0 for none.
     router: whether to say after each expert if the next one is asked, see `Router`.
     precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
@@ -122,12 +131,17 @@ def build(
     raise UserError(
       f'net.experts={experts} with net.projection={projection} is no network; take one of them.'
     )
+  if branch == 'block' and reduced and experts > 1:
+    raise UserError(
+      '--config.net.branch=block leaves no room for narrower experts, because a block adds to what '
+      'it gets; set --config.net.reduced=False.'
+    )
   if router and experts < 2:
     raise UserError('--config.net.router=True needs --config.net.experts=2 or more.')
-  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, how=how)
-  top = HEADS[head](num_classes, scale, digits)
+  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, branch=branch, how=how)
+  heads = [HEADS[head](num_classes, scale, digits, class_scale) for _ in range(experts)]
+  top: Any = heads[0]
   if experts > 1:
-    heads = [HEADS[head](num_classes, scale, digits) for _ in range(experts)]
     top = ExpertHeads(heads, Router(precision=digits) if router else None)
   elif projection:
     top = ContrastiveHead(top, projection)

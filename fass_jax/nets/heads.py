@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,28 +16,53 @@ from fass_jax.nets.norm import BatchNorm
 from fass_jax.types import Outputs
 
 
+def prior_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+  """Returns -log(C - 1) for each class, where the sigmoid is 1/C.
+
+  So the C - 1 negatives of a loss of sigmoids do not drown the positive in the first steps.
+
+  Reference: Cui, Jia, Lin, Song, Belongie, CVPR 2019.
+  """
+  del key
+  return jnp.full(shape, -math.log(max(shape[-1] - 1, 1)), dtype)
+
+
+def class_scaled(head: nn.Module, logits: jax.Array) -> jax.Array:
+  """Multiplies logits `[B, C]` by learned factors, 1 at first: z_c = s_c z'_c (LWS).
+
+  They are the parameter `class_scale` of the head, beside those that it has without them.
+
+  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  """
+  return logits * head.param('class_scale', nn.initializers.ones, logits.shape[-1:], logits.dtype)
+
+
 class LinearHead(nn.Module):
   """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as the field's.
 
-  With `torch` W ~ U(-1/sqrt(D), 1/sqrt(D)) too, PyTorch's own, which ResNets of large images have.
+  With `torch` W ~ U(-1/sqrt(D), 1/sqrt(D)) too, PyTorch's own, which ResNets of large images have;
+  with `prior` b as `prior_bias` has it. With `scaled` z as `class_scaled` has it.
   """
 
   num_classes: int
   precision: jax.lax.Precision | None = None
   torch: bool = False
+  prior: bool = False
+  scaled: bool = False
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Returns logits `[B, C]`."""
     small = uniform(features.shape[-1] ** -0.5)
-    return nn.Dense(
+    logits = nn.Dense(
       self.num_classes,
       kernel_init=small if self.torch else he_normal,
-      bias_init=small,
+      bias_init=prior_bias if self.prior else small,
       param_dtype=wide(features.dtype),
       precision=self.precision,
       name='linear',
     )(features)
+    return class_scaled(self, logits) if self.scaled else logits
 
 
 @in_float32
@@ -48,12 +74,15 @@ def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Arr
 class CosineHead(nn.Module):
   """z_c = scale * cos(x, w_c), without bias; the scale is applied here and nowhere else.
 
+  With `scaled` z as `class_scaled` has it.
+
   Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019.
   """
 
   num_classes: int
   scale: float = 30.0
   precision: jax.lax.Precision | None = None
+  scaled: bool = False
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
@@ -63,7 +92,8 @@ class CosineHead(nn.Module):
     # the norm is kept off zero, where its gradient is infinite
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     w = w * jax.lax.rsqrt(jnp.maximum(jnp.square(w).sum(0, keepdims=True), 1e-24))
-    return self.scale * jnp.matmul(x, w, precision=self.precision)
+    logits = self.scale * jnp.matmul(x, w, precision=self.precision)
+    return class_scaled(self, logits) if self.scaled else logits
 
 
 def running_mean(logits: jax.Array) -> jax.Array:

@@ -82,11 +82,11 @@ class ResNet(nn.Module):
 
   Parameters, shapes and initial values as torchvision's: with a head for 1000 classes depth 18 has
   11,689,512 parameters, depth 50 25,557,032, ResNeXt-50 32x4d 25,028,904. With several experts the
-  stem, layers 1 and 2 are shared, and every expert has layers 3 and 4 of its own, 3/4 as wide if
-  `reduced`: `[B, E, 3/4 D]`.
+  stem and the first blocks are shared, and every expert has the last `own` blocks of its own (RIDE:
+  layers 3 and 4; BBN: the last block), 3/4 as wide if `reduced`: `[B, E, 3/4 D]`.
 
   Reference: He, Zhang, Ren, Sun, CVPR 2016; Xie, Girshick, Dollar, Tu, He, CVPR 2017 (groups);
-  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts).
+  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts); Zhou, Cui, Wei, Chen, CVPR 2020 (BBN).
   """
 
   depth: int = 50
@@ -94,18 +94,8 @@ class ResNet(nn.Module):
   width: int = 64  # channels of a group in layer 1
   experts: int = 1
   reduced: bool = True
+  own: int = 9
   how: Arithmetic = Arithmetic()
-
-  def layer(self, x: jax.Array, layer: int, planes: int, train: bool, prefix: str) -> jax.Array:
-    """Runs the blocks of a layer; the first halves the size, but for layer 1."""
-    for block in range(BLOCKS[self.depth][layer - 1]):
-      stride = 2 if layer > 1 and block == 0 else 1
-      name = f'{prefix}layer{layer}_block{block}'
-      if self.depth < 50:
-        x = Basic(planes, stride, self.how, name=name)(x, train)
-      else:
-        x = Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
-    return x
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -113,37 +103,57 @@ class ResNet(nn.Module):
     x = _conv(64, 7, 2, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     x = max_pool(x)
-    x = self.layer(x, 1, 64, train, '')
-    x = self.layer(x, 2, 128, train, '')
-    pooled = []
-    for expert in range(self.experts):
-      y, alone = x, self.experts == 1
-      prefix = '' if alone else f'expert{expert}_'
-      for layer, planes in ((3, 256), (4, 512)):
-        own = planes if alone or not self.reduced else planes * 3 // 4
-        y = self.layer(y, layer, own, train, prefix)
-      pooled.append(y.astype(wide(y.dtype)).mean(axis=(1, 2)))
-    return pooled[0] if self.experts == 1 else jnp.stack(pooled, axis=1)
+    blocks = [(layer, b) for layer in (1, 2, 3, 4) for b in range(BLOCKS[self.depth][layer - 1])]
+
+    def run(x: jax.Array, some: list[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
+      for layer, block in some:
+        planes = 32 * 2**layer
+        planes = planes * 3 // 4 if narrow else planes
+        # the first block of a layer halves the size, but for layer 1
+        stride = 2 if layer > 1 and block == 0 else 1
+        name = f'{prefix}layer{layer}_block{block}'
+        if self.depth < 50:
+          x = Basic(planes, stride, self.how, name=name)(x, train)
+        else:
+          x = Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
+      return x
+
+    def pool(x: jax.Array) -> jax.Array:
+      return x.astype(wide(x.dtype)).mean(axis=(1, 2))
+
+    if self.experts == 1:
+      return pool(run(x, blocks, '', False))
+    shared, last = blocks[: -self.own], blocks[-self.own :]
+    x = run(x, shared, '', False)
+    experts = range(self.experts)
+    return jnp.stack([pool(run(x, last, f'expert{e}_', self.reduced)) for e in experts], axis=1)
 
 
-def resnet(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNet:
-  """Builds a `ResNet` of a depth in `BLOCKS`.
+def _own(depth: int, branch: str) -> int:
+  """Returns how many of the last blocks are an expert's."""
+  return 1 if branch == 'block' else sum(BLOCKS[depth][2:])
+
+
+def resnet(depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic) -> ResNet:
+  """Builds a `ResNet` of a depth in `BLOCKS`; `branch`: what an expert has, 'stages' or 'block'.
 
   Raises:
     UserError: for another depth.
   """
   _check(depth, 'resnet', tuple(BLOCKS))
-  return ResNet(depth=depth, experts=experts, reduced=reduced, how=how)
+  own = _own(depth, branch)
+  return ResNet(depth=depth, experts=experts, reduced=reduced, own=own, how=how)
 
 
-def resnext(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNet:
+def resnext(depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic) -> ResNet:
   """Builds ResNeXt-50 with 32 groups of 4 channels.
 
   Raises:
     UserError: for another depth.
   """
   _check(depth, 'resnext', (50,))
-  return ResNet(depth=depth, groups=32, width=4, experts=experts, reduced=reduced, how=how)
+  own = _own(depth, branch)
+  return ResNet(depth=depth, groups=32, width=4, experts=experts, reduced=reduced, own=own, how=how)
 
 
 def _check(depth: int, backbone: str, known: tuple[int, ...]) -> None:

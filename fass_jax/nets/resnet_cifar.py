@@ -39,45 +39,51 @@ class ResNetCifar(nn.Module):
   """Backbone `[B, H, W, 3] -> features [B, 64]`: three stages of (depth - 2) / 6 blocks.
 
   Depth 32 with a head for 10 or 100 classes has 464,154 or 470,004 parameters. With several
-  experts the stem and the first stage are shared, and every expert has stages 2 and 3 of its own,
-  3/4 as wide if `reduced`: `[B, E, 48]`.
+  experts the stem and the first blocks are shared, and every expert has the last `own` blocks of
+  its own (RIDE: stages 2 and 3; BBN: the last block), 3/4 as wide if `reduced`: `[B, E, 48]`.
 
   Reference: He, Zhang, Ren, Sun, CVPR 2016, section 4.2; Cao et al., NeurIPS 2019 (its init);
-  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts).
+  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts); Zhou, Cui, Wei, Chen, CVPR 2020 (BBN).
   """
 
   depth: int = 32
   experts: int = 1
   reduced: bool = True
+  own: int = 10
   how: Arithmetic = Arithmetic()
-
-  def stage(self, x: jax.Array, stage: int, features: int, train: bool, prefix: str) -> jax.Array:
-    """Runs the blocks of a stage; the first halves the size, but for stage 1."""
-    for block in range((self.depth - 2) // 6):
-      stride = 2 if stage > 1 and block == 0 else 1
-      name = f'{prefix}stage{stage}_block{block}'
-      x = BasicBlock(features, stride, self.how, name=name)(x, train)
-    return x
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of the experts."""
     x = conv(16, 3, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
-    x = self.stage(x, 1, 16, train, '')
-    pooled = []
-    for expert in range(self.experts):
-      y, alone = x, self.experts == 1
-      prefix = '' if alone else f'expert{expert}_'
-      for stage, features in ((2, 32), (3, 64)):
-        width = features if alone or not self.reduced else features * 3 // 4
-        y = self.stage(y, stage, width, train, prefix)
-      pooled.append(y.astype(wide(y.dtype)).mean(axis=(1, 2)))
-    return pooled[0] if self.experts == 1 else jnp.stack(pooled, axis=1)
+    each = (self.depth - 2) // 6
+    blocks = [(stage, block) for stage in (1, 2, 3) for block in range(each)]
+
+    def run(x: jax.Array, some: list[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
+      for stage, block in some:
+        features = 8 * 2**stage
+        # the first block of a stage halves the size, but for stage 1
+        stride = 2 if stage > 1 and block == 0 else 1
+        x = BasicBlock(features * 3 // 4 if narrow else features, stride, self.how,
+                       name=f'{prefix}stage{stage}_block{block}')(x, train)  # fmt: skip
+      return x
+
+    def pool(x: jax.Array) -> jax.Array:
+      return x.astype(wide(x.dtype)).mean(axis=(1, 2))
+
+    if self.experts == 1:
+      return pool(run(x, blocks, '', False))
+    shared, last = blocks[: -self.own], blocks[-self.own :]
+    x = run(x, shared, '', False)
+    experts = range(self.experts)
+    return jnp.stack([pool(run(x, last, f'expert{e}_', self.reduced)) for e in experts], axis=1)
 
 
-def resnet_cifar(depth: int, experts: int, reduced: bool, how: Arithmetic) -> ResNetCifar:
-  """Builds a `ResNetCifar`.
+def resnet_cifar(
+  depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic
+) -> ResNetCifar:
+  """Builds a `ResNetCifar`; `branch` says what of it is an expert's: 'stages' 2 and 3, or 'block'.
 
   Raises:
     UserError: for a depth that is not 6n + 2.
@@ -85,4 +91,5 @@ def resnet_cifar(depth: int, experts: int, reduced: bool, how: Arithmetic) -> Re
   if depth < 8 or (depth - 2) % 6:
     near = max(8, 6 * round((depth - 2) / 6) + 2)
     raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
-  return ResNetCifar(depth=depth, experts=experts, reduced=reduced, how=how)
+  own = 1 if branch == 'block' else 2 * ((depth - 2) // 6)
+  return ResNetCifar(depth=depth, experts=experts, reduced=reduced, own=own, how=how)

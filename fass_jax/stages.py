@@ -1,0 +1,89 @@
+"""Runs of several stages: each is a run of the one loop that begins where the one before ended.
+
+A method adds a stage by deltas of `stages.NAME`, such as `stages.classifier.optim.only`. The first
+stage is the run without them, in `WORKDIR/stages/first`; the last one is in WORKDIR itself, so that
+whatever reads a work directory reads what came out.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from fass_jax.config import base_config, flatten, put, set_keys
+
+# what a stage does not take over from the run: the slots of its method
+SLOTS = (
+  'loss', 'reweight', 'forward', 'teacher', 'augment', 'streams', 'views', 'terms', 'signals',
+  'start', 'stages',
+)  # fmt: skip
+FIRST = 'first'
+
+
+class Stage(NamedTuple):
+  """A run that is a part of a run."""
+
+  name: str  # '' for a run of one stage
+  config: ConfigDict
+  folder: pathlib.Path
+
+
+def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
+  """Returns the stages of a run, in the order of their names after the first.
+
+  A stage has the run's data, network, optimiser and the like, the slots of plain training (CE of
+  the images as they are), and what its own deltas set; its time counts from its beginning. A run
+  with `start.run` has its first stage behind it: that run.
+
+  Args:
+    config: of the run, with its section `stages`.
+    workdir: of the run.
+
+  Raises:
+    UserError: for a key of a stage that there is not.
+  """
+  names = sorted(config.stages)
+  if not names:
+    return [Stage('', config, workdir)]
+  found = []
+  if not config.start.run:
+    first = config.copy_and_resolve_references().unlock()
+    first.stages = ConfigDict()
+    found.append(Stage(FIRST, first.lock(), workdir / 'stages' / FIRST))
+  for name in names:
+    folder = workdir if name == names[-1] else workdir / 'stages' / name
+    before = str(found[-1].folder) if found else config.start.run
+    found.append(Stage(name, _stage(config, name, before), folder))
+  return found
+
+
+def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
+  plain = base_config(config.name)
+  stage = config.copy_and_resolve_references().unlock()
+  for slot in SLOTS:
+    stage[slot] = plain[slot]
+  stage.start.run = before
+  sets = flatten(config.stages[name], tuples=True)
+  epochs = sets.pop('epochs', config.epochs)
+  # a share of the first stage, so that short runs are the same in small
+  stage.epochs = max(1, round(epochs * config.epochs)) if epochs < 1 else round(epochs)
+  set_keys(stage, sets, f'stages.{name}.')
+  return stage.lock()
+
+
+def open_key(config: ConfigDict, key: str) -> None:
+  """Gives a stage a key of the run that it does not set, so that it can be overridden.
+
+  Args:
+    config: of the run, not locked.
+    key: such as 'stages.classifier.optim.lr'; other keys are left alone.
+  """
+  section, _, rest = key.partition('.')
+  name, _, leaf = rest.partition('.')
+  if section != 'stages' or name not in config.stages or leaf in flatten(config.stages[name]):
+    return
+  known = flatten(_stage(config, name, ''), tuples=True)
+  if leaf in known:
+    put(config, key, known[leaf])
