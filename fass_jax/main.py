@@ -16,8 +16,8 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
-from fass_jax.config import config_dir, did_you_mean, flatten, methods
-from fass_jax.stages import open_key
+from fass_jax import stages
+from fass_jax.config import config_dir, did_you_mean, flatten, methods, put
 from fass_jax.types import UserError
 
 log = logging.getLogger('fass_jax')
@@ -136,8 +136,15 @@ def _has_words(value: Any) -> bool:
 
 def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
   for key, given in sets:
-    open_key(config, key)
     known = flatten(config)
+    if key.startswith('stages.') and key not in known:  # a key that no method sets for the stage
+      more = stages.keys(config)
+      if key in more:
+        with config.unlocked():  # reading an override has locked it
+          put(config, key, more[key])
+        known = flatten(config)
+      else:
+        known |= more
     if key not in known:
       raise UserError(
         f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"
@@ -235,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       return 0
     config, workdir, _ = load_config([a for a in argv if a != RECIPE])
     # late: --help and a wrong flag answer without loading them
-    from fass_jax import devices, slots, stages, train
+    from fass_jax import devices, slots, train
 
     if RECIPE in argv:
       print(f'{config.name}, method {config.method}')

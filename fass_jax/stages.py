@@ -8,11 +8,11 @@ whatever reads a work directory reads what came out.
 from __future__ import annotations
 
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from fass_jax.config import base_config, flatten, put, set_keys
+from fass_jax.config import base_config, flatten, set_keys
 
 # what a stage does not take over from the run: the slots of its method
 SLOTS = (
@@ -73,17 +73,13 @@ def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
   return stage.lock()
 
 
-def open_key(config: ConfigDict, key: str) -> None:
-  """Gives a stage a key of the run that it does not set, so that it can be overridden.
+def keys(config: ConfigDict) -> dict[str, Any]:
+  """Returns the keys that can be set for the stages of a run, with their values.
 
-  Args:
-    config: of the run, not locked.
-    key: such as 'stages.classifier.optim.lr'; other keys are left alone.
+  Beside those that its methods set these are all keys of the run: `{'stages.NAME.KEY': value}`.
   """
-  section, _, rest = key.partition('.')
-  name, _, leaf = rest.partition('.')
-  if section != 'stages' or name not in config.stages or leaf in flatten(config.stages[name]):
-    return
-  known = flatten(_stage(config, name, ''), tuples=True)
-  if leaf in known:
-    put(config, key, known[leaf])
+  found: dict[str, Any] = {}
+  for name in config.stages:
+    whole = flatten(_stage(config, name, ''), tuples=True)
+    found |= {f'stages.{name}.{key}': value for key, value in whole.items()}
+  return found

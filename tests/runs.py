@@ -95,6 +95,13 @@ def saved(workdir):
   return {jax.tree_util.keystr(path): array(leaf) for path, leaf in leaves}
 
 
+def paths_of(tree):
+  """Returns a tree as {path: leaf}, with slashes."""
+  from fass_jax import paths
+
+  return paths.flat(tree)
+
+
 def records(workdir):
   """Returns the lines of metrics.jsonl without the times."""
   lines = (pathlib.Path(workdir) / 'metrics.jsonl').read_text().splitlines()

@@ -44,9 +44,21 @@ def test_experts_are_weighted_and_their_diversity_is_not():
 @pytest.mark.parametrize(
   'method, args, words',
   [
-    ('drw+balanced_softmax', [], 'correct the class prior twice; drop one'),
-    ('ens+drw', [], 'correct the class prior twice; drop one'),
-    ('ens+balanced_softmax', [], 'correct the class prior twice; drop one'),
+    (
+      'drw+balanced_softmax',
+      [],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
+    (
+      'ens+drw',
+      [],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
+    (
+      'ens+balanced_softmax',
+      [],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
     ('ldam', ['--config.net.head=linear'], 'needs --config.net.head=cosine'),
     ('ride', ['--config.net.experts=1'], 'needs --config.net.experts=2'),
     ('bcl', ['--config.net.projection=0'], 'needs an embedding'),

@@ -34,7 +34,8 @@ def class_scaled(head: nn.Module, logits: jax.Array) -> jax.Array:
 
   Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
   """
-  return logits * head.param('class_scale', nn.initializers.ones, logits.shape[-1:], logits.dtype)
+  scale = head.param('class_scale', nn.initializers.ones, logits.shape[-1:], logits.dtype)
+  return logits * scale[None, :]
 
 
 class LinearHead(nn.Module):

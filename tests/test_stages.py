@@ -1,0 +1,154 @@
+"""Runs of several stages: what a stage takes over, what it trains, and how it is continued."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from fass_jax import checkpoint, main, slots, stages, step, train
+from fass_jax.recipe import build
+from fass_jax.types import UserError
+from tests import pieces, runs
+
+SHORT = ['--config.epochs=10', '--config.eval.every=10', '--config.checkpoint.every_s=0']
+
+
+def config_of(method, *args):
+  return runs.config_of(f'--config=digits_lt.py:{method}', *SHORT, *args)
+
+
+def network(folder):
+  """Returns the parameters and statistics of a work directory as flat {path: array}."""
+  flat = runs.paths_of(checkpoint.variables(folder / 'checkpoints')[0])
+  return {k: np.asarray(v) for k, v in flat.items()}
+
+
+def summary(folder):
+  return json.loads((folder / 'summary.json').read_text())
+
+
+def split(config, tmp_path):
+  return stages.split(config, tmp_path)
+
+
+def test_a_run_without_stages_is_itself(tmp_path):
+  config = config_of('fass')
+  assert split(config, tmp_path) == [('', config, tmp_path)]
+
+
+def test_a_stage_is_plain_training_but_for_its_deltas(tmp_path):
+  first, last = split(config_of('fass+crt', '--config.optim.lr=0.2'), tmp_path)
+  assert (first.name, first.folder) == ('first', tmp_path / 'stages' / 'first')
+  assert set(first.config.terms) == {'natural', 'fs'} and not first.config.stages
+  assert (last.name, last.folder) == ('classifier', tmp_path)
+  c = last.config
+  assert (set(c.terms), set(c.streams), len(c.signals)) == ({'natural'}, {'natural'}, 0)
+  assert c.streams.natural.sampler == 'class_balanced' and c.optim.only == ('head',)
+  assert c.start.run == str(first.folder) and c.start.fresh == ('head',)
+  assert (c.epochs, c.optim.lr, c.net.depth, c.method) == (1, 0.2, 8, 'crt+fass')
+
+
+@pytest.mark.parametrize(('given', 'epochs'), [('0.3', 3), ('7', 7), ('0.01', 1)])
+def test_epochs_of_a_stage_are_a_share_or_a_number(tmp_path, given, epochs):
+  config = config_of('crt', f'--config.stages.classifier.epochs={given}')
+  assert split(config, tmp_path)[1].config.epochs == epochs
+
+
+def test_every_key_of_a_stage_can_be_overridden(tmp_path):
+  sets = ['--config.stages.classifier.optim.lr=0.03', '--config.stages.classifier.loss=focal']
+  c = split(config_of('crt', *sets), tmp_path)[1].config
+  assert (c.optim.lr, c.loss, c.optim.only) == (0.03, 'focal', ('head',))
+  with pytest.raises(UserError, match=r"no config key 'stages.classifier.optim.lrr'.*optim.lr'"):
+    config_of('crt', '--config.stages.classifier.optim.lrr=1')
+
+
+def test_a_stage_of_a_run_that_is_given_begins_there(tmp_path):
+  config = config_of('lws', '--config.start.run=elsewhere')
+  (only,) = split(config, tmp_path)
+  assert only.config.start.run == 'elsewhere' and only.folder == tmp_path
+
+
+def test_two_classifier_stages_clash_by_name():
+  with pytest.raises(UserError, match=r"'crt' and 'lws' cannot be combined"):
+    config_of('crt+lws')
+
+
+def test_the_recipe_names_every_stage(capsys):
+  assert main.main(['--config=digits_lt.py:crt', '--recipe']) == 0
+  said = capsys.readouterr().out
+  assert said.index('stage first') < said.index('stage classifier') < said.index('trains')
+  assert 'head' in slots.resolve(config_of('ce'))
+
+
+def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path):
+  config = config_of('crt', "--config.stages.classifier.optim.only=('nothing',)")
+  with pytest.raises(UserError, match="names 'nothing'"):
+    train.run(config, tmp_path)
+  assert not (tmp_path / 'stages').exists()
+
+
+@pytest.fixture(scope='module')
+def done(tmp_path_factory):
+  """A run of cRT, finished."""
+  path = tmp_path_factory.mktemp('crt')
+  train.run(config_of('crt'), path)
+  return path
+
+
+def test_crt_trains_the_head_alone_and_anew(done):
+  before, after = network(done / 'stages' / 'first'), network(done)
+  assert before.keys() == after.keys() and len(after) > 20
+  for path in after:
+    same = np.array_equal(before[path], after[path])
+    assert same != path.startswith('params/head'), path
+  # one epoch away from its first values, not from those of the first stage
+  config = config_of('ce')
+  drawn = step.draw_variables(build(config, pieces.digits()), jax.random.key(0), (8, 8, 3))
+  first = np.asarray(drawn['params']['head']['linear']['kernel'])
+  old, new = (x['params/head/linear/kernel'] - first for x in (before, after))
+  assert 0 < np.linalg.norm(new) < 0.7 * np.linalg.norm(old)
+  assert [summary(x)['epochs'] for x in (done / 'stages' / 'first', done)] == [10, 1]
+  assert summary(done)['wall_s'] > summary(done / 'stages' / 'first')['wall_s']
+
+
+@pytest.mark.slow
+def test_lws_trains_the_scales_alone_and_statistics_may_drift(done, tmp_path):
+  sets = [f'--config.start.run={done / "stages" / "first"}']
+  drift = '--config.stages.classifier.optim.frozen_statistics=drift'
+  for name, more in (('keep', []), ('drift', [drift])):
+    train.run(config_of('lws', *sets, *more), tmp_path / name)
+  before = network(done / 'stages' / 'first')
+  kept, drifted = network(tmp_path / 'keep'), network(tmp_path / 'drift')
+  scale = kept.pop('params/head/class_scale')
+  assert scale.shape == (10,) and np.abs(scale - 1).max() > 1e-3
+  assert (drifted['params/head/class_scale'] != 1).any()
+  for path, value in kept.items():
+    np.testing.assert_array_equal(value, before[path], err_msg=path)
+    if path.startswith('batch_stats'):
+      assert (drifted[path] != value).any()
+
+
+@pytest.mark.slow
+def test_a_staged_run_that_is_stopped_in_either_stage_ends_the_same(done, tmp_path):
+  steps = []
+
+  def stop_at(n):
+    def stop():
+      steps.append(1)
+      return 'enough' if len(steps) == n else ''
+
+    return stop
+
+  for n in (25, 40):  # in the middle of the first stage, and at the end of the second
+    steps.clear()
+    try:
+      train.run(config_of('crt'), tmp_path, stop_at(n))
+    except train.Stopped:
+      continue
+  train.run(config_of('crt'), tmp_path)
+  # the folder of the first stage is part of the second's config and of nothing else
+  a, b = (runs.saved(x) for x in (done, tmp_path))
+  assert a.keys() == b.keys()
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
