@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from fass_jax import evaluate
+from fass_jax import metrics
 from fass_jax.session import Lane, Session, seconds, test_counts
 from fass_jax.types import PyTree
 
 
-def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
+def test_metrics(s: Session, counts: metrics.Counts) -> dict[str, Any]:
   """Returns the metrics of a test set's counts."""
-  return evaluate.metrics(counts, evaluate.groups_of(s.config.eval, train_counts(s)))
+  return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
 
 
 test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
@@ -27,7 +27,7 @@ def train_counts(s: Session) -> np.ndarray:
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
   """Turns the sums of an epoch (host arrays) into its record."""
-  groups = evaluate.groups_of(s.config.eval, train_counts(s))
+  groups = metrics.groups_of(s.config.eval, train_counts(s))
   steps = s.recipe.steps_per_epoch
   return {
     'epoch': epoch + 1,
@@ -38,7 +38,7 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
       n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
     },
     'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
-    'mixed': evaluate.mixing_diagnostics(tally['mixed'], groups),
+    'mixed': metrics.mixing_diagnostics(tally['mixed'], groups),
     'seconds': took,
     'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
     # the share of the time in which the device waited for images

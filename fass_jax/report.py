@@ -14,7 +14,7 @@ from scipy import special
 from tqdm import tqdm
 
 from fass_jax import workdir as files
-from fass_jax.evaluate import edges_of, groups_of
+from fass_jax.metrics import edges_of, groups_of
 from fass_jax.types import Dataset
 
 log = logging.getLogger('fass_jax')

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, devices, earlier, evaluate, feed, shown
+from fass_jax import checkpoint, devices, earlier, feed, metrics, passes, shown
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -53,8 +53,8 @@ class Session(NamedTuple):
   reader: Reader | None  # the training images, where they are decoded when they are needed
   cut: feed.Cut  # how they are cut then
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
-  fold: evaluate.Fold
-  test_fold: evaluate.Fold
+  fold: passes.Fold
+  test_fold: passes.Fold
   probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
   tally: Callable[[], PyTree]  # the empty sums of an epoch
@@ -88,9 +88,9 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
     test=(held, devices.copy(np.int32(data.test_labels), where)),
-    fold=evaluate.make_fold(recipe, config.eval.batch_size, share=d.centre),
-    test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre),
-    probe=evaluate.make_probe(recipe, config.eval.batch_size),
+    fold=passes.make_fold(recipe, config.eval.batch_size, share=d.centre),
+    test_fold=passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre),
+    probe=passes.make_probe(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
@@ -269,11 +269,11 @@ def look(s: Session, now: PyTree) -> Look:
 
 def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns what `test_fold` takes for the counts of the test set."""
-  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
-  return evaluate.count_outputs, empty, now, *s.test
+  empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  return metrics.count_outputs, empty, now, *s.test
 
 
-def test_counts(s: Session, now: PyTree) -> evaluate.Counts:
+def test_counts(s: Session, now: PyTree) -> metrics.Counts:
   """Evaluates on the test set; the counts stay on the device."""
   return s.test_fold(*test_arguments(s, now))
 

@@ -160,7 +160,7 @@ class Term(NamedTuple):
 class Look(NamedTuple):
   """How a signal may look at the network between two epochs, in evaluation mode."""
 
-  # (observe, acc) -> acc: every training image once, see `evaluate.make_fold`
+  # (observe, acc) -> acc: every training image once, see `passes.make_fold`
   fold: Callable[..., PyTree]
   # (key, rng, classes [n], op, strengths [n]) -> bool [n], host arrays: a random image of each
   # class, augmented as in training with that strength of the op; right by every expert?

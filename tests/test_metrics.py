@@ -10,18 +10,17 @@ from fass_jax import nets, recipe
 from fass_jax.config import base_config
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
-from fass_jax.evaluate import (
+from fass_jax.metrics import (
   Counts,
   count,
   group_means,
   init_counts,
-  make_fold,
-  make_probe,
   metrics,
   mixing_diagnostics,
   shot_edges,
   shot_groups,
 )
+from fass_jax.passes import make_fold, make_probe
 from fass_jax.types import Dataset, Outputs
 from fass_jax.views import Store
 from tests import runs
