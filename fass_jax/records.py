@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fass_jax import metrics
+from fass_jax import classify, metrics
 from fass_jax.session import Lane, Session, seconds, test_counts
 from fass_jax.types import PyTree
 
@@ -62,9 +62,27 @@ def summarise(s: Session, lane: Lane) -> dict[str, Any]:
   }
 
 
-def last_look(s: Session, lane: Lane) -> tuple[np.ndarray, np.ndarray | None]:
-  """Returns the confusion matrix of the last epoch and the score matrix, if one was kept."""
-  state = lane.state
-  now = {'params': state.params, 'batch_stats': state.batch_stats}
+def end_of(s: Session, lane: Lane) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+  """Returns a finished run's summary, last confusion matrix, and score matrix if it kept one.
+
+  With a classifier of its own (`config.classifier`) the first two are that classifier's, fitted
+  on the last parameters and on those of the best epoch, which stays chosen by the network's own
+  figures; these are beside it, under `as_trained`.
+  """
+  state, summary = lane.state, summarise(s, lane)
   score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
-  return np.asarray(test_counts(s, now).confusion), np.asarray(score[0]) if score else None
+  matrix = np.asarray(score[0]) if score else None
+  last = {'params': state.params, 'batch_stats': state.batch_stats}
+  if s.judge is None:
+    return summary, np.asarray(test_counts(s, last).confusion), matrix
+  own = {part: summary[part] for part in ('last', 'best')}
+  fitted, confusion = {}, None
+  for part, variables in (('last', last), ('best', lane.best)):
+    arrays = s.judge.fit(variables)
+    counts = jax.device_get(s.judge.counts(variables, arrays))
+    confusion = counts.confusion if confusion is None else confusion
+    fitted[part] = classify.told(s.judge, arrays)
+    summary[part] = {'epoch': own[part]['epoch'], **test_metrics(s, counts)}
+  assert confusion is not None
+  told = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
+  return {**summary, **told}, np.asarray(confusion), matrix

@@ -57,6 +57,9 @@ class Dataset(NamedTuple):
   test_labels: np.ndarray  # int32 [M]
   class_names: tuple[str, ...]  # C names
   side: int = 0  # of the square that the network sees; 0: the arrays are shown as they are
+  # of the training set, not trained on: what is chosen without the test set is chosen here
+  held_images: np.ndarray | Squares | Pictures | None = None
+  held_labels: np.ndarray | None = None  # int32 [H]
 
   @property
   def image_shape(self) -> tuple[int, int, int]:

@@ -19,8 +19,9 @@ LEAVES = {'types', 'score', 'mixing', 'config', 'defaults', 'state', 'counts', '
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
 ORDER = ['devices', 'shown', 'objective', 'priors', 'recipe', 'views', 'step', 'programs', 'feed',
-         'metrics', 'passes', 'checkpoint', 'workdir', 'earlier', 'trained', 'session', 'records',
-         'together', 'pictures', 'report', 'slots', 'train', 'main', 'predict']  # fmt: skip
+         'metrics', 'passes', 'shifts', 'classifiers', 'classify', 'checkpoint', 'workdir',
+         'earlier', 'trained', 'session', 'records', 'together', 'pictures', 'report', 'slots',
+         'train', 'main', 'command', 'predict', 'evaluate']  # fmt: skip
 
 
 def imported(path):
