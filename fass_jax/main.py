@@ -125,7 +125,7 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       workdir = given
     else:
       sets.append((name.removeprefix('--config.'), given))
-  config = _override(_read_config(value), sets)
+  config = override(_read_config(value), sets)
   return config, workdir, {key: flatten(config)[key] for key, _ in sets}
 
 
@@ -133,7 +133,12 @@ def _has_words(value: Any) -> bool:
   return any(map(_has_words, value)) if isinstance(value, list) else isinstance(value, str)
 
 
-def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+  """Sets keys of a config, in place, from what stood behind `--config.KEY=`; returns it locked.
+
+  Raises:
+    UserError: for an unknown key, or a value of another kind.
+  """
   known = flatten(config)
   for key, given in sets:
     if key not in known:

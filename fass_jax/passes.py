@@ -13,11 +13,22 @@ import numpy as np
 
 from fass_jax import devices, feed
 from fass_jax.data.streaming import Reader
-from fass_jax.nets.base import apply, test_logits
+from fass_jax.devices import Placement
+from fass_jax.nets.base import Network, apply, test_logits
 from fass_jax.programs import compiler_options
 from fass_jax.recipe import Recipe
-from fass_jax.types import Outputs, PyTree, Squares
+from fass_jax.shown import Normaliser
+from fass_jax.types import Array, Outputs, PyTree, Squares
 from fass_jax.views import take
+
+
+class Eye(NamedTuple):
+  """What a pass needs to know of a recipe."""
+
+  net: Network
+  normalise: Normaliser
+  show: Callable[..., Array]  # as of a recipe
+  where: Placement
 
 
 class Fold(NamedTuple):
@@ -32,7 +43,7 @@ class Fold(NamedTuple):
 
 
 def make_fold(
-  recipe: Recipe, batch_size: int, read: Callable[[Outputs], Any] = test_logits,
+  recipe: Recipe | Eye, batch_size: int, read: Callable[[Outputs], Any] = test_logits,
   share: float = 1.0,
 ) -> Fold:  # fmt: skip
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.

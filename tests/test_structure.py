@@ -21,7 +21,7 @@ SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 ORDER = ['devices', 'shown', 'objective', 'priors', 'recipe', 'views', 'step', 'programs', 'feed',
          'metrics', 'passes', 'shifts', 'classifiers', 'classify', 'checkpoint', 'workdir',
          'earlier', 'trained', 'session', 'records', 'together', 'pictures', 'report', 'slots',
-         'train', 'main', 'command', 'predict', 'evaluate']  # fmt: skip
+         'train', 'main', 'command', 'predict', 'evaluation', 'evaluate']  # fmt: skip
 
 
 def imported(path):

@@ -1,0 +1,245 @@
+"""The metrics of a finished run, with any classifier: `python -m fass_jax.evaluate --help`."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fass_jax import command
+from fass_jax.types import UserError
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
+
+  from fass_jax.classifiers.base import Classifier, Setting
+  from fass_jax.classify import Judge, Material
+  from fass_jax.data.store import Kept
+  from fass_jax.devices import Placement
+  from fass_jax.trained import Trained
+
+log = logging.getLogger('fass_jax')
+
+HELP = """\
+Evaluate a finished run on its test set, with its own classifier or another that needs no training.
+
+  python -m fass_jax.evaluate --workdir=DIR
+  python -m fass_jax.evaluate --workdir=DIR --classifier=tau_norm --tau=1
+  python -m fass_jax.evaluate --workdir=DIR --classifier=post_hoc --prior=uniform --shifts
+
+The table goes to stdout, everything else to stderr; all numbers to evaluation-CLASSIFIER.json in
+the work directory, which is not changed otherwise. Of a run of several seeds, the mean.
+
+Flags
+  --workdir=DIR      of the run, as it was given to fass_jax.main
+  --which=last       the network after the last step, or best: of the epoch that did best on these
+                     test images, whose figures that choice flatters
+  --classifier=NAME  {classifiers}; that of the run, if not given
+  --tau=T            of tau_norm: a power of the weights' norms, auto: chosen on the held-out part;
+                     of post_hoc: how often the log prior is taken out, auto: 1
+  --prior=P          of post_hoc: the class prior at test time: uniform, train, or a FILE as
+                     fass_jax.predict takes it
+  --ncm=KIND         of ncm: cl2n, l2n, un or cosine
+  --calibrate        logits over a temperature that is fitted on the held-out part
+  --shifts           on long-tailed test sets too, forward and backward, by reweighting the classes;
+                     --shifts=resample draws a part of the test images instead
+  --seed=0           of that draw
+  --config.KEY=VALUE says where the data are now: {free}
+  --help             this text
+
+What is chosen is chosen on a part of the training set that was not trained on, which a run has if
+it was started with --config.data.held_out=0.1; never on the test set.
+
+Exit code: 0 done; 1 the command has a mistake (one sentence); 130 stopped by Ctrl-C.
+"""
+DEFAULTS = {
+  '--workdir': '', '--which': 'last', '--classifier': '', '--tau': '', '--prior': '', '--ncm': '',
+  '--calibrate': '', '--shifts': '', '--seed': '0',
+}  # fmt: skip
+ALONE = {'--calibrate': 'true', '--shifts': 'reweight'}
+CHOICES = {
+  '--which': ('last', 'best'),
+  '--shifts': ('', 'reweight', 'resample'),
+  '--calibrate': ('', 'true', 'false'),
+}
+# flags that are keys of the section `classifier_args`
+ARGS = ('tau', 'prior', 'ncm')
+
+
+def _free() -> list[str]:
+  """Returns the config keys that may be given: they change where and how fast, not what."""
+  from fass_jax.defaults import FREE
+
+  kept = ('checkpoint.', 'engine.processes')
+  return [key for key in FREE if key not in kept]
+
+
+def help_text() -> str:
+  """Returns the text of --help."""
+  from fass_jax.classifiers import CLASSIFIERS
+
+  return HELP.format(classifiers=', '.join(CLASSIFIERS), free=', '.join(_free()))
+
+
+def parse(argv: Sequence[str]) -> command.Words:
+  """Reads the command line.
+
+  Args:
+    argv: arguments without the program's name.
+
+  Raises:
+    UserError: for an unknown flag or a wrong value.
+  """
+  words = command.read(argv, DEFAULTS, ALONE, config=True)
+  command.check_choices(words.flags, CHOICES)
+  if words.rest:
+    raise UserError(f"'{words.rest[0]}' is no flag; `--help` lists the flags that there are.")
+  if not words.flags['--workdir']:
+    raise UserError('The work directory of a run is missing: give --workdir=DIR.')
+  if not words.flags['--seed'].isdecimal():
+    raise UserError(f'--seed={words.flags["--seed"]} is not a whole number of 0 or more.')
+  free = _free()
+  for key, value in words.sets:
+    if key not in free:
+      raise UserError(
+        f'--config.{key}={value} would make this another run; here only {", ".join(free)} may be '
+        'given.'
+      )
+  return words
+
+
+def configured(run: Trained, words: command.Words) -> ConfigDict:
+  """Returns the run's config with what the command says of the classifier and of the data.
+
+  Raises:
+    UserError: for a flag that the classifier does not read.
+  """
+  from fass_jax.classifiers import CLASSIFIERS, READS
+  from fass_jax.config import did_you_mean
+  from fass_jax.main import override
+
+  config, flags = run.config, words.flags
+  name = flags['--classifier'] or config.classifier
+  if name not in CLASSIFIERS:
+    raise UserError(f"There is no '{name}' for --classifier{did_you_mean(name, CLASSIFIERS)}")
+  for key in ARGS:
+    value = flags[f'--{key}']
+    if value and key not in READS[name]:
+      users = ' or '.join(n for n in CLASSIFIERS if key in READS[n])
+      raise UserError(
+        f'--{key}={value} does nothing with --classifier={name}; it is of {users}, so give '
+        f'--classifier={users.split(" ")[0]} or drop it.'
+      )
+    if value:
+      config.classifier_args[key] = value
+  config.classifier = name
+  if flags['--calibrate']:
+    config.classifier_args.calibrate = flags['--calibrate'] == 'true'
+  return override(config, words.sets)
+
+
+def load_data(run: Trained, config: ConfigDict, train: bool) -> Kept:
+  """Loads the data of a run.
+
+  Args:
+    run: for its classes.
+    config: says where they are.
+    train: whether the training images will be passed; if not, none is decoded.
+
+  Raises:
+    UserError: if the training set is not the one that the run saw.
+  """
+  from fass_jax.data.load import load
+  from fass_jax.data.store import keep
+
+  data = load(config)
+  now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
+  if (data.class_names, tuple(now)) != (run.classes, run.counts):
+    raise UserError(
+      f'The training set is not the one that the run saw: {sum(run.counts)} images of '
+      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now; bring the old one back, or '
+      'say where it is by --config.data.dir or --config.data.root.'
+    )
+  if not train:
+    with config.unlocked():
+      config.data.store = 'stream'
+  return keep(config, data)
+
+
+def material_of(
+  run: Trained, config: ConfigDict, kept: Kept, where: Placement, train: bool
+) -> Material:
+  """Returns what the classifier meets: the passes over the run's data as the run made them."""
+  from fass_jax import classify, devices, passes, shown
+
+  data, e = kept.data, config.eval
+  eye = passes.Eye(
+    run.net,
+    shown.normaliser(run.how['mean'], run.how['std']),
+    shown.build_show(config, data),
+    where,
+  )
+
+  def on_devices(images: Any, labels: np.ndarray) -> classify.Images:
+    return images, devices.copy(np.int32(labels), where)
+
+  own = None
+  if train:
+    images = kept.train or devices.copy(data.train_images, where)
+    own = on_devices(images, data.train_labels)
+  return classify.Material(
+    run.net, data.image_shape,
+    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
+    own, classify.held_of(kept, where),
+    on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
+    len(data.class_names), e.ece_bins,
+  )  # fmt: skip
+
+
+def work(words: command.Words) -> int:
+  """Evaluates the run; returns the exit code."""
+  from fass_jax import classifiers, classify, devices, evaluation, programs, trained
+
+  flags = words.flags
+  run = trained.open_run(flags['--workdir'], flags['--which'])
+  config = configured(run, words)
+  programs.keep_on_disk(config.engine.cache)
+  setting: Setting = classify.setting_of(config, run.classes, run.counts, '--')
+  made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
+  kept = load_data(run, config, made.reads_train)
+  where = devices.place(config.engine.devices)
+  judge: Judge = classify.judge(
+    made, setting, material_of(run, config, kept, where, made.reads_train)
+  )
+  log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
+  lanes = [devices.settle(lane, where) for lane in run.lanes]
+  how = flags['--shifts']
+  found = evaluation.evaluate(config, kept.data, judge, lanes, how, int(flags['--seed']))
+  found = {'workdir': flags['--workdir'], 'which': flags['--which'], 'at': run.at} | found
+  print(evaluation.table(found))
+  path = pathlib.Path(flags['--workdir']).expanduser() / f'evaluation-{config.classifier}.json'
+  evaluation.write(path, found)
+  log.info('Wrote %s.', path)
+  return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code, see `HELP`."""
+  argv = sys.argv[1:] if argv is None else argv
+
+  def do() -> int:
+    words = parse(argv)
+    from fass_jax.workdir import explain_full_disk  # late: --help answers without it
+
+    with explain_full_disk(pathlib.Path(words.flags['--workdir']), 'it begins anew'):
+      return work(words)
+
+  return command.end(argv, help_text, do)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
