@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from fass_jax.defaults import (
   AUGMENT,
+  CLASSIFIER,
   DEFAULTS,
   ENGINE,
   EVAL,
@@ -49,6 +50,10 @@ def base_config(name: str) -> ConfigDict:
       'batch_size': 128,
       'imb_factor': 100.0,
       'loss': 'ce',
+      # what the figures at the end are of: 'trained', the network as it is, or a classifier that
+      # is fitted on the trained network, see classifiers/
+      'classifier': 'trained',
+      'classifier_args': dict(CLASSIFIER),
       'loss_args': dict(LOSS_ARGS),
       'reweight': dict(REWEIGHT),
       'forward': 'separate',  # 'separate' | 'vmapped' | 'joint', see FORWARD
@@ -61,6 +66,9 @@ def base_config(name: str) -> ConfigDict:
         'sha256': '',
         'profile': 'exp',  # 'exp' (Eq. 1) | 'step' | 'balanced'
         'subset_seed': 0,
+        # share of each class that is not trained on: what has to be chosen without the test set
+        # is chosen there; a class keeps at least one image. The run's counts are those of the rest
+        'held_out': 0.0,
         'image_size': 0,  # 0 keeps the stored size
         'augment': ('crop', 'flip'),
         'mean': (0.4914, 0.4822, 0.4465),

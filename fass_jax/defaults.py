@@ -64,6 +64,15 @@ ENGINE = {
   'together': 'auto',  # several seeds: 'batched' | 'interleaved' | 'auto': the faster
   'cache': 'auto',  # folder of compiled programs | 'auto': the user's cache | 'off'
 }
+# of the classifier at test time, each read by those that have it, see classifiers/
+CLASSIFIER = {
+  # of 'tau_norm': a power of the norms, or 'auto': the one of 0, .1, .. 2 that is best on
+  # data.held_out; of 'post_hoc': how often the log prior is taken out, 'auto' is 1
+  'tau': 'auto',
+  'prior': 'uniform',  # of 'post_hoc': the prior at test time: 'uniform' | 'train' | a file
+  'ncm': 'cl2n',  # of 'ncm': 'cl2n' | 'l2n' | 'un' | 'cosine'
+  'calibrate': False,  # of all: logits / T, T of the least NLL on data.held_out
+}
 # how a set of image files becomes pixels; arrays (digits, CIFAR) have no use for it
 FILES = {
   'root': '',  # of `folder`: a folder `class/*.jpg`, or a list or CSV of paths and labels

@@ -1,288 +1,245 @@
-"""Evaluation: one pass over a set on the device, then the metrics of the long-tail literature."""
+"""The metrics of a finished run, with any classifier: `python -m fass_jax.evaluate --help`."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+import logging
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fass_jax import devices, feed
-from fass_jax.config import one_of
-from fass_jax.data.streaming import Reader
-from fass_jax.nets.base import apply, experts_used, test_logits
-from fass_jax.programs import compiler_options
-from fass_jax.recipe import Recipe
-from fass_jax.types import Array, Outputs, PyTree, Squares
-from fass_jax.views import take
+from fass_jax import command
+from fass_jax.types import UserError
+
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
+
+  from fass_jax.classifiers.base import Classifier, Setting
+  from fass_jax.classify import Judge, Material
+  from fass_jax.data.store import Kept
+  from fass_jax.devices import Placement
+  from fass_jax.trained import Trained
+
+log = logging.getLogger('fass_jax')
+
+HELP = """\
+Evaluate a finished run on its test set, with its own classifier or another that needs no training.
+
+  python -m fass_jax.evaluate --workdir=DIR
+  python -m fass_jax.evaluate --workdir=DIR --classifier=tau_norm --tau=1
+  python -m fass_jax.evaluate --workdir=DIR --classifier=post_hoc --prior=uniform --shifts
+
+The table goes to stdout, everything else to stderr; all numbers to evaluation-CLASSIFIER.json in
+the work directory, which is not changed otherwise. Of a run of several seeds, the mean.
+
+Flags
+  --workdir=DIR      of the run, as it was given to fass_jax.main
+  --which=last       the network after the last step, or best: of the epoch that did best on these
+                     test images, whose figures that choice flatters
+  --classifier=NAME  {classifiers}; that of the run, if not given
+  --tau=T            of tau_norm: a power of the weights' norms, auto: chosen on the held-out part;
+                     of post_hoc: how often the log prior is taken out, auto: 1
+  --prior=P          of post_hoc: the class prior at test time: uniform, train, or a FILE as
+                     fass_jax.predict takes it
+  --ncm=KIND         of ncm: cl2n, l2n, un or cosine
+  --calibrate        logits over a temperature that is fitted on the held-out part
+  --shifts           on long-tailed test sets too, forward and backward, by reweighting the classes;
+                     --shifts=resample draws a part of the test images instead
+  --seed=0           of that draw
+  --config.KEY=VALUE says where the data are now: {free}
+  --help             this text
+
+What is chosen is chosen on a part of the training set that was not trained on, which a run has if
+it was started with --config.data.held_out=0.1; never on the test set.
+
+Exit code: 0 done; 1 the command has a mistake (one sentence); 130 stopped by Ctrl-C.
+"""
+DEFAULTS = {
+  '--workdir': '', '--which': 'last', '--classifier': '', '--tau': '', '--prior': '', '--ncm': '',
+  '--calibrate': '', '--shifts': '', '--seed': '0',
+}  # fmt: skip
+ALONE = {'--calibrate': 'true', '--shifts': 'reweight'}
+CHOICES = {
+  '--which': ('last', 'best'),
+  '--shifts': ('', 'reweight', 'resample'),
+  '--calibrate': ('', 'true', 'false'),
+}
+# flags that are keys of the section `classifier_args`
+ARGS = ('tau', 'prior', 'ncm')
 
 
-class Counts(NamedTuple):
-  """What a pass over a test set adds up; every metric is computed from it."""
+def _free() -> list[str]:
+  """Returns the config keys that may be given: they change where and how fast, not what."""
+  from fass_jax.defaults import FREE
 
-  confusion: Array  # int32 [C, C], row: true class, column: prediction
-  nll: Array  # float32, sum of -log p(true class)
-  bins: Array  # float32 [bins, 3]: samples, confidence, hits, by confidence of the prediction
-  used: Array | int = 0  # int32, experts that a router asked; 0 without one
+  kept = ('checkpoint.', 'engine.processes')
+  return [key for key in FREE if key not in kept]
 
 
-def init_counts(num_classes: int, bins: int) -> Counts:
-  """Returns empty counts."""
-  return Counts(
-    jnp.zeros((num_classes, num_classes), jnp.int32),
-    jnp.zeros(()),
-    jnp.zeros((bins, 3)),
-    jnp.zeros((), jnp.int32),
+def help_text() -> str:
+  """Returns the text of --help."""
+  from fass_jax.classifiers import CLASSIFIERS
+
+  return HELP.format(classifiers=', '.join(CLASSIFIERS), free=', '.join(_free()))
+
+
+def parse(argv: Sequence[str]) -> command.Words:
+  """Reads the command line.
+
+  Args:
+    argv: arguments without the program's name.
+
+  Raises:
+    UserError: for an unknown flag or a wrong value.
+  """
+  words = command.read(argv, DEFAULTS, ALONE, config=True)
+  command.check_choices(words.flags, CHOICES)
+  if words.rest:
+    raise UserError(f"'{words.rest[0]}' is no flag; `--help` lists the flags that there are.")
+  if not words.flags['--workdir']:
+    raise UserError('The work directory of a run is missing: give --workdir=DIR.')
+  if not words.flags['--seed'].isdecimal():
+    raise UserError(f'--seed={words.flags["--seed"]} is not a whole number of 0 or more.')
+  free = _free()
+  for key, value in words.sets:
+    if key not in free:
+      raise UserError(
+        f'--config.{key}={value} would make this another run; here only {", ".join(free)} may be '
+        'given.'
+      )
+  return words
+
+
+def configured(run: Trained, words: command.Words) -> ConfigDict:
+  """Returns the run's config with what the command says of the classifier and of the data.
+
+  Raises:
+    UserError: for a flag that the classifier does not read.
+  """
+  from fass_jax.classifiers import CLASSIFIERS, READS
+  from fass_jax.config import did_you_mean
+  from fass_jax.main import override
+
+  config, flags = run.config, words.flags
+  name = flags['--classifier'] or config.classifier
+  if name not in CLASSIFIERS:
+    raise UserError(f"There is no '{name}' for --classifier{did_you_mean(name, CLASSIFIERS)}")
+  for key in ARGS:
+    value = flags[f'--{key}']
+    if value and key not in READS[name]:
+      users = ' or '.join(n for n in CLASSIFIERS if key in READS[n])
+      raise UserError(
+        f'--{key}={value} does nothing with --classifier={name}; it is of {users}, so give '
+        f'--classifier={users.split(" ")[0]} or drop it.'
+      )
+    if value:
+      config.classifier_args[key] = value
+  config.classifier = name
+  if flags['--calibrate']:
+    config.classifier_args.calibrate = flags['--calibrate'] == 'true'
+  return override(config, words.sets)
+
+
+def load_data(run: Trained, config: ConfigDict, train: bool) -> Kept:
+  """Loads the data of a run.
+
+  Args:
+    run: for its classes.
+    config: says where they are.
+    train: whether the training images will be passed; if not, none is decoded.
+
+  Raises:
+    UserError: if the training set is not the one that the run saw.
+  """
+  from fass_jax.data.load import load
+  from fass_jax.data.store import keep
+
+  data = load(config)
+  now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
+  if (data.class_names, tuple(now)) != (run.classes, run.counts):
+    raise UserError(
+      f'The training set is not the one that the run saw: {sum(run.counts)} images of '
+      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now; bring the old one back, or '
+      'say where it is by --config.data.dir or --config.data.root.'
+    )
+  if not train:
+    with config.unlocked():
+      config.data.store = 'stream'
+  return keep(config, data)
+
+
+def material_of(
+  run: Trained, config: ConfigDict, kept: Kept, where: Placement, train: bool
+) -> Material:
+  """Returns what the classifier meets: the passes over the run's data as the run made them."""
+  from fass_jax import classify, devices, passes, shown
+
+  data, e = kept.data, config.eval
+  eye = passes.Eye(
+    run.net,
+    shown.normaliser(run.how['mean'], run.how['std']),
+    shown.build_show(config, data),
+    where,
   )
 
+  def on_devices(images: Any, labels: np.ndarray) -> classify.Images:
+    return images, devices.copy(np.int32(labels), where)
 
-def count_outputs(counts: Counts, outs: Outputs, labels: Array, mask: Array) -> Counts:
-  """Adds a batch as `count` does, and the experts that a router asked."""
-  new = count(counts, test_logits(outs), labels, mask)
-  if outs.route is None:
-    return new
-  return new._replace(used=counts.used + jnp.where(mask, experts_used(outs), 0).sum())
+  own = None
+  if train:
+    images = kept.train or devices.copy(data.train_images, where)
+    own = on_devices(images, data.train_labels)
+  return classify.Material(
+    run.net, data.image_shape,
+    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
+    own, classify.held_of(kept, where),
+    on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
+    len(data.class_names), e.ece_bins,
+  )  # fmt: skip
 
 
-def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
-  """Adds a batch to the counts.
+def work(words: command.Words) -> int:
+  """Evaluates the run; returns the exit code."""
+  from fass_jax import classifiers, classify, devices, evaluation, programs, trained
 
-  Args:
-    counts: so far.
-    logits: float `[B, C]`.
-    labels: integer `[B]`.
-    mask: bool `[B]`, False leaves a filler out.
-  """
-  log_p = jax.nn.log_softmax(jnp.asarray(logits, float), axis=-1)
-  pred = logits.argmax(-1)
-  on = jnp.asarray(mask, float)
-  confidence = jnp.exp(log_p.max(-1))
-  n = counts.bins.shape[0]
-  # equal widths over (0, 1], the upper edge inside, as in Guo et al., ICML 2017
-  place = jnp.clip(jnp.ceil(confidence * n).astype(jnp.int32) - 1, 0, n - 1)
-  hit = (pred == labels).astype(float)
-  # where, not a product: a filler may hold nan
-  rows = jnp.where(mask[:, None], jnp.stack([on, confidence, hit], axis=-1), 0.0)
-  true = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
-  return counts._replace(
-    confusion=counts.confusion.at[labels, pred].add(mask.astype(jnp.int32)),
-    nll=counts.nll - jnp.where(mask, true, 0.0).sum(),
-    bins=counts.bins.at[place].add(rows),
+  flags = words.flags
+  run = trained.open_run(flags['--workdir'], flags['--which'])
+  config = configured(run, words)
+  programs.keep_on_disk(config.engine.cache)
+  setting: Setting = classify.setting_of(config, run.classes, run.counts, '--')
+  made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
+  kept = load_data(run, config, made.reads_train)
+  where = devices.place(config.engine.devices)
+  judge: Judge = classify.judge(
+    made, setting, material_of(run, config, kept, where, made.reads_train)
   )
+  log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
+  lanes = [devices.settle(lane, where) for lane in run.lanes]
+  how = flags['--shifts']
+  found = evaluation.evaluate(config, kept.data, judge, lanes, how, int(flags['--seed']))
+  found = {'workdir': flags['--workdir'], 'which': flags['--which'], 'at': run.at} | found
+  print(evaluation.table(found))
+  path = pathlib.Path(flags['--workdir']).expanduser() / f'evaluation-{config.classifier}.json'
+  evaluation.write(path, found)
+  log.info('Wrote %s.', path)
+  return 0
 
 
-class Fold(NamedTuple):
-  """A pass over a set in evaluation mode, as `make_fold` describes it."""
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit code, see `HELP`."""
+  argv = sys.argv[1:] if argv is None else argv
 
-  prepare: Callable[..., None]
-  run: Callable[..., PyTree]
+  def do() -> int:
+    words = parse(argv)
+    from fass_jax.workdir import explain_full_disk  # late: --help answers without it
 
-  def __call__(self, *args: Any) -> PyTree:
-    """Passes the set through the network."""
-    return self.run(*args)
+    with explain_full_disk(pathlib.Path(words.flags['--workdir']), 'it begins anew'):
+      return work(words)
 
-
-def make_fold(
-  recipe: Recipe, batch_size: int, read: Callable[[Outputs], Any] = test_logits,
-  share: float = 1.0,
-) -> Fold:  # fmt: skip
-  """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
-
-  `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
-  with running batch statistics; another `read` shows it something else of the network's outputs
-  than the logits. A function and a set are one program, compiled at its first use
-  or before by `fold.prepare` with the same arguments; batches of images on the device are cut
-  there, a `Reader` decodes the middle `share` of its images ahead. Only the finished `acc` need
-  ever leave the device.
-  """
-  programs: dict[Any, Callable[..., PyTree]] = {}
-  where = recipe.where
-
-  def advance(observe, size, streamed, carry, start, variables, images, labels):
-    position = start + jnp.arange(size)
-    mask = position < labels.shape[0]
-    index = jnp.minimum(position, labels.shape[0] - 1)
-    if isinstance(images, Squares):
-      x = recipe.show(where.spread(images.images[index]), images.aspect[index])
-    else:
-      x = where.spread(images if streamed else images[index])
-    outs, _ = apply(recipe.net, variables, recipe.normalise(x), False)
-    return observe(carry, read(outs), labels[index], mask), start + size
-
-  def prepare(observe, acc, variables, images, labels):
-    size = min(batch_size, labels.shape[0])
-    shown, streamed = images, isinstance(images, Reader)
-    key = observe, labels.shape, streamed
-    if streamed:
-      size = devices.padded(size, where)
-      shape = (size, images.side, images.side, 3)
-      shown = jax.ShapeDtypeStruct(shape, np.uint8, sharding=where.rows)
-    if key not in programs:
-      step = functools.partial(advance, observe, size, streamed)
-      program = jax.jit(step, out_shardings=where.whole)
-      args = devices.settle(acc, where), devices.copy(np.int32(0), where), variables, shown, labels
-      programs[key] = program.lower(*args).compile(compiler_options=compiler_options())
-    return programs[key], size
-
-  def run(observe, acc, variables, images, labels):
-    acc = devices.settle(acc, where)
-    program, size = prepare(observe, acc, variables, images, labels)
-    start, total = devices.copy(np.int32(0), where), labels.shape[0]
-    batches: Iterator[Any] = itertools.repeat(images)
-    if isinstance(images, Reader):
-      batches = feed.in_order(images, size, share, where)
-    for _, shown in zip(range(-(-total // size)), batches):
-      acc, start = program(acc, start, variables, shown, labels)
-    return acc
-
-  return Fold(prepare, run)
+  return command.end(argv, help_text, do)
 
 
-def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
-  """Returns `probe(key, index, op, strengths, variables, store) -> right`, a look at some images.
-
-  The images at `index [n]` are augmented as the natural view is in training, with the given
-  strength of one op, and shown to the network in evaluation mode. `right` is a host array, bool
-  `[n]`: whether every expert names the class. One program an op; the last batch is padded. Where
-  the store has no images, `pixels(index, start)` loads a batch.
-  """
-
-  where = recipe.where
-
-  @functools.partial(jax.jit, static_argnums=0, out_shardings=where.whole)
-  def one(op, key, index, strength, variables, store):
-    view = recipe.views['natural']
-    # the ops of other signals are off: an op that nobody sets would have strength 1
-    others = {s.op: jnp.zeros_like(strength) for s in recipe.signals.values() if s.op}
-    images, aspect = take(recipe, store, index, 'probe')
-    x = recipe.normalise(view.augment(key, images, {**others, **aspect, op: strength}))
-    outs, _ = apply(recipe.net, variables, where.spread(x), False)
-    return (outs.logits.argmax(-1) == store.labels[index][:, None]).all(axis=1)
-
-  def probe(key, index, op, strengths, variables, store, pixels=None):
-    n, right = len(index), []
-    size = min(batch_size, 256)
-    for start in range(0, n, size):
-      rows = np.arange(start, start + size) % n
-      if pixels is not None:
-        store = store._replace(pixels={'probe': pixels(index[rows], start)})
-      args = index[rows].astype(np.int32), strengths[rows].astype(jnp.result_type(float))
-      right.append(one(op, jax.random.fold_in(key, start), *args, variables, store))
-    return np.concatenate(jax.device_get(right))[:n]
-
-  return probe
-
-
-def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
-  """Splits the classes by *train* images: many-shot > 100, medium-shot 20 to 100, few-shot < 20.
-
-  Args:
-    train_counts: int `[C]`.
-    many: classes with more images are many-shot.
-    few: classes with fewer images are few-shot.
-
-  Returns:
-    bool `[C]` masks 'many', 'medium', 'few'.
-
-  Reference: Liu, Miao, Zhan, Wang, Gong, Yu, CVPR 2019.
-  """
-  n = np.asarray(train_counts)
-  return {'many': n > many, 'medium': (n <= many) & (n >= few), 'few': n < few}
-
-
-def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]:
-  """Returns the edges of `shot_groups`, or others if a group would have no class.
-
-  These cut the classes, ordered by their images, into thirds (classes with equally many stay
-  together): a set of 3 to 50 images a class has no class of more than 100.
-  """
-  n = np.sort(np.asarray(train_counts))[::-1]
-  if all(g.any() for g in shot_groups(n, many, few).values()):
-    return many, few
-  return int(n[len(n) // 3]), int(n[-(len(n) // 3) - 1])
-
-
-def edges_of(e: Any, train_counts: np.ndarray) -> tuple[int, int]:
-  """Returns the edges of the shot groups as the section `eval` of a config says."""
-  if one_of(e.shots, ('fixed', 'auto'), 'eval.shots') == 'fixed':
-    return e.many, e.few
-  return shot_edges(train_counts, e.many, e.few)
-
-
-def groups_of(e: Any, train_counts: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the shot groups as the section `eval` of a config says."""
-  return shot_groups(train_counts, *edges_of(e, train_counts))
-
-
-def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
-  """Returns the mean of per-class values in each group; NaN for an empty one (or no value)."""
-  out = {}
-  for name, members in groups.items():
-    inside = values[members & np.isfinite(values)]
-    out[name] = float(inside.mean()) if inside.size else float('nan')
-  return out
-
-
-def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
-  """Computes the metrics of a test set.
-
-  Args:
-    counts: host arrays of a whole pass.
-    groups: masks of `shot_groups`.
-
-  Returns:
-    Fractions in [0, 1], NaN where a group has no class: `top1`; `many`, `medium`, `few` (mean
-    per-class recall); `worst_class`; `worst_tenth` (mean of the worst ceil(C / 10) classes);
-    `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>`; `nll` in nats; `per_class`; with
-    a router `experts_used`, in [1, E], the mean over the samples.
-  """
-  confusion = np.asarray(counts.confusion, np.float64)
-  total, diagonal = confusion.sum(), np.diagonal(confusion)
-  with np.errstate(divide='ignore', invalid='ignore'):
-    recall = diagonal / confusion.sum(1)
-    f1 = 2 * diagonal / (confusion.sum(0) + confusion.sum(1))
-  tested = np.sort(recall[np.isfinite(recall)])
-  bins = np.asarray(counts.bins, np.float64)
-  used = {'experts_used': float(counts.used / total)} if counts.used > 0 else {}
-  return {
-    'top1': float(diagonal.sum() / total),
-    **group_means(recall, groups),
-    'worst_class': float(tested[0]),
-    'worst_tenth': float(tested[: -(-len(recall) // 10)].mean()),
-    'balanced_error': float(1.0 - tested.mean()),
-    'macro_f1': float(np.nanmean(f1)),
-    f'ece_{len(bins)}': float(np.abs(bins[:, 1] - bins[:, 2]).sum() / total),
-    'nll': float(counts.nll) / total,
-    **used,
-    'per_class': [float(r) for r in recall],
-  }
-
-
-def mixing_diagnostics(
-  tally: dict[str, Any], groups: dict[str, np.ndarray]
-) -> dict[str, dict[str, float]]:
-  """Summarises what an epoch mixed, by view.
-
-  Args:
-    tally: the state's `mixed` sums: by view, `drawn`, `lam`, `half`, `area`, each `[C]`.
-    groups: masks of `shot_groups`.
-
-  Returns:
-    By view: `drawn`; `lam_below_half`, the share of mixes that are mostly the partner (there is
-    no clamp, so these put a label on an image of another class); mean `lam` and share of mixed
-    `area`, overall and per shot group.
-  """
-  out = {}
-  for view, sums in tally.items():
-    sums = {k: np.asarray(v, np.float64) for k, v in sums.items()}
-    row: dict[str, float] = {'drawn': float(sums['drawn'].sum())}
-    for name, members in {'all': np.ones_like(sums['drawn'], bool), **groups}.items():
-      n = sums['drawn'][members].sum()
-      for key, label in (('half', 'lam_below_half'), ('lam', 'lam'), ('area', 'area')):
-        row[f'{label}_{name}'] = float(sums[key][members].sum() / n) if n else float('nan')
-    out[view] = row
-  return out
+if __name__ == '__main__':
+  sys.exit(main())

@@ -63,6 +63,8 @@ Main overrides
   --config.start.weights=FILE  begins with pretrained weights (safetensors or PyTorch)
   --config.start.run=DIR      begins with the parameters of the run in this work directory
   --config.optim.only="('head',)"    trains this part alone and keeps the rest
+  --config.classifier=ncm     figures at the end by a classifier that is fitted on the network;
+                              fass_jax.evaluate does so with a finished run
   --config.teacher.run=DIR    the run whose network teaches, of the method distill
   of FASS: --config.streams.pair.rho=0.3  --config.terms.fs.weight=0.8  (alpha)
            --config.streams.pair.lambda_min=0  --config.signals.score.decay=0
@@ -126,7 +128,7 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       workdir = given
     else:
       sets.append((name.removeprefix('--config.'), given))
-  config = _override(_read_config(value), sets)
+  config = override(_read_config(value), sets)
   return config, workdir, {key: flatten(config)[key] for key, _ in sets}
 
 
@@ -134,7 +136,12 @@ def _has_words(value: Any) -> bool:
   return any(map(_has_words, value)) if isinstance(value, list) else isinstance(value, str)
 
 
-def _override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
+  """Sets keys of a config, in place, from what stood behind `--config.KEY=`; returns it locked.
+
+  Raises:
+    UserError: for an unknown key, or a value of another kind.
+  """
   for key, given in sets:
     known = flatten(config)
     if key.startswith('stages.') and key not in known:  # a key that no method sets for the stage

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fass_jax.config import did_you_mean
-from fass_jax.main import set_up_log
+from fass_jax import command
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
@@ -87,25 +86,8 @@ def parse(argv: Sequence[str]) -> Options:
   Raises:
     UserError: for an unknown flag, a wrong value, or where there is nothing to do.
   """
-  words, paths, args = dict(DEFAULTS), [], list(argv)
-  while args:
-    word = args.pop(0)
-    if word == '--':
-      paths += args
-      break
-    if not word.startswith('-') or word == '-':
-      paths.append(word)
-      continue
-    name, equals, value = word.partition('=')
-    name = '--' + name.lstrip('-').replace('-', '_')
-    if name not in DEFAULTS:
-      raise UserError(f"There is no flag '{word}'{did_you_mean(name, [*DEFAULTS, '--help'])}")
-    if not equals and (not args or args[0].startswith('--')):
-      raise UserError(f'{name} needs a value: {name}=VALUE.')
-    words[name] = value if equals else args.pop(0)
-  for name, known in CHOICES.items():
-    if words[name] not in known:
-      raise UserError(f"There is no '{words[name]}' for {name}{did_you_mean(words[name], known)}")
+  words, _, paths = command.read(argv, DEFAULTS)
+  command.check_choices(words, CHOICES)
   numbers = {}
   for name, least in LEAST.items():
     text = words.pop(name)
@@ -248,11 +230,8 @@ def work(options: Options) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code, see `HELP`."""
   argv = sys.argv[1:] if argv is None else argv
-  set_up_log()
-  try:
-    if any(a in ('--help', '-help', '-h') for a in argv):
-      print(HELP.format(decoders=' or '.join(DECODERS)))
-      return 0
+
+  def do() -> int:
     options = parse(argv)
     from fass_jax.workdir import explain_full_disk  # late: --help answers without it
 
@@ -260,23 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = pathlib.Path('stdout' if target in ('', '-') else target)
     with explain_full_disk(where, 'it begins anew'):
       return int(work(options) > 0)
-  except UserError as error:
-    print(f'fass_jax: {error}', file=sys.stderr)
-    return 1
-  except BrokenPipeError:  # `| head`
-    return 1
-  except KeyboardInterrupt:
-    return 130
-  finally:
-    _leave_stdout()
 
-
-def _leave_stdout() -> None:
-  """Drops what stdout cannot take, which Python would complain about once more at its exit."""
-  try:
-    sys.stdout.flush()
-  except OSError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  return command.end(argv, lambda: HELP.format(decoders=' or '.join(DECODERS)), do)
 
 
 if __name__ == '__main__':

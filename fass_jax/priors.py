@@ -104,7 +104,9 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   return Implied(_sum_to_one(total / n**tau), tuple(guesses))
 
 
-def wanted(choice: str, classes: Sequence[str], counts: Sequence[int]) -> np.ndarray:
+def wanted(
+  choice: str, classes: Sequence[str], counts: Sequence[int], flag: str = '--prior'
+) -> np.ndarray:
   """Returns the class prior that a user expects, float64 `[C]`, >= 0, sums to 1.
 
   Args:
@@ -112,6 +114,7 @@ def wanted(choice: str, classes: Sequence[str], counts: Sequence[int]) -> np.nda
       and `weight`.
     classes: names of the C classes.
     counts: `[C]`, training images of each class.
+    flag: where the user said so, for messages.
 
   Raises:
     UserError: for a file that cannot be read or is no prior over these classes.
@@ -122,11 +125,11 @@ def wanted(choice: str, classes: Sequence[str], counts: Sequence[int]) -> np.nda
   path = pathlib.Path(choice).expanduser()
   if not path.is_file():
     raise UserError(
-      f"--prior={choice} is neither 'train' nor 'uniform' nor a CSV or JSON file"
+      f"{flag}={choice} is neither 'train' nor 'uniform' nor a CSV or JSON file"
       f'{did_you_mean(choice, known)}'
     )
   weights = {}
-  for name, value in _read(path):
+  for name, value in _read(path, flag):
     if name in weights:
       raise UserError(f"{path} has two weights for the class '{name}'; leave one of them.")
     try:
@@ -148,7 +151,7 @@ def wanted(choice: str, classes: Sequence[str], counts: Sequence[int]) -> np.nda
   return _sum_to_one(np.asarray([weights[name] for name in classes]))
 
 
-def _read(path: pathlib.Path) -> Iterable[tuple[str, Any]]:
+def _read(path: pathlib.Path, flag: str) -> Iterable[tuple[str, Any]]:
   """Returns the pairs of class and weight in a file, as they are written there."""
   try:
     text = path.read_text(encoding='utf-8-sig')
@@ -164,6 +167,6 @@ def _read(path: pathlib.Path) -> Iterable[tuple[str, Any]]:
     return [(str(row['class']), row['weight']) for row in rows]
   except (OSError, ValueError) as error:
     raise UserError(
-      f'--prior={path} cannot be read ({error}); write a CSV with the columns class,weight, or a '
+      f'{flag}={path} cannot be read ({error}); write a CSV with the columns class,weight, or a '
       'JSON object of weights by class.'
     ) from error

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from fass_jax import evaluate
+from fass_jax import classify, metrics
 from fass_jax.session import Lane, Session, seconds, test_counts
 from fass_jax.types import PyTree
 
 
-def test_metrics(s: Session, counts: evaluate.Counts) -> dict[str, Any]:
+def test_metrics(s: Session, counts: metrics.Counts) -> dict[str, Any]:
   """Returns the metrics of a test set's counts."""
-  return evaluate.metrics(counts, evaluate.groups_of(s.config.eval, train_counts(s)))
+  return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
 
 
 test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
@@ -27,7 +27,7 @@ def train_counts(s: Session) -> np.ndarray:
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
   """Turns the sums of an epoch (host arrays) into its record."""
-  groups = evaluate.groups_of(s.config.eval, train_counts(s))
+  groups = metrics.groups_of(s.config.eval, train_counts(s))
   steps = s.recipe.steps_per_epoch
   return {
     'epoch': epoch + 1,
@@ -38,7 +38,7 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
       n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
     },
     'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
-    'mixed': evaluate.mixing_diagnostics(tally['mixed'], groups),
+    'mixed': metrics.mixing_diagnostics(tally['mixed'], groups),
     'seconds': took,
     'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
     # the share of the time in which the device waited for images
@@ -62,9 +62,27 @@ def summarise(s: Session, lane: Lane) -> dict[str, Any]:
   }
 
 
-def last_look(s: Session, lane: Lane) -> tuple[np.ndarray, np.ndarray | None]:
-  """Returns the confusion matrix of the last epoch and the score matrix, if one was kept."""
-  state = lane.state
-  now = {'params': state.params, 'batch_stats': state.batch_stats}
+def end_of(s: Session, lane: Lane) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+  """Returns a finished run's summary, last confusion matrix, and score matrix if it kept one.
+
+  With a classifier of its own (`config.classifier`) the first two are that classifier's, fitted
+  on the last parameters and on those of the best epoch, which stays chosen by the network's own
+  figures; these are beside it, under `as_trained`.
+  """
+  state, summary = lane.state, summarise(s, lane)
   score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
-  return np.asarray(test_counts(s, now).confusion), np.asarray(score[0]) if score else None
+  matrix = np.asarray(score[0]) if score else None
+  last = {'params': state.params, 'batch_stats': state.batch_stats}
+  if s.judge is None:
+    return summary, np.asarray(test_counts(s, last).confusion), matrix
+  own = {part: summary[part] for part in ('last', 'best')}
+  fitted, confusion = {}, None
+  for part, variables in (('last', last), ('best', lane.best)):
+    arrays = s.judge.fit(variables)
+    counts = jax.device_get(s.judge.counts(variables, arrays))
+    confusion = counts.confusion if confusion is None else confusion
+    fitted[part] = classify.told(s.judge, arrays)
+    summary[part] = {'epoch': own[part]['epoch'], **test_metrics(s, counts)}
+  assert confusion is not None
+  told = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
+  return {**summary, **told}, np.asarray(confusion), matrix

@@ -14,7 +14,7 @@ from scipy import special
 from tqdm import tqdm
 
 from fass_jax import workdir as files
-from fass_jax.evaluate import edges_of, groups_of
+from fass_jax.metrics import edges_of, groups_of
 from fass_jax.types import Dataset
 
 log = logging.getLogger('fass_jax')
@@ -44,12 +44,13 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   many, few = edges_of(config.eval, counts)
   if (many, few) != (config.eval.many, config.eval.few):
     sizes += f', many above {many} images, few below {few}'
+  held = '' if data.held_labels is None else f', {len(data.held_labels)} held out'
   last = config.seed + config.seeds - 1
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
     f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
     f'images ({counts.max()} to {counts.min()} a class; {sizes}), '
-    f'{len(data.test_labels)} test images.\nWork directory: {workdir}'
+    f'{len(data.test_labels)} test images{held}.\nWork directory: {workdir}'
   )
 
 
@@ -99,7 +100,28 @@ def summary_table(summary: dict[str, Any]) -> str:
     used = ''.join(f'{x["experts_used"]:>12.3f}' for x in (last, best))
     lines.append(f'{"experts used (mean)":28}{used}')
   note = '(best: the epoch with the highest test top-1, chosen on the test set)'
-  return '\n'.join([*lines, note])
+  return '\n'.join([*lines, note, *_of_classifier(summary, [summary])])
+
+
+def _of_classifier(summary: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns the lines that say which classifier a table is of, if not the network's own."""
+  if 'classifier' not in summary:
+    return []
+
+  def both(values: dict[str, Any]) -> str:
+    return f'{percent(values["last"])} last, {percent(values["best"])} best'
+
+  def top1(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {part: float(np.mean([r[part]['top1'] for r in runs])) for part in ('last', 'best')}
+
+  fitted = [
+    f'{part} {", ".join(f"{k} {v:.4g}" for k, v in run["fitted"][part].items())}'
+    for run in runs
+    for part in (('last', 'best') if len(runs) == 1 else ('last',)) if run['fitted'][part]
+  ]  # fmt: skip
+  how = f' ({"; ".join(fitted)})' if fitted else ''
+  own = both(top1([r['as_trained'] for r in runs]))
+  return [f'Classifier: {summary["classifier"]}{how}; the network as trained has {own}.']
 
 
 class Board:
@@ -159,14 +181,20 @@ def spread(values: Sequence[float | None]) -> dict[str, float]:
 def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """Joins the summaries of several seeds into one."""
   names = [k for k, v in runs[0]['last'].items() if isinstance(v, float)]
-  shared = ('name', 'method', 'epochs', 'wall_s', 'device')
-  return {
-    **{k: runs[0][k] for k in shared},
-    'seeds': [r['seed'] for r in runs],
-    **{
+  shared = ('name', 'method', 'epochs', 'wall_s', 'device', 'classifier')
+
+  def spreads(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
       part: {k: spread([r[part][k] for r in runs]) for k in names if k in runs[0][part]}
       for part in ('last', 'best')
-    },
+    }
+
+  own = [r['as_trained'] for r in runs if 'as_trained' in r]
+  return {
+    **{k: runs[0][k] for k in shared if k in runs[0]},
+    'seeds': [r['seed'] for r in runs],
+    **spreads(runs),
+    **({'as_trained': spreads(own)} if own else {}),
     'runs': list(runs),
   }
 
@@ -182,7 +210,7 @@ def group_table(group: dict[str, Any]) -> str:
   lines = [f'{f"{n} seeds: mean ± sd [95 %]":28}{"  last epoch":33}{"  best epoch"}']
   for key, label in ROWS:
     lines.append(f'{label:28}{cell(group["last"][key])}{cell(group["best"][key])}'.rstrip())
-  return '\n'.join(lines)
+  return '\n'.join([*lines, *_of_classifier(group, group['runs'])])
 
 
 def finish(

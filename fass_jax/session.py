@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, devices, earlier, evaluate, feed, shown
+from fass_jax import checkpoint, classify, devices, earlier, feed, metrics, passes, shown
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -53,8 +53,8 @@ class Session(NamedTuple):
   reader: Reader | None  # the training images, where they are decoded when they are needed
   cut: feed.Cut  # how they are cut then
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
-  fold: evaluate.Fold
-  test_fold: evaluate.Fold
+  fold: passes.Fold
+  test_fold: passes.Fold
   probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
   tally: Callable[[], PyTree]  # the empty sums of an epoch
@@ -64,6 +64,7 @@ class Session(NamedTuple):
   stop: Callable[[int], str]  # before a step: '' or the name of the signal that asks to stop
   clock: dict[str, float]  # 'begin', 'before' (earlier processes), 'saved': seconds
   notes: dict[str, Any]  # what was decided once and is kept with the checkpoints
+  judge: classify.Judge | None  # the classifier at the end, where it is not the network's own
 
 
 def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], str]) -> Session:
@@ -72,25 +73,32 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   devices.first_alone(lambda: files.prepare(workdir, config))
   loaded = devices.first_before_others(lambda: load(config))
-  data, train, test = keep(config, loaded)
+  kept = keep(config, loaded)
+  data, train = kept.data, kept.train
   recipe, teacher = _taught(config, data)
   where, engine, d = recipe.where, config.engine, config.data
   classes = index_classes(data.train_labels, recipe.num_classes)
   store = None if train else data.train_images, np.int32(data.train_labels), classes, teacher
-  held = test or devices.copy(data.test_images, where)
+  kept_there = Store(*devices.copy(store, where))
+  test = (kept.test or devices.copy(data.test_images, where),
+          devices.copy(np.int32(data.test_labels), where))  # fmt: skip
+  test_fold = passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre)
+  # now, so that a mistake is not found at the end
+  judge = classify.of_run(config, kept, recipe, test_fold, (train or kept_there.images,
+                          kept_there.labels), test)  # fmt: skip
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
   return Session(
     config=config,
     workdir=workdir,
     data=data,
     recipe=recipe,
-    store=Store(*devices.copy(store, where)),
+    store=kept_there,
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
-    test=(held, devices.copy(np.int32(data.test_labels), where)),
-    fold=evaluate.make_fold(recipe, config.eval.batch_size, share=d.centre),
-    test_fold=evaluate.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre),
-    probe=evaluate.make_probe(recipe, config.eval.batch_size),
+    test=test,
+    fold=passes.make_fold(recipe, config.eval.batch_size, share=d.centre),
+    test_fold=test_fold,
+    probe=passes.make_probe(recipe, config.eval.batch_size),
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
@@ -103,6 +111,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
       'counts': np.bincount(data.train_labels).tolist(),
       **shown.how(config, loaded, recipe.normalise),
     },
+    judge=judge,
   )
 
 
@@ -269,11 +278,11 @@ def look(s: Session, now: PyTree) -> Look:
 
 def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns what `test_fold` takes for the counts of the test set."""
-  empty = evaluate.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
-  return evaluate.count_outputs, empty, now, *s.test
+  empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  return metrics.count_outputs, empty, now, *s.test
 
 
-def test_counts(s: Session, now: PyTree) -> evaluate.Counts:
+def test_counts(s: Session, now: PyTree) -> metrics.Counts:
   """Evaluates on the test set; the counts stay on the device."""
   return s.test_fold(*test_arguments(s, now))
 

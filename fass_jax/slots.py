@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from fass_jax import paths
+from fass_jax import classify, paths
+from fass_jax.classifiers import READS
 from fass_jax.data.load import load
 from fass_jax.data.store import is_resident
 from fass_jax.objective import loss_parameters
@@ -46,6 +47,8 @@ def _data(config: ConfigDict, data: Dataset) -> str:
     f'{config.data.kind}: {len(data.train_labels)} images of {len(n)} classes ({n.max()} to '
     f'{n.min()})'
   )
+  if data.held_labels is not None:
+    text += f', {len(data.held_labels)} held out'
   if data.side:
     kept = 'on the device as squares' if is_resident(config, data) else 'decoded as needed'
     return f'{text}, {data.side} x {data.side}, {kept}'
@@ -146,6 +149,15 @@ def _earlier(config: ConfigDict) -> list[tuple[str, str]]:
   return [(name, text) for name, text in rows if text]
 
 
+def _classifier(config: ConfigDict) -> list[tuple[str, str]]:
+  """Says what is fitted at the end, if anything."""
+  args = config.classifier_args
+  if config.classifier == 'trained' and not args.calibrate:
+    return []
+  keys = (*READS[config.classifier], *(('calibrate',) if args.calibrate else ()))
+  return [('classifier', '; '.join(filter(None, (config.classifier, _named(args, keys)))))]
+
+
 def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
   """Returns the resolved recipe, a line for each filled slot.
 
@@ -167,6 +179,7 @@ def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
     *((f'term {n}', _term(config.terms[n], config)) for n in recipe.terms),
     *((f'signal {n}', _signal(config.signals[n])) for n in recipe.signals),
     *_earlier(config),
+    *_classifier(config),
     ('optimiser', _optimiser(config)),
     ('engine', _engine(config, recipe)),
   ]  # fmt: skip
@@ -181,4 +194,6 @@ def resolve(config: ConfigDict) -> str:
     UserError: for everything that would stop a run before its first step.
   """
   data = load(config)
-  return describe(config, build(config, data), data)
+  recipe = build(config, data)
+  classify.chosen(config, data)
+  return describe(config, recipe, data)

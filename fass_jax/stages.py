@@ -50,12 +50,16 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
   found = []
   if not config.start.run:
     first = config.copy_and_resolve_references().unlock()
-    first.stages = ConfigDict()
+    first.stages, first.classifier = ConfigDict(), 'trained'  # only what comes out is classified
     found.append(Stage(FIRST, first.lock(), workdir / 'stages' / FIRST))
   for name in names:
     folder = workdir if name == names[-1] else workdir / 'stages' / name
     before = str(found[-1].folder) if found else config.start.run
-    found.append(Stage(name, _stage(config, name, before), folder))
+    stage = _stage(config, name, before)
+    if name != names[-1]:
+      with stage.unlocked():
+        stage.classifier = 'trained'
+    found.append(Stage(name, stage, folder))
   return found
 
 

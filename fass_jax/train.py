@@ -20,7 +20,7 @@ from fass_jax import devices, feed, programs, report, slots, stages
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.recipe import build
-from fass_jax.records import epoch_record, last_look, summarise, test_metrics
+from fass_jax.records import end_of, epoch_record, test_metrics
 from fass_jax.session import (
   Lane,
   Session,
@@ -212,5 +212,5 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
         if last or due(s, end - 1 - (r.steps_per_epoch - 1) % s.chunk, end):
           save(s, lanes)
     s.manager.wait_until_finished()
-    ends = [(x.folder, summarise(s, x), *last_look(s, x)) for x in lanes]
+    ends = [(x.folder, *end_of(s, x)) for x in lanes]
     return report.finish(s.config, s.data, s.workdir, ends) if devices.first() else {}

@@ -57,6 +57,9 @@ class Dataset(NamedTuple):
   test_labels: np.ndarray  # int32 [M]
   class_names: tuple[str, ...]  # C names
   side: int = 0  # of the square that the network sees; 0: the arrays are shown as they are
+  # of the training set, not trained on: what is chosen without the test set is chosen here
+  held_images: np.ndarray | Squares | Pictures | None = None
+  held_labels: np.ndarray | None = None  # int32 [H]
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -160,7 +163,7 @@ class Term(NamedTuple):
 class Look(NamedTuple):
   """How a signal may look at the network between two epochs, in evaluation mode."""
 
-  # (observe, acc) -> acc: every training image once, see `evaluate.make_fold`
+  # (observe, acc) -> acc: every training image once, see `passes.make_fold`
   fold: Callable[..., PyTree]
   # (key, rng, classes [n], op, strengths [n]) -> bool [n], host arrays: a random image of each
   # class, augmented as in training with that strength of the op; right by every expert?

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import devices, evaluate, feed, nets, session, together, train
+from fass_jax import devices, feed, metrics, nets, passes, session, together, train
 from fass_jax.data import decode, streaming
 from fass_jax.step import clock, plan_epoch
 from fass_jax.types import Squares, UserError
@@ -124,14 +124,14 @@ def test_a_whole_pass_sees_every_image_once_in_the_middle(folder, tmp_path):
   def observe(acc, logits, labels, mask):
     return acc.at[labels].add(mask), acc.sum()
 
-  fold = evaluate.make_fold(s.recipe, 5, share=s.cut.centre)
-  counts = fold(evaluate.count, evaluate.init_counts(3, 15), now, s.reader, s.store.labels)
+  fold = passes.make_fold(s.recipe, 5, share=s.cut.centre)
+  counts = fold(metrics.count, metrics.init_counts(3, 15), now, s.reader, s.store.labels)
   middle = decode.centre(s.cut.centre)
   arrays = np.stack([
     decode.pillow(s.data.train_images[i], middle, SIDE, upright=True) for i in range(24)
   ])  # fmt: skip
-  want = evaluate.make_fold(s.recipe, 24)(
-    evaluate.count, evaluate.init_counts(3, 15), now, jax.numpy.asarray(arrays), s.store.labels
+  want = passes.make_fold(s.recipe, 24)(
+    metrics.count, metrics.init_counts(3, 15), now, jax.numpy.asarray(arrays), s.store.labels
   )
   np.testing.assert_array_equal(counts.confusion, want.confusion)
   np.testing.assert_allclose(counts.nll, want.nll, rtol=1e-5)

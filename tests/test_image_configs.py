@@ -9,7 +9,7 @@ from PIL import Image
 from fass_jax import main, pictures
 from fass_jax.config import config_dir, methods
 from fass_jax.data.load import DATASETS
-from fass_jax.evaluate import shot_groups
+from fass_jax.metrics import shot_groups
 
 NAMES = ('imagenet_lt', 'places_lt', 'inat18', 'folder')
 

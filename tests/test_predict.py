@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import evaluate, main, predict, session, trained
+from fass_jax import main, passes, predict, session, trained
 from fass_jax.data.digits import load_digits
 from tests import runs
 from tests.losses import oracle
@@ -37,7 +37,7 @@ def logits(finished):
   s = session.open_session(runs.config_of(*ARGS), finished / 'run', lambda: '')
   with s.manager:
     (lane,) = session.begin(s)
-  fold = evaluate.make_fold(s.recipe, 600)
+  fold = passes.make_fold(s.recipe, 600)
   out = fold(
     lambda acc, logits, labels, mask: logits, np.zeros((600, 10), np.float32),
     session.variables(lane.state), *s.test,

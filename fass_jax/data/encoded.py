@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fass_jax.types import UserError
+from fass_jax.types import Pictures, UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,3 +53,26 @@ class Records:
   def name(self, i: int) -> str:
     """Returns the name of image `i` in the list of its split."""
     return self.names[i]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Some of the images of a set, in an order of their own."""
+
+  pictures: Pictures
+  index: np.ndarray  # int64 [N], positions in it
+
+  @property
+  def upright(self) -> bool:
+    """Whether photos are turned, see `decode.rgb`."""
+    return bool(getattr(self.pictures, 'upright', False))
+
+  def __len__(self) -> int:
+    return len(self.index)
+
+  def __getitem__(self, i: int) -> bytes:
+    return self.pictures[int(self.index[i])]
+
+  def name(self, i: int) -> str:
+    """Returns the name of image `i` in the whole set."""
+    return self.pictures.name(int(self.index[i]))

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from fass_jax.config import did_you_mean
 from fass_jax.data.cifar import load_cifar
 from fass_jax.data.digits import load_digits
+from fass_jax.data.held_out import hold_out
 from fass_jax.types import Dataset, UserError
 
 
@@ -94,7 +95,7 @@ def check(data: Dataset) -> Dataset:
 
 
 def load(config: ConfigDict) -> Dataset:
-  """Loads the data set that a config names.
+  """Loads the data set that a config names, with the part of it that is held out from training.
 
   Raises:
     UserError: for an unknown name and for everything that can be wrong with the data.
@@ -110,4 +111,5 @@ def load(config: ConfigDict) -> Dataset:
   if size and all(isinstance(x, np.ndarray) and size != x.shape[1] for x in arrays):
     train, test = (resize(np.asarray(images), size) for images in arrays)
     data = data._replace(train_images=train, test_images=test)
-  return data  # encoded images become squares of that side when they are decoded
+  # encoded images become squares of that side when they are decoded
+  return hold_out(data, config.data.held_out, config.data.subset_seed)

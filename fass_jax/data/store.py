@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -44,7 +46,16 @@ def _bar(work: list, what: str) -> tqdm:
   return tqdm(work, desc=what, unit='group', disable=None, leave=False)
 
 
-def keep(config: ConfigDict, data: Dataset) -> tuple[Dataset, Reader | None, Reader | None]:
+class Kept(NamedTuple):
+  """A data set, and readers of what is decoded when it is needed."""
+
+  data: Dataset
+  train: Reader | None = None
+  test: Reader | None = None
+  held: Reader | None = None  # of the held-out part
+
+
+def keep(config: ConfigDict, data: Dataset) -> Kept:
   """Decides where the images are, and decodes them now if it is on the device.
 
   Args:
@@ -52,8 +63,8 @@ def keep(config: ConfigDict, data: Dataset) -> tuple[Dataset, Reader | None, Rea
     data: as `load` returns it.
 
   Returns:
-    The data set, with squares for training and cut test images if it is resident, else as it was
-    with a reader for each.
+    The data set, with squares for training and cut test and held-out images if it is resident,
+    else as it was with a reader for each.
 
   Raises:
     UserError: for a bad value, or an image that cannot be read.
@@ -65,14 +76,15 @@ def keep(config: ConfigDict, data: Dataset) -> tuple[Dataset, Reader | None, Rea
     raise UserError(f'--config.data.crop_area={d.crop_area} are not two shares, the smaller first.')
   resident = is_resident(config, data)
   if isinstance(data.train_images, np.ndarray | Squares):
-    return data, None, None
+    return Kept(data)
   assert not isinstance(data.test_images, np.ndarray)
   pool = streaming.threads(d.workers)
   test = streaming.open_reader(data.test_images, data.side, d.decoder, pool)
   if not resident:
     log.info('The images are decoded as they are needed, by %d threads.', pool._max_workers)
     train = streaming.open_reader(data.train_images, data.side, d.decoder, pool)
-    return data, train, test
+    held = _held_reader(config, data, pool)
+    return Kept(data, train, test, held)
   if d.square < data.side:
     raise UserError(
       f'--config.data.square={d.square} is smaller than the {data.side} pixels that the network '
@@ -80,8 +92,21 @@ def keep(config: ConfigDict, data: Dataset) -> tuple[Dataset, Reader | None, Rea
     )
   train = streaming.open_reader(data.train_images, d.square, d.decoder, pool)
   middle = decode.centre(d.centre)
+  held = _held_reader(config, data, pool)
   with pool:
     squares = _squares(train, 'training images')
     cut = streaming.load_all(test, lambda i: middle, lambda work: _bar(work, 'test images'))
+    if held is not None:
+      middles = streaming.load_all(
+        held, lambda i: middle, lambda work: _bar(work, 'held-out images')
+      )
+      data = data._replace(held_images=middles)
   log.info('All images are on the device, %d pixels a side.', d.square)
-  return data._replace(train_images=squares, test_images=cut), None, None
+  return Kept(data._replace(train_images=squares, test_images=cut))
+
+
+def _held_reader(config: ConfigDict, data: Dataset, pool: ThreadPoolExecutor) -> Reader | None:
+  if data.held_images is None:
+    return None
+  assert not isinstance(data.held_images, np.ndarray | Squares)
+  return streaming.open_reader(data.held_images, data.side, config.data.decoder, pool)

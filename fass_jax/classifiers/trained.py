@@ -1,0 +1,16 @@
+"""The network's own classifier, as it was trained."""
+
+from __future__ import annotations
+
+from fass_jax.classifiers.base import Classifier, Setting
+from fass_jax.nets.base import test_logits
+
+
+def build(setting: Setting) -> Classifier:
+  """Returns the network's own classifier: the mean of its experts' logits."""
+  return Classifier(
+    fit=lambda variables, sets: {},
+    scores=lambda outs, fitted: test_logits(outs),
+    implied=setting.implied,
+    routed=True,
+  )
