@@ -23,6 +23,7 @@ from fass_jax.objective import class_weights
 from fass_jax.types import Classes, UserError
 
 EXACT = ('ce', 'balanced_softmax', 'logit_adjustment')  # their optimum is known
+POWERS = {'square_root': 0.5, 'reversed': -1.0}
 UNITS = {'effective_number': 'sample', 'effective_number_class': 'class'}
 
 
@@ -46,13 +47,15 @@ def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nda
   """Returns the class distribution of a stream, `[C]`."""
   if stream.sampler == 'natural':
     stream = config.streams.natural
-  if stream.sampler == 'class_balanced':
+  if stream.sampler in ('class_balanced', 'progressive', 'groups'):  # as it is at the end
     return _sum_to_one(np.ones(len(counts)))
   if stream.sampler in UNITS:
     # of the class index only the counts and the number of images are read
     classes = Classes(counts, counts, np.zeros(int(counts.sum())))  # type: ignore[arg-type]
     weight = rebalanced_weight(classes, UNITS[stream.sampler], stream.beta)
     return _sum_to_one(np.asarray(weight, np.float64))
+  if stream.sampler in (*POWERS, 'power'):
+    return _sum_to_one(counts ** POWERS.get(stream.sampler, _at_end(stream.power)))
   return _sum_to_one(counts)
 
 
@@ -91,6 +94,8 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
         q = _sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))
         if not isinstance(share, int | float) and len({value for _, value in share}) > 1:
           guesses['its class weights changed during the run'] = None
+      if config.streams[view.stream].sampler in ('power', 'progressive'):
+        guesses['its sampler changed during the run'] = None
       if view.mix != 'none':
         guesses['it mixes images'] = None
       streams.add(view.stream)

@@ -19,9 +19,10 @@ LEAVES = {'types', 'score', 'mixing', 'config', 'defaults', 'state', 'counts', '
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
 ORDER = ['devices', 'shown', 'stages', 'objective', 'priors', 'recipe', 'views', 'step',
-         'programs', 'feed', 'metrics', 'passes', 'shifts', 'classifiers', 'classify', 'checkpoint', 'workdir',
-         'earlier', 'trained', 'session', 'records', 'together', 'pictures', 'report', 'slots',
-         'train', 'main', 'command', 'predict', 'evaluation', 'evaluate']  # fmt: skip
+         'programs', 'feed', 'metrics', 'passes', 'shifts', 'classifiers', 'classify',
+         'checkpoint', 'workdir', 'earlier', 'trained', 'session', 'records', 'together',
+         'pictures', 'report', 'slots', 'train', 'main', 'command', 'predict', 'evaluation',
+         'evaluate']  # fmt: skip
 
 
 def imported(path):

@@ -14,7 +14,7 @@ from fass_jax.classifiers.base import Classifier, Sets, Setting, in_full, needs_
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
 GRID = np.linspace(0, 2, 21)  # of the authors
-LINEAR = ('linear', 'linear_torch')
+LINEAR = ('linear', 'linear_torch', 'linear_prior')
 
 
 def tau_norm(w: Array, tau: float | Array) -> Array:
@@ -40,10 +40,13 @@ def norms(w: Array) -> Array:
 def rows(params: PyTree) -> Array:
   """Returns the weights of the linear heads of a network, `[E, C, D]`, E = 1 without experts.
 
+  Learned factors of the classes (`class_scale`) are a part of them.
+
   Raises:
     UserError: if it has none.
   """
-  known = {p: x for p, x in paths.flat(params['head']).items() if p.endswith('linear/kernel')}
+  leaves = paths.flat(params['head'])
+  known = {p: x for p, x in leaves.items() if p.endswith('linear/kernel')}
   if not known:
     raise UserError(
       'This network has no linear head, whose weights tau_norm could change; take ncm or post_hoc.'
@@ -52,7 +55,11 @@ def rows(params: PyTree) -> Array:
   def order(path: str) -> list[int]:
     return [int(n) for n in re.findall(r'\d+', path)]
 
-  return jnp.stack([known[p].T for p in sorted(known, key=order)])
+  def own(path: str) -> Array:
+    w, scale = known[path].T, leaves.get(path.replace('linear/kernel', 'class_scale'))
+    return w if scale is None else w * scale[:, None]
+
+  return jnp.stack([own(p) for p in sorted(known, key=order)])
 
 
 def raw(outs: Outputs, w: Array) -> Array:
