@@ -12,6 +12,7 @@ import runpy
 from fass_jax.config import config_dir, methods
 
 _THESIS = runpy.run_path(str(pathlib.Path(__file__).with_name('thesis_tables.py')))
+_BAG = runpy.run_path(str(pathlib.Path(__file__).with_name('bagoftricks.py')))
 _METHODS = runpy.run_path(str(config_dir() / 'methods.py'))
 _ABOUT = _METHODS['ABOUT']
 
@@ -124,4 +125,5 @@ TABLES = {
     'notes': NOTES,
   },
   **_THESIS['TABLES'],
+  **_BAG['TABLES'],
 }  # fmt: skip

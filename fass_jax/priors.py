@@ -43,6 +43,13 @@ def _at_end(schedule: Any) -> float:
   return schedule if isinstance(schedule, int | float) else schedule[-1][1]
 
 
+def _moves(stream: ConfigDict) -> bool:
+  """Says whether a stream's sampler draws otherwise at the end than at the beginning."""
+  power = stream.power
+  late = not isinstance(power, int | float) and len({value for _, value in power}) > 1
+  return stream.sampler == 'progressive' or (stream.sampler == 'power' and late)
+
+
 def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.ndarray:
   """Returns the class distribution of a stream, `[C]`."""
   if stream.sampler == 'natural':
@@ -94,7 +101,7 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
         q = _sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))
         if not isinstance(share, int | float) and len({value for _, value in share}) > 1:
           guesses['its class weights changed during the run'] = None
-      if config.streams[view.stream].sampler in ('power', 'progressive'):
+      if _moves(config.streams[view.stream]):
         guesses['its sampler changed during the run'] = None
       if view.mix != 'none':
         guesses['it mixes images'] = None

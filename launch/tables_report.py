@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tables_ledger as book
@@ -59,20 +60,26 @@ def in_band(row: Any, mine: Sequence[dict[str, Any]]) -> str:
   return f'{"below" if best < low else "above" if best > high else "yes"} ({text})'
 
 
-def thesis_block(shown: Shown, by: str = '') -> list[str]:
-  """Returns rows beside the thesis' figures and those of others, the override `by` left out."""
-  out = [
-    '| method | config string | thesis | other published | ours, last | ours, best | n | many | '
-    'medium | few | in band? |',
-    '|---|---|---|---|---|---|---|---|---|---|---|',
-  ]
+def thesis_block(shown: Shown, by: str = '', thesis: bool = True) -> list[str]:
+  """Returns rows beside the figures of others, the override `by` left out.
+
+  Args:
+    shown: the rows.
+    by: a key that all rows override.
+    thesis: whether the thesis has such a table, and bands were set for it.
+  """
+  head = ['method', 'config string', *['thesis'] * thesis, *['other published' if thesis else
+          'published'], 'ours, last', 'ours, best', 'n', 'many', 'medium', 'few',
+          *['in band?'] * thesis]  # fmt: skip
+  out = [f'| {" | ".join(head)} |', '|' + '---|' * len(head)]
   for row, mine in shown:
     cells = [row.label, config_string(row, by)]
-    cells.append('' if row.thesis is None else f'{row.thesis:.2f}')
+    if thesis:
+      cells.append('' if row.thesis is None else f'{row.thesis:.2f}')
     cells.append('; '.join(f'{who} {figure}' for who, figure in row.published.items()))
     figures = [('last', 'top1'), ('best', 'top1'), *(('last', k) for k in COLUMNS[1:4])]
     ours = [cell(r[part][k] for r in mine) if mine else '' for part, k in figures]
-    cells += [*ours[:2], str(len(mine)) if mine else '', *ours[2:], in_band(row, mine)]
+    cells += [*ours[:2], str(len(mine)) if mine else '', *ours[2:], *[in_band(row, mine)] * thesis]
     out.append('|' + ''.join(f' {c} |' if c else ' |' for c in cells))
   return out
 
@@ -135,11 +142,13 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
   """Returns a table of results as Markdown."""
   table = book.TABLES[name]
   runs = book.by_run(book.everything(results)) if runs is None else runs
-  block = thesis_block if table.get('thesis') else plain_block
+  block: Callable[..., list[str]] = plain_block
+  if table.get('thesis') or table.get('published'):
+    block = functools.partial(thesis_block, thesis='thesis' in table)
   by = table.get('by', '')
   shown = [(row, lines_of(table, row, runs)) for row in book.rows(table)]
   lines = [f'**{table["title"]}**']
-  if not table.get('thesis'):
+  if block is plain_block:
     # this table may stand alone in the README
     lines[0] += (
       ': top-1 on the test set in percent, mean ± sd over seeds; best = the epoch with the highest '
@@ -151,7 +160,12 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
   if 'notes' in table:
     lines += notes(table, runs)
   if table.get('remarks'):
-    lines += ['', 'On the thesis:', '', *(f'- {r}' for r in table['remarks'])]
+    lines += [
+      '',
+      'On the thesis:' if 'thesis' in table else 'Remarks:',
+      '',
+      *(f'- {r}' for r in table['remarks']),
+    ]
   other = strays(name, results)
   if other:
     lines += ['', 'In its ledger, but no row of the table:', '', *block(other)]

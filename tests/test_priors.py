@@ -36,7 +36,7 @@ def margins(loss):
     ('progressive', [], [1 / 2, 1 / 2], ['its sampler changed during the run']),
     ('drs', [], [1 / 2, 1 / 2], ['its sampler changed during the run']),
     ('ce', ['streams.natural.sampler=power', 'streams.natural.power=((0, 2.0),)'], [0.9, 0.1],
-     ['its sampler changed during the run']),
+     []),
     ('cb', ['reweight.beta=0.5'], [12 / 19, 7 / 19], []),
     ('ce', ['reweight.kind=inverse', 'reweight.share=((0, 1.0),)'], [1 / 2, 1 / 2], []),
     ('drw', ['reweight.beta=0.5'], [12 / 19, 7 / 19], [LATE]),
