@@ -33,6 +33,21 @@ from fass_jax.types import Dataset, Squares
 CLASSES, SQUARE = 1000, 256
 RHO = 0.3  # of FASS, its default: so many images of a batch are mixed, in two views
 LONG = 8  # steps in a call on a GPU
+# method, precision, batch, where the images are; a streamed run is as fast as the slower of its two
+# sides, so one batch says enough
+GPU_CASES = (
+  ('ce', 'bfloat16', 256, 'resident'),
+  ('ce', 'bfloat16', 256, 'streamed'),
+  ('ce', 'bfloat16', 64, 'resident'),
+  ('ce', 'tf32', 256, 'resident'),
+  ('fass', 'bfloat16', 256, 'resident'),
+  ('fass', 'bfloat16', 256, 'streamed'),
+)
+CPU_CASES = (
+  ('ce', 'float32', 4, 'resident'),
+  ('ce', 'float32', 4, 'streamed'),
+  ('fass', 'float32', 4, 'resident'),
+)
 
 
 class StreamRun(JaxRun):
@@ -98,16 +113,9 @@ def line_up(
   gpu = roofline.on_gpu()
   resident, files, pictures = photos(paths, side)
   reader = streaming.open_reader(pictures, side, pipeline.decoders()[-1], pool)
-  best = ('ce', 'bfloat16', 256) if gpu else ('ce', 'float32', 4)
   runs: dict[str, JaxRun] = {}
   about = {}
-  for method, precision, batch, kind in itertools.product(
-    ('ce', 'fass'), ('bfloat16', 'tf32') if gpu else ('float32',), (64, 256) if gpu else (4,),
-    ('resident', 'streamed'),
-  ):  # fmt: skip
-    # a streamed run is as fast as the slower of its two sides: one case says enough
-    if kind == 'streamed' and (method, precision, batch) != best:
-      continue
+  for method, precision, batch, kind in GPU_CASES if gpu else CPU_CASES:
     name = f'{method} {precision}, batch {batch}, {kind}'
     how: dict[str, Any] = {
       'kind': 'imagenet_lt', 'engine__precision': precision, 'data__image_size': side,
