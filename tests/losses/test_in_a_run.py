@@ -38,7 +38,7 @@ def two(num_classes, branches):
   return net._replace(head=head)
 
 
-@pytest.mark.parametrize('name', ['weighted_la', 'focal_sigmoid', 'cdt'])
+@pytest.mark.parametrize('name', ['weighted_la', 'focal_sigmoid'])
 def test_a_loss_of_logits(trained, name):
   def change(config):
     config.loss = name

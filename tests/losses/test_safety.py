@@ -19,10 +19,9 @@ from tests import runs
 few_examples = hypothesis.settings(max_examples=20, deadline=None, database=None, derandomize=True)
 B, E, C = 4, 2, 3
 SCALE = 30.0  # of a cosine head, whose logits end there
-GAMMAS = (0.0, 0.5, 1.0, 2.0)
 CASES = [(name, {}) for name in LOSSES]
-CASES += [('focal', {'gamma': g}) for g in GAMMAS]
-CASES += [('focal_sigmoid', {'gamma': g, 'alpha': a}) for g in GAMMAS for a in (0.0, 0.25)]
+# below 1, where the power has no derivative at 0
+CASES += [('focal', {'gamma': 0.5}), ('focal_sigmoid', {'gamma': 0.5, 'alpha': 0.25})]
 
 extremes = st.sampled_from([1e4, -1e4]) | st.floats(-1e4, 1e4, width=32)
 counts = st.sampled_from([1, 2, 10**6]) | st.integers(1, 10**6)
