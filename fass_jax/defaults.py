@@ -107,7 +107,23 @@ NET = {
 LOSS_ARGS = {
   'max_margin': 0.5,  # of 'ldam' and 'ride': margin of the rarest class
   'tau': 1.0,  # of 'logit_adjustment'
+  'weighted_tau': 0.5,  # of 'weighted_la': 0 weights alone, 1 margins alone
+  'tau1': 1.0,  # of 'two_rate': power of the own class; no pair but an equal one is published
+  'tau2': 1.0,  # of 'two_rate': power of the others
+  'adaptive_margin': 1.0,  # of 'la_adaptive': factor of pi^(-1/4)
+  'equalised_share': 0.9,  # of 'equalised': how much less a rare class is pushed down
+  'equalised_below': 0.005,  # of 'equalised': the share of the images below which it is rare
+  'smoothing': 0.1,  # of 'label_smoothing'
+  'cdt_gamma': 0.2,  # of 'cdt': power of n_max / n_c
   'gamma': 1.0,  # of 'focal'
+  'sigmoid_gamma': 1.0,  # of 'focal_sigmoid'; 2 in detection
+  'sigmoid_alpha': 0.0,  # of 'focal_sigmoid': weight of the own class; 0: none; .25 in detection
+  'range_k': 2,  # of 'range': ranges a class
+  # of 'range', unpublished: the margin has to grow with the length of the features, and the ranges
+  # are a sum over the classes, so its term needs a small weight
+  'range_margin': 10.0,
+  'range_intra': 1.0,  # factor of the ranges
+  'range_inter': 1.0,  # factor of the distance of the centres
   'diversity': -0.45,  # of 'ride'
   'diversity_factor': 0.05,  # of 'ride': how far the temperature follows the class counts
   'temperature': 0.1,  # of 'balanced_contrastive'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,18 @@ from fass_jax.config import one_of, pick
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.types import Term, UserError
+
+# parameter of a loss: the loss, what is asked of it, and that in words
+BOUNDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+  'distill_temperature': ('distillation', lambda x: x > 0, 'above 0'),
+  'smoothing': ('label_smoothing', lambda x: 0 <= x < 1, 'in [0, 1)'),
+  'equalised_share': ('equalised', lambda x: 0 <= x <= 1, 'in [0, 1]'),
+  'sigmoid_gamma': ('focal_sigmoid', lambda x: x >= 0, 'at least 0'),
+  'sigmoid_alpha': ('focal_sigmoid', lambda x: 0 <= x < 1, 'in [0, 1)'),
+  'range_k': ('range', lambda x: x >= 1, 'at least 1'),
+}
+
+log = logging.getLogger('fass_jax')
 
 
 def class_weights(config: ConfigDict) -> Any:
@@ -42,12 +55,22 @@ def check(config: ConfigDict) -> None:
   natural = config.streams.natural.sampler
   if natural != 'permutation':
     prior.append(f'streams.natural.sampler={natural}')
-  if len(prior) > 1 and not config.stacked_priors:
-    raise UserError(
-      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2'
-      f" where each alone gives 1 / n); drop one of the methods in '{config.method}', or take both "
-      'all the same with --config.stacked_priors=True.'
+  prior += [
+    f'terms.{name}.loss={term.loss}'
+    for name, term in config.terms.items()
+    if term.loss in LOSSES and LOSSES[term.loss].corrects_prior
+  ]
+  if len(prior) > 1:
+    twice = (
+      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2 '
+      'where each alone gives 1 / n)'
     )
+    if not config.stacked_priors:
+      raise UserError(
+        f"{twice}; drop one of the methods in '{config.method}', or take both all the same with "
+        '--config.stacked_priors=True.'
+      )
+    log.warning('%s, as --config.stacked_priors=True wants.', twice)
   if loss.cosine and config.net.head != 'cosine':
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
@@ -61,6 +84,8 @@ def check(config: ConfigDict) -> None:
       f'{" and ".join(unused)} would never be active: no term has the host loss; drop one of the '
       f"methods in '{config.method}'."
     )
+  if 'bbn' in names and config.net.experts != 2:
+    raise UserError("The loss 'bbn' blends two branches: set --config.net.experts=2.")
   if config.teacher.run and not any(LOSSES[n].taught for n in names if n in LOSSES):
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
@@ -71,7 +96,7 @@ def check(config: ConfigDict) -> None:
 def _check_needs(loss: str, config: ConfigDict) -> None:
   """Refuses a loss whose inputs the network or the run does not have."""
   kind = LOSSES[loss]
-  if kind.joint and not config.net.projection:
+  if kind.embeds and not config.net.projection:
     raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
   if kind.taught and not config.teacher.run:
     raise UserError(
@@ -80,9 +105,21 @@ def _check_needs(loss: str, config: ConfigDict) -> None:
     )
   if loss == 'router' and not config.net.router:
     raise UserError("The loss 'router' needs --config.net.router=True.")
-  temperature = config.loss_args.distill_temperature
-  if loss == 'distillation' and not temperature > 0:
-    raise UserError(f'--config.loss_args.distill_temperature={temperature} is not above 0.')
+  for key, (user, fits, words) in BOUNDS.items():
+    value = config.loss_args[key] if loss == user else None
+    if value is not None and not fits(value):
+      raise UserError(f'--config.loss_args.{key}={value} is not {words}.')
+
+
+def _check_pair(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
+  """Refuses a term of 'bbn' whose views are no two whole batches, row for row."""
+  streams = [config.streams[config.views[view].stream] for view in views]
+  if len(views) != 2 or any(s.rho != 1 or s.start != 'on' for s in streams):
+    raise UserError(
+      f"--config.terms.{name}: the loss 'bbn' blends two views, of natural and of reversed class "
+      f'frequencies, that are whole batches in every step; give two --config.terms.{name}.views '
+      'whose streams have rho=1.0 and start=on.'
+    )
 
 
 def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
@@ -94,8 +131,8 @@ def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
   """
   flat: dict[str, Any] = {}
   for name, key in LOSSES[loss].reads.items():
-    section, leaf = key.split('.')
-    value = config[section][leaf]
+    section, _, leaf = key.rpartition('.')
+    value = config[section][leaf] if section else config[leaf]
     flat[name] = optim.piecewise(value, config.epochs) if isinstance(value, tuple) else value
   return flat
 
@@ -129,6 +166,8 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
   _check_needs(loss, config)
+  if loss == 'bbn':
+    _check_pair(name, views, config)
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,

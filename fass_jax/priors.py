@@ -22,7 +22,8 @@ from fass_jax.losses import LOSSES
 from fass_jax.objective import class_weights
 from fass_jax.types import Classes, UserError
 
-EXACT = ('ce', 'balanced_softmax', 'logit_adjustment')  # their optimum is known
+# their optimum is known
+EXACT = ('ce', 'balanced_softmax', 'logit_adjustment', 'weighted_la')
 POWERS = {'square_root': 0.5, 'reversed': -1.0}
 UNITS = {'effective_number': 'sample', 'effective_number_class': 'class'}
 
@@ -66,14 +67,29 @@ def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nda
   return _sum_to_one(counts)
 
 
+def _removed(config: ConfigDict) -> float:
+  """Returns tau: the logits of the host loss imply the prior that it saw divided by n^tau."""
+  args, loss = config.loss_args, config.loss
+  if loss == 'logit_adjustment':
+    return args.tau
+  if loss == 'two_rate':
+    # between its two powers: exact where they are equal
+    return (args.tau1 + args.tau2) / 2
+  # whatever its tau, weights make up for what the margins of weighted_la leave; the branches of
+  # BBN see n and 1 / n and are averaged
+  full = ('balanced_softmax', 'weighted_la', 'la_adaptive', 'bbn')
+  return 1.0 if loss in full else 0.0
+
+
 def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   """Returns the class prior that the logits of a trained run imply.
 
   pi_c ~ sum_k a_k q_k(c) w(c) / n_c^tau over the views k of the terms: a the term's weight, q the
   class distribution of the stream (that of the counts n, or of a sampler), w the class weights,
-  tau 1 for the balanced softmax, its own for logit adjustment and 0 for other losses; all as they
-  were at the end of the run. It is exact for cross-entropy on one stream, and an approximation
-  where a run mixes images, adds margins, defers its weights or trains on several streams.
+  tau 1 for the balanced softmax and others that take the whole prior out, its own for logit
+  adjustment, 0 for losses that leave it in; all as they were at the end of the run. It is exact for
+  cross-entropy and consistent adjustments on one stream, and an approximation where a run mixes
+  images, adds margins, defers its weights or trains on several streams.
 
   Args:
     config: the run's.
@@ -89,7 +105,8 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   for term in config.terms.values():
     loss = config.loss if term.loss == 'host' else term.loss
     kind = pick(LOSSES, loss, 'loss')
-    if loss not in EXACT:
+    adjusts = loss == 'two_rate' and config.loss_args.tau1 == config.loss_args.tau2
+    if loss not in EXACT and not adjusts:
       guesses[f"the loss '{loss}' is not a plain cross-entropy"] = None
     if kind.joint or kind.taught:
       continue  # no labels against logits
@@ -111,9 +128,8 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
     guesses['it trains on several streams'] = None
   if config.optim.only:
     guesses['only a part of the network was trained'] = None
-  tau = {'balanced_softmax': 1.0, 'logit_adjustment': config.loss_args.tau}.get(config.loss, 0.0)
   total = total if total.any() else n
-  return Implied(_sum_to_one(total / n**tau), tuple(guesses))
+  return Implied(_sum_to_one(total / n ** _removed(config)), tuple(guesses))
 
 
 def wanted(

@@ -167,7 +167,9 @@ def term_parts(
   views = [v for v in term.views if v in inputs]
   if term.joint and views:
     out, targets, mask = join([outs[v] for v in views], [inputs[v] for v in views])
-    return [pair_loss(f, out, targets, mask, context, False, divisor) for f in term.losses]
+    mixed = any(recipe.views[v].mixed_label for v in views)
+    every = divisor and divisor * len(views)  # of the rows of all views
+    return [pair_loss(f, out, targets, mask, context, mixed, every) for f in term.losses]
   return [
     pair_loss(
       loss, outs[v], inputs[v].targets, inputs[v].mask, context, recipe.views[v].mixed_label,

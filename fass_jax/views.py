@@ -217,13 +217,13 @@ def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Tar
 
   Returns:
     Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
-    compared with); own labels as targets; the mask.
+    compared with); the pair targets of all rows, of the own label alone where a view has only
+    that; the mask.
   """
   mask = jnp.concatenate([x.mask for x in inputs])
-  labels = jnp.concatenate([x.labels for x in inputs])
+  targets = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x.targets for x in inputs))
   joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
-  joined = joined._replace(extra={**outs[0].extra, 'mask': mask})
-  return joined, Targets(labels, labels, jnp.ones(labels.shape, float)), mask
+  return joined._replace(extra={**outs[0].extra, 'mask': mask}), targets, mask
 
 
 def _separately(

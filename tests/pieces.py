@@ -50,6 +50,44 @@ def resampled(run: Run):
   assert share[-1] > 0.08 > 0.02 > own[-1]
 
 
+def evened(late=False):
+  """The natural stream shows the rarest class more often than the images have it."""
+
+  def check(run: Run):
+    sampler = run.recipe().streams['natural'].sampler
+    own = np.bincount(digits().train_labels) / len(digits().train_labels)
+
+    def share(epoch: int) -> np.ndarray:
+      key, n = jax.random.key(0), 3840
+      if sampler.scope == 'epoch':
+        index = sampler.draw(key, class_index(), jnp.int32(epoch), 60, 64)[0].reshape(-1)
+      else:
+        index = sampler.draw(key, class_index(), n, at(epoch, 5))
+      return np.bincount(digits().train_labels[np.asarray(index)], minlength=10) / n
+
+    assert share(4)[-1] > 2 * own[-1]
+    if late:
+      np.testing.assert_allclose(share(0), own, atol=0.02)
+
+  return check
+
+
+def with_term(name, loss):
+  """A term of its own is positive in every epoch, and moves."""
+
+  def check(run: Run):
+    values = [r['terms'][name] for r in run.rows]
+    assert run.config.terms[name].loss == loss
+    assert all(v > 0 for v in values) and len(set(values)) > 1
+
+  return check
+
+
+def of_sigmoids(run: Run):
+  """The head begins at the prior, with a bias that does not decay."""
+  assert run.config.net.head == 'linear_prior' and run.config.optim.undecayed == ('*/linear/bias',)
+
+
 def mixed(*views):
   def check(run: Run):
     for view in views:
@@ -59,7 +97,7 @@ def mixed(*views):
   return check
 
 
-def weighted(run: Run):
+def weighted(run: Run, times: float = 4.0):
   """The weights of the classes are 1 before they begin, and the rarest has the largest after."""
   loss = run.recipe().terms['natural'].losses[0]
   outs = Outputs(jnp.zeros((10, max(1, run.config.net.experts), 10)), jnp.zeros((10, 1)))
@@ -67,9 +105,14 @@ def weighted(run: Run):
     np.asarray(loss(outs, jnp.arange(10), class_index(), {}, at(e, 5))[1]).reshape(10, -1)[:, 0]
     for e in (0, 4)
   )
-  assert last[-1] > 4 * last[0]
+  assert last[-1] > times * last[0]
   if len(run.config.reweight.share) > 1:
     assert (first == 1).all()
+
+
+def weighted_by_root(run: Run):
+  # sqrt(20), less the rounding of the counts
+  weighted(run, 3.9)
 
 
 def another_loss(run: Run):
@@ -176,6 +219,27 @@ ACTIVE = {
   'fass_mixup': (scored, mixed('mixup')),
   'fass_cutmix': (scored, mixed('cutmix')),
   'random_mix': _FASS,
+  'inverse': (weighted,),
+  'inverse_sqrt': (weighted_by_root,),
+  'drw_inverse': (weighted,),
+  'cb_sigmoid': (weighted, another_loss, of_sigmoids),
+  'cb_focal': (weighted, another_loss, of_sigmoids),
+  'focal': (another_loss,),
+  'focal_sigmoid': (another_loss, of_sigmoids),
+  'label_smoothing': (another_loss,),
+  'logit_adjustment': (another_loss,),
+  'weighted_la': (another_loss,),
+  'la_adaptive': (another_loss,),
+  'two_rate': (another_loss,),
+  'equalised': (another_loss,),
+  'cdt': (another_loss,),
+  'range': (with_term('range', 'range'),),
+  'class_balanced': (evened(),),
+  'square_root': (evened(),),
+  'reversed': (evened(),),
+  'progressive': (evened(late=True),),
+  'drs': (evened(late=True),),
+  'bbn_mixup': (mixed('natural'),),
 }
 
 

@@ -2,17 +2,19 @@
 
 import itertools
 import math
+import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets
+from fass_jax import nets, stages
 from fass_jax.config import merge_deltas, methods
 from fass_jax.data.load import load
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
 from tests import pieces, runs
+from tests.test_families import CHECKS
 from tests.test_rows import CONTROLS, THESIS
 
 TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
@@ -54,14 +56,15 @@ def different(a, b):
 
 
 def test_every_method_has_its_checks():
-  assert pieces.ACTIVE.keys() == set(ALONE)
+  assert pieces.ACTIVE.keys() | CHECKS.keys() == set(ALONE)
+  assert not pieces.ACTIVE.keys() & CHECKS.keys()
   about = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'methods.py'))
   assert about['NEED_A_RUN'] <= methods().keys()
 
 
-@pytest.mark.parametrize('method', [*(m for m in ALONE if m not in THESIS), *CONTROLS])
+@pytest.mark.parametrize('method', [*(m for m in ALONE if m not in (*THESIS, *CHECKS)), *CONTROLS])
 def test_method_is_active_and_changes_the_run(trained, method):
-  """The methods that are rows of the thesis are tested in test_rows.py, with the whole network."""
+  """The rows of the thesis are tested in test_rows.py, what needs more in test_families.py."""
   state, rows = trained(method)
   pieces.assert_active(pieces.Run(config_for(method), state, rows))
   pieces.assert_unlike_others('methods', method, state.params)
@@ -169,7 +172,9 @@ def test_deltas_commute_and_clash_by_name():
 @pytest.mark.parametrize('a, b', list(itertools.combinations(ALONE, 2)))
 def test_every_pair_builds_or_is_refused_with_its_reason(a, b):
   try:
-    recipe = build(runs.config_of(f'--config=digits_lt.py:{a}+{b}'), pieces.digits())
+    config = runs.config_of(f'--config=digits_lt.py:{a}+{b}')
+    for stage in stages.split(config, pathlib.Path('w')):
+      recipe = build(stage.config, pieces.digits())
   except UserError as error:
     assert 'drop one' in str(error)
   else:

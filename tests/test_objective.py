@@ -3,8 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
+from fass_jax import objective
 from fass_jax.data.load import load
+from fass_jax.defaults import STREAM, VIEW
 from fass_jax.losses.weights import effective_number_weights
 from fass_jax.recipe import build
 from fass_jax.types import Classes, Outputs, Time, UserError
@@ -68,9 +71,88 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     ('cmo', ['--config.epochs=1'], 'would never be active in 1 epochs'),
     ('cuda', ['--config.signals.levels.accept=2.0'], 'is not in [0, 1]'),
     ('ldam+ride', [], 'drop one of them'),
+    (
+      'drw',
+      ['--config.loss=la_adaptive'],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
+    (
+      'ens',
+      ['--config.loss=two_rate'],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
+    (
+      'drw',
+      ['--config.loss=weighted_la'],
+      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+    ),
+    ('ce', ['--config.loss=bbn'], "The loss 'bbn' blends two branches: set --config.net.experts=2"),
+    ('ce', ['--config.loss=bbn', '--config.net.experts=2'], 'blends two views'),
+    ('ens', ['--config.loss=bbn', '--config.net.experts=2'], 'correct the class prior twice'),
+    ('ce', ['--config.loss=label_smoothing', '--config.loss_args.smoothing=1.0'], 'not in [0, 1)'),
+    ('ce', ['--config.loss=equalised', '--config.loss_args.equalised_share=1.5'], 'not in [0, 1]'),
+    (
+      'ce',
+      ['--config.loss=focal_sigmoid', '--config.loss_args.sigmoid_alpha=1.0'],
+      'not in [0, 1)',
+    ),
+    ('ce', ['--config.loss=focal_sigmoid', '--config.loss_args.sigmoid_gamma=-1.0'], 'at least 0'),
+    ('ce', ['--config.loss=range', '--config.loss_args.range_k=0'], 'is not at least 1'),
   ],
 )
 def test_contradictions_are_refused_with_their_reason(method, args, words):
   with pytest.raises(UserError) as caught:
     recipe_of(method, *args)
   assert words in str(caught.value)
+
+
+def two_views(start='on', rho=1.0):
+  """A config of BBN, but for the network: the natural view and one of another stream."""
+  config = runs.config_of('--config=digits_lt.py:ce', '--config.epochs=10')
+  config.loss, config.net.experts = 'bbn', 2
+  config.unlock()
+  other = dict(STREAM, sampler='class_balanced', start=start, rho=rho)
+  config.streams.other = ConfigDict(other)
+  config.views.other = ConfigDict(dict(VIEW, stream='other'))
+  config.terms.natural.views = ('natural', 'other')
+  return config
+
+
+def test_a_loss_reads_a_key_without_a_section():
+  assert objective.loss_parameters(two_views(), 'bbn') == {'epochs': 10}
+
+
+def test_two_whole_views_are_one_joint_term():
+  config = two_views()
+  objective.check(config)
+  term = objective.build_term(config.terms.natural, 'natural', config)
+  assert term.joint and term.views == ('natural', 'other')
+
+
+@pytest.mark.parametrize('how', [{'start': 'skip'}, {'rho': 0.5}])
+def test_views_that_are_no_whole_batches(how):
+  config = two_views(**how)
+  with pytest.raises(UserError, match='give two --config.terms.natural.views'):
+    objective.build_term(config.terms.natural, 'natural', config)
+
+
+def test_a_joint_loss_of_features_needs_no_embedding():
+  config = runs.config_of('--config=digits_lt.py:ce', '--config.loss=range')
+  term = objective.build_term(config.terms.natural, 'natural', config)
+  assert term.joint and not config.net.projection
+
+
+def test_two_corrections_of_the_prior_run_only_where_they_are_asked_for():
+  got = recipe_of('ens+balanced_softmax', '--config.stacked_priors=True')
+  assert got.streams['natural'].sampler.scope == 'step'
+  with pytest.raises(UserError, match='sampler=reversed and terms.natural.loss=bbn correct'):
+    recipe_of('bbn', '--config.streams.natural.sampler=reversed')
+
+
+@pytest.mark.parametrize(
+  ('method', 'loss', 'unused'),
+  [('ldam', 'ce', 'loss=ldam and .*reweight.kind'), ('drw', 'focal', 'reweight.kind')],
+)
+def test_a_host_loss_that_no_term_has_is_refused(method, loss, unused):
+  with pytest.raises(UserError, match=f'{unused}.* would never be active: no term has the host'):
+    recipe_of(method, f'--config.terms.natural.loss={loss}')

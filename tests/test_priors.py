@@ -26,6 +26,18 @@ def margins(loss):
     ('balanced_softmax', [], [1 / 2, 1 / 2], []),
     ('ce', ['loss=logit_adjustment'], [1 / 2, 1 / 2], []),
     ('ce', ['loss=logit_adjustment', 'loss_args.tau=2.0'], [1 / 4, 3 / 4], []),
+    # consistent for any tau: the weights make up for the margins
+    ('ce', ['loss=weighted_la', 'loss_args.weighted_tau=0.3'], [1 / 2, 1 / 2], []),
+    ('ce', ['loss=two_rate', 'loss_args.tau1=2.0', 'loss_args.tau2=2.0'], [1 / 4, 3 / 4], []),
+    # between its two powers, here of 0 and 2
+    ('ce', ['loss=two_rate', 'loss_args.tau1=0.0', 'loss_args.tau2=2.0'], [1 / 2, 1 / 2],
+     [margins('two_rate')]),
+    ('ce', ['loss=la_adaptive'], [1 / 2, 1 / 2], [margins('la_adaptive')]),
+    ('ce', ['loss=equalised'], [3 / 4, 1 / 4], [margins('equalised')]),
+    ('ce', ['loss=label_smoothing'], [3 / 4, 1 / 4], [margins('label_smoothing')]),
+    ('ce', ['loss=cdt'], [3 / 4, 1 / 4], [margins('cdt')]),
+    ('ce', ['loss=sigmoid'], [3 / 4, 1 / 4], [margins('sigmoid')]),
+    ('ce', ['loss=bbn', 'net.experts=2'], [1 / 2, 1 / 2], [margins('bbn')]),
     # every image of the larger class is drawn 1 / 1.75 times as often
     ('ens', ['streams.natural.beta=0.5'], [12 / 19, 7 / 19], []),
     ('ce', ['streams.natural.sampler=effective_number_class', 'streams.natural.beta=0.5'],

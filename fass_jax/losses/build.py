@@ -6,20 +6,32 @@ apart; the loss is the sum of the parts, each reduced by its own weighted mean.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from fass_jax.losses.adaptive import adaptive_adjustment
+from fass_jax.losses.bbn import bbn_alpha, bbn_loss
 from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
 from fass_jax.losses.focal import focal
 from fass_jax.losses.margins import ldam
-from fass_jax.losses.prior import balanced_softmax, logit_adjustment
+from fass_jax.losses.prior import (
+  balanced_softmax,
+  equalised,
+  la_adaptive,
+  logit_adjustment,
+  two_rate,
+)
+from fass_jax.losses.range_loss import range_loss
 from fass_jax.losses.routing import router_loss
-from fass_jax.losses.softmax import cross_entropy
+from fass_jax.losses.sigmoid import focal_sigmoid, sigmoid_loss
+from fass_jax.losses.softmax import cross_entropy, label_smoothing
+from fass_jax.losses.temperatures import cdt
+from fass_jax.losses.weights import inverse_frequency_weights
 from fass_jax.types import Array, Classes, Outputs, Time
 
 Loss = Callable[[Outputs, Array, Classes, dict[str, Any], Time], tuple[Array, Array]]
@@ -59,6 +71,13 @@ def reweight(loss: Loss, class_weights: Callable[[Array], Array], share: Schedul
     return values, weights * own.reshape(own.shape + (1,) * (weights.ndim - 1))
 
   return weighted
+
+
+def _weighted_la(tau: float) -> tuple[Loss]:
+  """Returns `prior.weighted_logit_adjustment` with its weights apart from its values."""
+  adjusted = of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau))
+  alpha = functools.partial(inverse_frequency_weights, power=1.0 - tau)
+  return (reweight(adjusted, alpha, lambda t: jnp.ones(())),)
 
 
 def _ride(
@@ -118,12 +137,41 @@ def _router(positive: float) -> tuple[Loss]:
   return (loss,)
 
 
+def _range(k: int, margin: float, intra: float, inter: float) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del classes, signals, t
+    mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
+    # the features of several experts are one vector
+    features = outs.features.reshape(len(labels), -1)
+    value = range_loss(features, labels, mask, k, margin, intra, inter)
+    return jnp.broadcast_to(value, mask.shape), mask
+
+  return (loss,)
+
+
+def _bbn(epochs: int) -> tuple[Loss]:
+  def loss(
+    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
+  ) -> tuple[Array, Array]:
+    del classes, signals
+    values = bbn_loss(outs.logits, labels, bbn_alpha(t.epoch, epochs))
+    mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
+    # a row's logits are blended with those of its partner, so both count or neither
+    pair = mask[: len(mask) // 2] * mask[len(mask) // 2 :]
+    return values, jnp.concatenate([pair, pair])
+
+  return (loss,)
+
+
 class Kind(NamedTuple):
   """A loss as a config names it."""
 
   build: Callable[..., tuple[Loss, ...]]  # parameters -> parts; only the first is reweighted
   reads: dict[str, str] = {}  # parameter: the config key that holds its value
-  joint: bool = False  # sees all views of its term as one batch, and needs an embedding
+  joint: bool = False  # sees all views of its term as one batch
+  embeds: bool = False  # needs an embedding
   corrects_prior: bool = False  # a second correction beside it is refused
   cosine: bool = False  # its margins are those of a cosine head
   taught: bool = False  # reads the logits of a teacher
@@ -149,8 +197,36 @@ LOSSES: dict[str, Kind] = {
     {'tau': 'loss_args.tau'},
     corrects_prior=True,
   ),
+  'weighted_la': Kind(_weighted_la, {'tau': 'loss_args.weighted_tau'}, corrects_prior=True),
+  'two_rate': Kind(
+    lambda tau1, tau2: (of_logits(lambda z, y, n: two_rate(z, y, n, tau1, tau2)),),
+    {'tau1': 'loss_args.tau1', 'tau2': 'loss_args.tau2'},
+    corrects_prior=True,
+  ),
+  'la_adaptive': Kind(
+    lambda factor: (of_logits(lambda z, y, n: la_adaptive(z, y, n, factor)),),
+    {'factor': 'loss_args.adaptive_margin'},
+    corrects_prior=True,
+  ),
+  'equalised': Kind(
+    lambda share, below: (of_logits(lambda z, y, n: equalised(z, y, n, share, below)),),
+    {'share': 'loss_args.equalised_share', 'below': 'loss_args.equalised_below'},
+  ),
+  'label_smoothing': Kind(
+    lambda smoothing: (of_logits(lambda z, y, n: label_smoothing(z, y, smoothing)),),
+    {'smoothing': 'loss_args.smoothing'},
+  ),
+  'cdt': Kind(
+    lambda gamma: (of_logits(lambda z, y, n: cdt(z, y, n, gamma)),),
+    {'gamma': 'loss_args.cdt_gamma'},
+  ),
   'focal': Kind(
     lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), {'gamma': 'loss_args.gamma'}
+  ),
+  'sigmoid': Kind(lambda: (of_logits(lambda z, y, n: sigmoid_loss(z, y)),)),
+  'focal_sigmoid': Kind(
+    lambda gamma, alpha: (of_logits(lambda z, y, n: focal_sigmoid(z, y, gamma, alpha or None)),),
+    {'gamma': 'loss_args.sigmoid_gamma', 'alpha': 'loss_args.sigmoid_alpha'},
   ),
   'ride': Kind(
     _ride,
@@ -162,7 +238,15 @@ LOSSES: dict[str, Kind] = {
     },
     cosine=True,
   ),
-  'balanced_contrastive': Kind(_contrastive, {'temperature': 'loss_args.temperature'}, joint=True),
+  'balanced_contrastive': Kind(
+    _contrastive, {'temperature': 'loss_args.temperature'}, joint=True, embeds=True
+  ),
+  'range': Kind(
+    _range,
+    {n: f'loss_args.range_{n}' for n in ('k', 'margin', 'intra', 'inter')},
+    joint=True,
+  ),
+  'bbn': Kind(_bbn, {'epochs': 'epochs'}, joint=True, corrects_prior=True),
   'distillation': Kind(
     _distillation, {'temperature': 'loss_args.distill_temperature'}, taught=True
   ),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.pairwise import additive_margin_loss
 from fass_jax.types import Array
 
 
@@ -29,7 +28,7 @@ def ldam_margins(counts: Array, max_margin: float = 0.5) -> Array:
 def ldam(
   logits: Array, labels: Array, counts: Array, scale: float, max_margin: float = 0.5
 ) -> Array:
-  """Returns LDAM: -log softmax(z - s m_y onehot(y))_y.
+  """Returns LDAM: -log softmax(z - s m_y onehot(y))_y, the pairwise loss with D_yy' = s m_y.
 
   Args:
     logits: float `[B, C]`, z = s cos(x, w_c): a cosine head has applied the scale, and nothing
@@ -44,6 +43,5 @@ def ldam(
 
   Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019.
   """
-  margins = ldam_margins(counts, max_margin)
-  own = jax.nn.one_hot(labels, logits.shape[-1], dtype=float)
-  return log_loss(jnp.asarray(logits, float) - scale * own * margins[None, :], labels)
+  margins = scale * ldam_margins(counts, max_margin)
+  return additive_margin_loss(logits, labels, jnp.zeros_like(margins), margins)

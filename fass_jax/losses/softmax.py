@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -21,6 +22,23 @@ def log_loss(logits: Array, labels: Array) -> Array:
     float32 `[B]` in nats, >= 0.
   """
   return optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits, float), labels)
+
+
+def label_smoothing(logits: Array, labels: Array, smoothing: float) -> Array:
+  """Returns -sum_c q_c log softmax(z)_c with q = (1 - e) onehot(y) + e / C.
+
+  Args:
+    logits: float `[B, C]`, any precision.
+    labels: integer `[B]`.
+    smoothing: e in [0, 1); 0 is cross entropy.
+
+  Returns:
+    float32 `[B]` in nats, >= 0.
+
+  Reference: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016 (e = 0.1).
+  """
+  uniform = -jax.nn.log_softmax(jnp.asarray(logits, float)).mean(-1)
+  return (1.0 - smoothing) * log_loss(logits, labels) + smoothing * uniform
 
 
 def cross_entropy(

@@ -42,7 +42,15 @@ def weights(counts):
     ('ldam', {'scale': 30.0, 'max_margin': 0.5}),
     ('balanced_softmax', {}),
     ('logit_adjustment', {'tau': 1.0}),
+    ('weighted_la', {'tau': 1.0}),
+    ('two_rate', {'tau1': 0.5, 'tau2': 1.0}),
+    ('la_adaptive', {'factor': 1.0}),
+    ('equalised', {'share': 0.9, 'below': 0.2}),
+    ('label_smoothing', {'smoothing': 0.1}),
+    ('cdt', {'gamma': 0.2}),
     ('focal', {'gamma': 1.0}),
+    ('sigmoid', {}),
+    ('focal_sigmoid', {'gamma': 1.0, 'alpha': 0.25}),
     ('ride', {'scale': 30.0, 'max_margin': 0.5, 'gamma': -0.45, 'factor': 0.05, 'late': DRW}),
   ],
 )
@@ -52,6 +60,11 @@ def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
     values, w = part(outs, labels, CLASSES, {}, at(0))
     assert values.shape == w.shape == (6,) and values.dtype == w.dtype == jnp.float32
     assert (w == 1).all() and np.isfinite(values).all()
+
+
+def test_what_sees_its_views_as_one_batch_and_what_needs_an_embedding():
+  assert {n for n, k in build.LOSSES.items() if k.joint} == {'balanced_contrastive', 'range', 'bbn'}
+  assert {n for n, k in build.LOSSES.items() if k.embeds} == {'balanced_contrastive'}
 
 
 def test_ldam_reads_the_counts_of_the_data_set_and_the_mean_of_the_experts():

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from fass_jax.data.subset import class_counts
+from fass_jax.losses import LOSSES, reweight
+from fass_jax.losses.combine import pair_loss
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
+from fass_jax.types import Classes, Outputs, Targets
 
 # head and tail of the deferred reweighting, beta .9999
 DRW = [
@@ -39,6 +42,27 @@ def test_other_betas(beta, head, tail, ratio):
   w = effective_number_weights(class_counts(500, 100, 100), beta)
   np.testing.assert_allclose([w[0], w[-1]], [head, tail], rtol=0, atol=5.1e-5)
   np.testing.assert_allclose(w[-1] / w[0], ratio, rtol=0, atol=0.051)
+
+
+@pytest.mark.parametrize('beta, ratio', [(0.99, 2.53), (0.999, 20.36), (0.9999, 78.89)])
+def test_other_betas_of_ten_classes(beta, ratio):
+  w = effective_number_weights(class_counts(5000, 10, 100), beta)
+  np.testing.assert_allclose(w[-1] / w[0], ratio, rtol=0, atol=0.0051)
+  np.testing.assert_allclose(w.sum(), 10, rtol=1e-5)
+
+
+def test_both_normalisations_by_hand():
+  """PyTorch's weighted mean, and the sum over the batch size of the authors' code."""
+  # counts (1, 4), inverse frequency: weights (1.6, .4). p_y = 1/2 and 1/4: ln 2 and ln 4
+  (loss,) = LOSSES['ce'].build()
+  weighted = reweight(loss, lambda n: inverse_frequency_weights(n, 1.0), lambda t: jnp.ones(()))
+  z = jnp.array([[[0.0, 0.0]], [[np.log(3), 0.0]], [[np.log(3), 0.0]]])
+  outs, y = Outputs(z, jnp.zeros((3, 1))), jnp.array([0, 1, 1])
+  context = (Classes(jnp.array([1, 4]), None, None), {}, None)
+  args = (weighted, outs, Targets(y, y, jnp.ones(3)), jnp.ones(3), context, False)
+  # 1.6 ln 2 + 2 (.4 ln 4) = 3.2 ln 2, over 2.4 or over 3
+  np.testing.assert_allclose(pair_loss(*args), 4 / 3 * np.log(2), rtol=1e-6)
+  np.testing.assert_allclose(pair_loss(*args, 3.0), 3.2 / 3 * np.log(2), rtol=1e-6)
 
 
 def test_effective_number_by_hand():

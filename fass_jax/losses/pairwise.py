@@ -1,0 +1,78 @@
+"""The pairwise margin loss, of which cross entropy, LDAM and the logit adjustments are cases."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fass_jax.losses.softmax import log_loss
+from fass_jax.types import Array
+
+
+def pairwise_rows(logits: Array, labels: Array, margins: Array) -> Array:
+  """Returns log(1 + sum_{y' != y} e^{m_y' + z_y' - z_y}), the family's loss with a row a sample.
+
+  Args:
+    logits: float `[B, C]`, any precision.
+    labels: integer `[B]`, in 0 .. C-1.
+    margins: float `[B, C]` or `[1, C]`, m, below infinity; that of the own class is ignored, and
+      -inf takes a class out of the sum.
+
+  Returns:
+    float32 `[B]` in nats, >= 0.
+
+  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, Eq. (11).
+  """
+  own = labels[:, None] == jnp.arange(logits.shape[-1])[None, :]
+  # of the log softmax of z + m, so that no exponential overflows
+  return log_loss(jnp.asarray(logits, float) + jnp.where(own, 0.0, margins), labels)
+
+
+def pairwise_margin_loss(logits: Array, labels: Array, weight: Array, margin: Array) -> Array:
+  """Returns a_y log(1 + sum_{y' != y} e^{D_yy' + z_y' - z_y}).
+
+  It is consistent for the balanced error where a_y = d_y / pi_y and D_yy' = log(d_y' / d_y) for
+  any d > 0; weights and margins that each correct the prior by themselves are not, together.
+
+  Args:
+    logits: float `[B, C]`.
+    labels: integer `[B]`, in 0 .. C-1.
+    weight: float `[C]`, a >= 0.
+    margin: float `[C, C]`, D, below infinity; its diagonal is ignored.
+
+  Returns:
+    float32 `[B]`, >= 0.
+
+  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, Eq. (11) and Theorem 1.
+  """
+  return weight[labels] * pairwise_rows(logits, labels, margin[labels])
+
+
+def additive_margin_loss(logits: Array, labels: Array, others: Array, own: Array) -> Array:
+  """Returns the pairwise loss with a = 1 and D_yy' = r_y' + s_y, without a `[C, C]` array.
+
+  Args:
+    logits: float `[B, C]`.
+    labels: integer `[B]`, in 0 .. C-1.
+    others: float `[C]`, r, what each class gains as a wrong one; -inf takes it out of the sum.
+    own: float `[C]`, s, what all the others gain where the class is the label; finite.
+
+  Returns:
+    float32 `[B]` in nats, >= 0.
+  """
+  return pairwise_rows(logits, labels, others[None, :] + own[labels][:, None])
+
+
+def weighted_cross_entropy(logits: Array, labels: Array, weight: Array) -> Array:
+  """Returns -a_y log softmax(z)_y, the pairwise loss without margins.
+
+  In a run the weights go to `reweight` instead, so that a term can divide by their sum.
+
+  Args:
+    logits: float `[B, C]`.
+    labels: integer `[B]`.
+    weight: float `[C]`, a >= 0: 1 / pi_c is balanced cross entropy.
+
+  Returns:
+    float32 `[B]`, >= 0.
+  """
+  return weight[labels] * pairwise_rows(logits, labels, jnp.zeros((1, logits.shape[-1])))
