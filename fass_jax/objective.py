@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -62,8 +63,8 @@ def check(config: ConfigDict) -> None:
   ]
   if len(prior) > 1:
     twice = (
-      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2 '
-      'where each alone gives 1 / n)'
+      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2'
+      ' where each alone gives 1 / n)'
     )
     if not config.stacked_priors:
       raise UserError(
