@@ -112,7 +112,7 @@ LOSS_ARGS = {
   'tau2': 1.0,  # of 'two_rate': power of the others
   'adaptive_margin': 1.0,  # of 'la_adaptive': factor of pi^(-1/4)
   'equalised_share': 0.9,  # of 'equalised': how much less a rare class is pushed down
-  'equalised_below': 0.005,  # of 'equalised': the share of the images below which it is rare
+  'equalised_below': 0.5,  # of 'equalised': rare below so much of the uniform share 1 / C
   'smoothing': 0.1,  # of 'label_smoothing'
   'cdt_gamma': 0.2,  # of 'cdt': power of n_max / n_c
   'gamma': 1.0,  # of 'focal'

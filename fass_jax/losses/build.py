@@ -209,7 +209,9 @@ LOSSES: dict[str, Kind] = {
     corrects_prior=True,
   ),
   'equalised': Kind(
-    lambda share, below: (of_logits(lambda z, y, n: equalised(z, y, n, share, below)),),
+    lambda share, below: (
+      of_logits(lambda z, y, n: equalised(z, y, n, share, below / n.shape[0])),
+    ),
     {'share': 'loss_args.equalised_share', 'below': 'loss_args.equalised_below'},
   ),
   'label_smoothing': Kind(

@@ -137,7 +137,7 @@ def equalised(logits: Array, labels: Array, counts: Array, share: float, below: 
     float32 `[B]` in nats, >= 0. Not consistent.
 
   Reference: Tan, Wang, Li, Li, Ouyang, Yin, Yan, CVPR 2020; the form is that of Menon et al., ICLR
-  2021. g = 0.9 and l = 0.005: Zhang, Wei, Zhou, Wu, AAAI 2021, on CIFAR-100-LT.
+  2021. g = 0.9 and l = 0.005, half of 1 / C: Zhang, Wei, Zhou, Wu, AAAI 2021, on CIFAR-100-LT.
   """
   wrong, _ = _prior(counts)
   kept = jnp.where(wrong < below, 1.0 - share, 1.0)
