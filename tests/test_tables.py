@@ -138,6 +138,26 @@ def test_every_method_is_a_row_on_digits():
   assert sorted(r.method for t, r in ROWS if t == 'digits_methods') == sorted(wanted)
 
 
+def test_figures_of_bagoftricks_are_its_errors_turned_over():
+  got = {
+    (t, r.method, r.overrides['imb_factor']): r.published['BagofTricks-LT']
+    for t, r in ROWS if t.startswith('bagoftricks') and r.published
+  }  # fmt: skip
+  assert len(got) == 88
+  ten, hundred = 'bagoftricks_cifar10', 'bagoftricks'
+  for key, error in {
+    (ten, 'ce', 100.0): 29.64, (hundred, 'ce', 50.0): 56.15, (hundred, 'ldam', 100.0): 57.53,
+    (ten, 'balanced_softmax', 50.0): 18.89, (hundred, 'crt', 100.0): 59.74,
+    (ten, 'tau_norm', 100.0): 27.30, (hundred, 'class_balanced', 100.0): 64.76,
+  }.items():  # fmt: skip
+    assert got[key] == pytest.approx(100 - error)
+  # sums of the printed columns
+  sums = {(t, f): sum(100 - v for (x, _, g), v in got.items() if (x, g) == (t, f))
+          for t in (ten, hundred) for f in (100.0, 50.0)}  # fmt: skip
+  assert sums == pytest.approx({(ten, 100.0): 590.58, (ten, 50.0): 466.51,
+                                (hundred, 100.0): 1342.13, (hundred, 50.0): 1240.82}, abs=0.01)  # fmt: skip
+
+
 # one run in several tables
 
 
@@ -363,7 +383,8 @@ def test_report_of_empty_ledgers_and_the_readme(tmp_path):
   assert '[Table 4](#table-4)' in text and '\n## Table 4\n' in text and '0 of 90' in text
   assert '| FASS | `fass` | 43.15 | | | | | | | | 43.15 to 44.03 |' in text
   assert '44.03 - 42.27 = 1.76' in text and 'RIDE+FASS is 50.91' in text and '6.05' in text
-  assert text.count('imb_factor = 50\n') == 2  # in tables 4 and 5
+  # in tables 4 and 5, and in both of BagofTricks-LT
+  assert text.count('imb_factor = 50\n') == 4
   assert 'nan' not in text.lower().replace('nant', '')
 
 
