@@ -154,8 +154,9 @@ def test_figures_of_bagoftricks_are_its_errors_turned_over():
   # sums of the printed columns
   sums = {(t, f): sum(100 - v for (x, _, g), v in got.items() if (x, g) == (t, f))
           for t in (ten, hundred) for f in (100.0, 50.0)}  # fmt: skip
-  assert sums == pytest.approx({(ten, 100.0): 590.58, (ten, 50.0): 466.51,
-                                (hundred, 100.0): 1342.13, (hundred, 50.0): 1240.82}, abs=0.01)  # fmt: skip
+  printed = {(ten, 100.0): 590.58, (ten, 50.0): 466.51, (hundred, 100.0): 1342.13,
+             (hundred, 50.0): 1240.82}  # fmt: skip
+  assert sums == pytest.approx(printed, abs=0.01)
 
 
 # one run in several tables
