@@ -49,7 +49,8 @@ METHODS = {
   'logit_adjustment': {'loss': 'logit_adjustment'},
   'weighted_la': {'loss': 'weighted_la'},
   'la_adaptive': {'loss': 'la_adaptive'},
-  'two_rate': {'loss': 'two_rate'},
+  # equal rates of 1 are logit adjustment; half the rate on the others' priors is another loss
+  'two_rate': {'loss': 'two_rate', 'loss_args.tau2': 0.5},
   'equalised': {'loss': 'equalised'},
   'cdt': {'loss': 'cdt'},
   # ranges inside the classes of P x K batches, half a batch beside the natural one

@@ -251,8 +251,8 @@ def assert_active(run: Run):
       check(run)
 
 
-# the same by identity: LA of tau = 1, of which the two rates of 1 are another form
-ALIKE = {'balanced_softmax', 'logit_adjustment', 'two_rate'}
+# the same by identity
+ALIKE = {'balanced_softmax', 'logit_adjustment'}
 
 
 def assert_unlike_others(group: str, name: str, params: Any):
