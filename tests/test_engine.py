@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from fass_jax import nets, programs, report, session, together, train
+from fass_jax import programs, report, session, together, train
 from fass_jax.types import UserError
 from tests import meters, runs
 
@@ -20,7 +20,7 @@ QUICK = runs.SHORT
 
 @pytest.fixture
 def linear(monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
 
 
 class Loop:
