@@ -45,7 +45,7 @@ def config_of(*args):
 
 
 def start(workdir, *args, step_file=None, sleep=0.0, cover=True):
-  """Starts the program as a process of its own; one to be killed need not count coverage."""
+  """Starts the program as a process of its own; one that others cover need not count."""
   env = dict(os.environ)
   if not cover:
     env.pop('COVERAGE_PROCESS_CONFIG', None)
