@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -129,11 +130,18 @@ class Board:
 
   def __init__(self, workdir: pathlib.Path):
     self.events: Any = None
+    # tensorboardX imports PyTorch where it finds it, two seconds of a start, and needs none here
+    hidden = 'torch' not in sys.modules
+    if hidden:
+      sys.modules['torch'] = None  # type: ignore[assignment]
     try:
       # not its SummaryWriter: a full disk would end that one's thread and not the run
       from tensorboardX.event_file_writer import EventsWriter
     except ImportError:
       return
+    finally:
+      if hidden:
+        del sys.modules['torch']
     folder = workdir / 'tensorboard'
     folder.mkdir(exist_ok=True)
     self.events = EventsWriter(str(folder / 'events'))

@@ -1,8 +1,21 @@
 """Session settings: strict JAX, warnings as errors, one compile cache for all processes."""
 
+import gc
+import mmap
 import os
 import pathlib
+import sysconfig
 import tempfile
+
+
+def _knows(flag):
+  """Tells whether the installed XLA has a flag, by its name in the library."""
+  path = pathlib.Path(sysconfig.get_path('platlib')) / 'jaxlib' / 'libjax_common.so'
+  if not path.exists():
+    return False
+  with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+    return text.find(flag.encode()) >= 0
+
 
 # before jax is imported, and inherited by every process that a test starts
 _CACHE = tempfile.TemporaryDirectory(prefix='fass-jax-test-cache-')
@@ -15,7 +28,16 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
 # runs of a few steps do not pay for optimised programs; a session may set a level of its own
 if '--xla_backend_optimization_level' not in os.environ.get('XLA_FLAGS', ''):
   _FLAGS = [os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=1']
+  # the older way to emit fusions compiles in four fifths of the time; XLA ends the process at a
+  # flag that it does not know, so a version that has dropped this one goes without
+  _EMITTERS = 'xla_cpu_use_fusion_emitters'
+  if _knows(_EMITTERS):
+    _FLAGS.append(f'--{_EMITTERS}=false')
   os.environ['XLA_FLAGS'] = ' '.join(filter(None, _FLAGS))
+# every operation of a lowered program carries the Python stack it came from, which nobody reads
+os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
+# tracing makes much garbage without cycles: looking through all objects for some took a tenth
+gc.set_threshold(50_000, 20, 20)
 os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 

@@ -15,13 +15,9 @@ from fass_jax.types import UserError
 from tests import runs
 
 
-def use_linear_net(patch):
-  patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
-
-
 @pytest.fixture
 def linear(monkeypatch):
-  use_linear_net(monkeypatch)
+  runs.use_linear_net(monkeypatch)
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +27,7 @@ def host(tmp_path_factory):
   config = runs.config_of('--config=digits_lt.py:ce', '--config.epochs=2', '--config.seed=3',
                           '--config.seeds=2')  # fmt: skip
   with pytest.MonkeyPatch.context() as patch:
-    use_linear_net(patch)
+    runs.use_linear_net(patch)
     return (path, *runs.in_memory(config, path, keep=True))
 
 
@@ -199,7 +195,7 @@ def test_a_teacher_of_other_classes(host):
   run = earlier.read(str(host[0]), 'teacher.run')
   config = runs.config_of('--config=digits_lt.py:distill', f'--config.teacher.run={host[0]}')
   with pytest.MonkeyPatch.context() as patch:
-    use_linear_net(patch)
+    runs.use_linear_net(patch)
     recipe = build(config, session.load(config), earlier.teacher_net(run))
   fewer = {**run.lanes[0], 'params': {'w': run.lanes[0]['params']['w'][:, :7]}}
   with pytest.raises(UserError, match=r'\(192, 7\), and \(192, 10\) is needed for the 10 classes'):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from fass_jax import nets, programs, report, session, together, train
+from fass_jax import programs, report, session, together, train
 from fass_jax.types import UserError
 from tests import meters, runs
 
@@ -20,7 +20,7 @@ QUICK = runs.SHORT
 
 @pytest.fixture
 def linear(monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
 
 
 class Loop:
@@ -184,7 +184,7 @@ def test_several_seeds_from_the_command_line(tmp_path):
   runs.wait_for_checkpoint(process, tmp_path, 0)
   process.send_signal(signal.SIGKILL)
   process.communicate()
-  process = runs.start(tmp_path, *args)
+  process = runs.start(tmp_path, *args, cover=False)
   out = process.communicate()[0]
   assert process.returncode == 0, out
   assert 'seeds 0 to 1' in out and 'Resumed at step' in out and '2 seeds: mean ± sd [95 %]' in out

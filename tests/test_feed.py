@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import devices, feed, metrics, nets, passes, session, together, train
+from fass_jax import devices, feed, metrics, passes, session, together, train
 from fass_jax.data import decode, streaming
 from fass_jax.step import clock, plan_epoch
 from fass_jax.types import Squares, UserError
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def linear(monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
 
 
 def config_of(folder, *args):

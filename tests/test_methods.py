@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets, stages
+from fass_jax import stages
 from fass_jax.config import merge_deltas, methods
 from fass_jax.data.load import load
 from fass_jax.recipe import build
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     if key not in known:
       config = config_for(method, key[1])
       with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+        runs.use_linear_net(patch)
         known[key] = runs.in_memory(config, tmp_path_factory.mktemp('run'))
     return known[key]
 
@@ -129,7 +129,7 @@ def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
     return describe(old, new)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+    runs.use_linear_net(patch)
     patch.setitem(score_matrix.__globals__, 'describe', spy)
     runs.in_memory(config, tmp_path)
   counts = np.bincount(load(config).train_labels)

@@ -27,7 +27,7 @@ class Bench:
     data = load(config)
     with pytest.MonkeyPatch.context() as patch:
       if linear:
-        patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+        runs.use_linear_net(patch)
       self.recipe = build(config, data)
     classes = index_classes(data.train_labels, 10)
     self.store = Store(jnp.asarray(data.train_images), jnp.asarray(data.train_labels), classes)

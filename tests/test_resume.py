@@ -31,7 +31,7 @@ def kill_three_times(tmp_path, args, sleep):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     inside += seen % 6 != 0
-  process = runs.start(path, *args, step_file=steps)
+  process = runs.start(path, *args, step_file=steps, cover=False)
   out = process.communicate()[0]
   assert process.returncode == 0, out
   assert 'Resumed at step' in out

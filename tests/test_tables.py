@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from fass_jax import nets, pictures, recipe, types
+from fass_jax import pictures, recipe, types
 from fass_jax.config import methods
 from tests import runs
 
@@ -25,7 +25,7 @@ DIGITS = {'title': 'Tiny', 'config': 'configs/digits_lt.py', 'overrides': {'epoc
 @pytest.fixture()
 def quick(monkeypatch):
   """Everything real but the network, which is linear, and the pictures."""
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
   monkeypatch.setattr(pictures, 'draw_all', lambda *args: None)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import checkpoint, feed, nets, session, trained
+from fass_jax import checkpoint, feed, session, trained
 from fass_jax.data import streaming
 from fass_jax.data.digits import load_digits
 from fass_jax.types import UserError
@@ -21,7 +21,7 @@ from tests.losses import oracle
 
 @pytest.fixture(autouse=True)
 def linear(monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
 
 
 @pytest.fixture(scope='module')
@@ -29,7 +29,7 @@ def pair(tmp_path_factory):
   """Seeds 3 and 4 of plain training with the linear net and statistics of its own."""
   path = tmp_path_factory.mktemp('pair')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+    runs.use_linear_net(patch)
     runs.in_memory(runs.config_of(
       '--config=digits_lt.py:ce', '--config.epochs=2', '--config.seed=3', '--config.seeds=2',
       '--config.data.statistics=own'), path, keep=True)  # fmt: skip

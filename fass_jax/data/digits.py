@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import pathlib
+
 import numpy as np
 
 from fass_jax.data.subset import class_counts, long_tail_indices
@@ -34,16 +37,9 @@ def load_digits(imb_factor: float = 20.0, profile: str = 'exp', subset_seed: int
   Reference: Alpaydin and Kaynak, UCI Machine Learning Repository 1998.
   """
   counts = class_counts(N_MAX, CLASSES, imb_factor, profile)
-  try:
-    from sklearn import datasets
-  except ImportError as e:
-    raise UserError(
-      'The digits come with scikit-learn, which is not installed; pip install scikit-learn.'
-    ) from e
-  bunch = datasets.load_digits()
-  grey = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+  values, labels = _read()
+  grey = np.round(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
   images = np.repeat(grey[..., None], 3, axis=-1)
-  labels = bunch.target.astype(np.int32)
   # The split is a part of the data set: its stream is fixed and apart from `subset_seed`.
   rng = np.random.RandomState(0)
   test = np.concatenate(
@@ -60,3 +56,24 @@ def load_digits(imb_factor: float = 20.0, profile: str = 'exp', subset_seed: int
     test_labels=labels[test],
     class_names=tuple(str(c) for c in range(CLASSES)),
   )
+
+
+def _read() -> tuple[np.ndarray, np.ndarray]:
+  """Returns the pixels, float64 `[1797, 64]` of 0 .. 16, and the labels, int32 `[1797]`.
+
+  Reads scikit-learn's file itself where it lies: to import scikit-learn takes a second.
+  """
+  found = importlib.util.find_spec('sklearn')
+  if found is None:
+    raise UserError(
+      'The digits come with scikit-learn, which is not installed; pip install scikit-learn.'
+    )
+  for folder in found.submodule_search_locations or ():
+    path = pathlib.Path(folder) / 'datasets' / 'data' / 'digits.csv.gz'
+    if path.exists():
+      rows = np.loadtxt(path, delimiter=',')
+      return rows[:, :-1], rows[:, -1].astype(np.int32)
+  from sklearn import datasets
+
+  bunch = datasets.load_digits()
+  return bunch.data, bunch.target.astype(np.int32)
