@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import evaluate, main, nets, session
+from fass_jax import evaluate, main, session
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.data.load import load
 from tests import runs
@@ -30,7 +30,7 @@ def bare(tmp_path_factory):
   """A run of two seeds that holds nothing out, with a linear net."""
   path = tmp_path_factory.mktemp('bare') / 'run'
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+    runs.use_linear_net(patch)
     config = runs.config_of('--config=digits_lt.py:ce', '--config.epochs=2', '--config.seeds=2')
     runs.in_memory(config, path, keep=True)
   return path
@@ -149,7 +149,7 @@ def test_resampled_test_sets_and_scores_that_are_no_probabilities(finished, caps
 
 
 def test_seeds_are_averaged_and_a_prior_may_be_a_file(bare, tmp_path, capsys, monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
   file = tmp_path / 'p.json'
   file.write_text(json.dumps({str(c): 1 + c for c in range(10)}))
   found, out = evaluated(capsys, bare, 'post_hoc', f'--prior={file}', '--shifts')
@@ -215,7 +215,7 @@ def test_help_needs_nothing(capsys):
 
 
 def test_squares_and_streamed_images_fit_the_same(tmp_path, monkeypatch):
-  monkeypatch.setattr(nets, 'build', lambda *args, **how: runs.linear_net(args[-1]))
+  runs.use_linear_net(monkeypatch)
   files = {
     f'{part}/{c}/{i}.jpg': photos.jpeg(100 * n + 10 * i + ord(c))
     for n, part in enumerate(('train', 'val')) for c in 'abc' for i in range(8)
