@@ -55,8 +55,9 @@ def pytest_configure(config):
 
 # these compile much, which the tracer of coverage makes a quarter slower; others run the same lines
 UNTRACED = (
-  'test_cifar_run', 'test_engine', 'test_families', 'test_launch', 'test_methods', 'test_pipeline', 'test_programs',
-  'test_resnet_torch', 'test_resnet_transformers', 'test_rows', 'test_structure',
+  'test_cifar_run', 'test_engine', 'test_families', 'test_launch', 'test_methods',
+  'test_pipeline', 'test_programs', 'test_resnet_torch', 'test_resnet_transformers', 'test_rows',
+  'test_structure',
 )  # fmt: skip
 
 
