@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax import devices, feed
+from fass_jax import devices, feed, programs
 from fass_jax.data.streaming import Reader
 from fass_jax.devices import Placement
 from fass_jax.nets.base import Network, apply, test_logits
-from fass_jax.programs import compiler_options
 from fass_jax.recipe import Recipe
 from fass_jax.shown import Normaliser
 from fass_jax.types import Array, Outputs, PyTree, Squares
@@ -55,7 +54,7 @@ def make_fold(
   there, a `Reader` decodes the middle `share` of its images ahead. Only the finished `acc` need
   ever leave the device.
   """
-  programs: dict[Any, Callable[..., PyTree]] = {}
+  ready: dict[Any, Callable[..., PyTree]] = {}
   where = recipe.where
 
   def advance(observe, size, streamed, carry, start, variables, images, labels):
@@ -77,12 +76,12 @@ def make_fold(
       size = devices.padded(size, where)
       shape = (size, images.side, images.side, 3)
       shown = jax.ShapeDtypeStruct(shape, np.uint8, sharding=where.rows)
-    if key not in programs:
+    if key not in ready:
       step = functools.partial(advance, observe, size, streamed)
       program = jax.jit(step, out_shardings=where.whole)
       args = devices.settle(acc, where), devices.copy(np.int32(0), where), variables, shown, labels
-      programs[key] = program.lower(*args).compile(compiler_options=compiler_options())
-    return programs[key], size
+      ready[key] = program.lower(*args).compile(compiler_options=programs.compiler_options())
+    return ready[key], size
 
   def run(observe, acc, variables, images, labels):
     acc = devices.settle(acc, where)

@@ -143,7 +143,9 @@ def pixels(names, augment, on):
   """Returns 64 digits after a chain of the named ops, of those with a strength only `on`."""
   strengths = {n: jnp.full(64, level * (n == on)) for n, level in LEVELS.items()}
   if names not in _programs:  # one program a chain
-    _programs[names] = jax.jit(augment)
+    # it sees 64 images: to optimise it takes longer than it then runs
+    options = {'xla_backend_optimization_level': 0}
+    _programs[names] = jax.jit(augment, compiler_options=options)
   images = jnp.asarray(digits().train_images[:64])
   return np.asarray(_programs[names](jax.random.key(2), images, strengths))
 
