@@ -203,9 +203,19 @@ def set_keys(config: ConfigDict, delta: Mapping[str, Any], where: str = '') -> N
     if section == 'stages':
       put(config, key, value)
       continue
-    if key not in (known := flatten(config)):
-      raise UserError(f"There is no config key '{where}{key}'{did_you_mean(key, known)}")
+    if not has(config, key):
+      raise UserError(f"There is no config key '{where}{key}'{did_you_mean(key, flatten(config))}")
     config.update_from_flattened_dict({key: value})
+
+
+def has(config: ConfigDict, key: str) -> bool:
+  """Says whether a config has a dotted key that holds a value."""
+  value: Any = config
+  for name in key.split('.'):
+    if not isinstance(value, ConfigDict) or name not in value:
+      return False
+    value = value[name]
+  return not isinstance(value, ConfigDict)
 
 
 def put(config: ConfigDict, key: str, value: Any) -> None:

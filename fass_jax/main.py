@@ -142,8 +142,8 @@ def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
   Raises:
     UserError: for an unknown key, or a value of another kind.
   """
+  known = flatten(config)
   for key, given in sets:
-    known = flatten(config)
     if key.startswith('stages.') and key not in known:  # a key that no method sets for the stage
       more = stages.keys(config)
       if key in more:

@@ -127,15 +127,18 @@ def memo():
   return os.environ['FASS_TEST_MEMO']
 
 
-def linear_net(num_classes):
-  """A network with nothing but a linear head on the pixels: compiles in no time."""
+def linear_net(num_classes, branches=1):
+  """A network with nothing but a linear head on the pixels: compiles in no time.
+
+  Branches have a head each, side by side in one matrix.
+  """
   import jax.numpy as jnp
 
   from fass_jax.nets import Network
   from fass_jax.types import Outputs
 
   def init(key, image_shape):
-    w = 0.01 * jax.random.normal(key, (int(np.prod(image_shape)), num_classes))
+    w = 0.01 * jax.random.normal(key, (int(np.prod(image_shape)), branches * num_classes))
     return {'params': {'w': w}, 'batch_stats': {'seen': jnp.zeros(())}}
 
   def embed(variables, x, is_training):
@@ -147,7 +150,8 @@ def linear_net(num_classes):
     embedding, prototypes = (
       x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6) for x in (features @ w, w.T @ w)
     )
-    outs = Outputs((features @ w)[:, None], features, embedding, {'prototypes': prototypes})
+    logits = (features @ w).reshape(len(features), branches, num_classes)
+    outs = Outputs(logits, features, embedding, {'prototypes': prototypes})
     return outs, variables['batch_stats']
 
   return Network(init, embed, head)
@@ -160,7 +164,10 @@ def use_linear_net(patch):
   """
   from fass_jax import nets, programs
 
-  patch.setattr(nets, 'build', lambda *args, **how: linear_net(args[-1]))
+  def build(*args, branch='stages', **how):
+    return linear_net(args[-1], how['experts'] if branch == 'block' else 1)
+
+  patch.setattr(nets, 'build', build)
   options = programs.compiler_options()
   quick = {**options, 'xla_backend_optimization_level': 0}
   patch.setattr(programs, 'compiler_options', lambda: quick)
