@@ -1,6 +1,7 @@
 """Session settings: strict JAX, warnings as errors, one compile cache for all processes."""
 
 import gc
+import logging
 import mmap
 import os
 import pathlib
@@ -94,6 +95,15 @@ def pytest_sessionfinish(session, exitstatus):
   if os.environ.get('CI') == 'true' and _skipped and exitstatus == 0:
     print(f'\nskipped in CI, which counts as failed: {", ".join(_skipped)}')
     session.exitstatus = 1
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was():
+  """Takes back what the command line, called in this process, does to the package's log."""
+  log = logging.getLogger('fass_jax')
+  before = log.propagate, log.level, list(log.handlers)
+  yield
+  log.propagate, log.level, log.handlers[:] = before
 
 
 @pytest.fixture(scope='session')
