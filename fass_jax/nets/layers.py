@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,4 +63,38 @@ def conv(
     precision=how.precision,
     conv_general_dilated=how.convolve,
     name=name,
+  )
+
+
+def in_branches(
+  x: jax.Array, blocks: Sequence[tuple[int, int]],
+  one: Callable[[jax.Array, int, int, str, bool], jax.Array], experts: int, own: int, reduced: bool,
+) -> jax.Array:  # fmt: skip
+  """Runs the blocks of a residual network, the last of them for each expert, and pools.
+
+  Args:
+    x: `[B, H, W, F]`, what comes out of the stem.
+    blocks: (stage, place in it), in order.
+    one: runs a block: `(x, stage, place, prefix of its name, narrower) -> x`.
+    experts: E.
+    own: so many of the last blocks each expert has of its own; only read for E > 1.
+    reduced: whether those are narrower.
+
+  Returns:
+    Means over the pixels, at least float32: `[B, D]`, or `[B, E, D]` of several experts.
+  """
+
+  def run(x: jax.Array, some: Sequence[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
+    for stage, place in some:
+      x = one(x, stage, place, prefix, narrow)
+    return x
+
+  def pool(x: jax.Array) -> jax.Array:
+    return x.astype(wide(x.dtype)).mean(axis=(1, 2))
+
+  if experts == 1:
+    return pool(run(x, blocks, '', False))
+  x = run(x, blocks[:-own], '', False)
+  return jnp.stack(
+    [pool(run(x, blocks[-own:], f'expert{e}_', reduced)) for e in range(experts)], axis=1
   )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from fass_jax.nets.layers import Arithmetic, conv, he_normal_out, wide
+from fass_jax.nets.layers import Arithmetic, conv, he_normal_out, in_branches
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.pooling import max_pool
 from fass_jax.types import UserError
@@ -105,28 +104,17 @@ class ResNet(nn.Module):
     x = max_pool(x)
     blocks = [(layer, b) for layer in (1, 2, 3, 4) for b in range(BLOCKS[self.depth][layer - 1])]
 
-    def run(x: jax.Array, some: list[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
-      for layer, block in some:
-        planes = 32 * 2**layer
-        planes = planes * 3 // 4 if narrow else planes
-        # the first block of a layer halves the size, but for layer 1
-        stride = 2 if layer > 1 and block == 0 else 1
-        name = f'{prefix}layer{layer}_block{block}'
-        if self.depth < 50:
-          x = Basic(planes, stride, self.how, name=name)(x, train)
-        else:
-          x = Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
-      return x
+    def one(x: jax.Array, layer: int, block: int, prefix: str, narrow: bool) -> jax.Array:
+      planes = 32 * 2**layer
+      planes = planes * 3 // 4 if narrow else planes
+      # the first block of a layer halves the size, but for layer 1
+      stride = 2 if layer > 1 and block == 0 else 1
+      name = f'{prefix}layer{layer}_block{block}'
+      if self.depth < 50:
+        return Basic(planes, stride, self.how, name=name)(x, train)
+      return Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
 
-    def pool(x: jax.Array) -> jax.Array:
-      return x.astype(wide(x.dtype)).mean(axis=(1, 2))
-
-    if self.experts == 1:
-      return pool(run(x, blocks, '', False))
-    shared, last = blocks[: -self.own], blocks[-self.own :]
-    x = run(x, shared, '', False)
-    experts = range(self.experts)
-    return jnp.stack([pool(run(x, last, f'expert{e}_', self.reduced)) for e in experts], axis=1)
+    return in_branches(x, blocks, one, self.experts, self.own, self.reduced)
 
 
 def _own(depth: int, branch: str) -> int:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fass_jax.nets.layers import Arithmetic, conv, wide
+from fass_jax.nets.layers import Arithmetic, conv, in_branches
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.types import UserError
 
@@ -60,24 +60,15 @@ class ResNetCifar(nn.Module):
     each = (self.depth - 2) // 6
     blocks = [(stage, block) for stage in (1, 2, 3) for block in range(each)]
 
-    def run(x: jax.Array, some: list[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
-      for stage, block in some:
-        features = 8 * 2**stage
-        # the first block of a stage halves the size, but for stage 1
-        stride = 2 if stage > 1 and block == 0 else 1
-        x = BasicBlock(features * 3 // 4 if narrow else features, stride, self.how,
-                       name=f'{prefix}stage{stage}_block{block}')(x, train)  # fmt: skip
-      return x
+    def one(x: jax.Array, stage: int, block: int, prefix: str, narrow: bool) -> jax.Array:
+      features = 8 * 2**stage
+      features = features * 3 // 4 if narrow else features
+      # the first block of a stage halves the size, but for stage 1
+      stride = 2 if stage > 1 and block == 0 else 1
+      name = f'{prefix}stage{stage}_block{block}'
+      return BasicBlock(features, stride, self.how, name=name)(x, train)
 
-    def pool(x: jax.Array) -> jax.Array:
-      return x.astype(wide(x.dtype)).mean(axis=(1, 2))
-
-    if self.experts == 1:
-      return pool(run(x, blocks, '', False))
-    shared, last = blocks[: -self.own], blocks[-self.own :]
-    x = run(x, shared, '', False)
-    experts = range(self.experts)
-    return jnp.stack([pool(run(x, last, f'expert{e}_', self.reduced)) for e in experts], axis=1)
+    return in_branches(x, blocks, one, self.experts, self.own, self.reduced)
 
 
 def resnet_cifar(
