@@ -67,17 +67,16 @@ def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nda
   return _sum_to_one(counts)
 
 
-def _removed(config: ConfigDict) -> float:
-  """Returns tau: the logits of the host loss imply the prior that it saw divided by n^tau."""
-  args, loss = config.loss_args, config.loss
+def _removed(config: ConfigDict, loss: str) -> float:
+  """Returns tau: the logits of a loss imply the prior that it saw divided by n^tau."""
+  args = config.loss_args
   if loss == 'logit_adjustment':
     return args.tau
   if loss == 'two_rate':
     # between its two powers: exact where they are equal
     return (args.tau1 + args.tau2) / 2
-  # whatever its tau, weights make up for what the margins of weighted_la leave; the branches of
-  # BBN see n and 1 / n and are averaged
-  full = ('balanced_softmax', 'weighted_la', 'la_adaptive', 'bbn')
+  # whatever its tau, weights make up for what the margins of weighted_la leave
+  full = ('balanced_softmax', 'weighted_la', 'la_adaptive')
   return 1.0 if loss in full else 0.0
 
 
@@ -108,6 +107,9 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
     adjusts = loss == 'two_rate' and config.loss_args.tau1 == config.loss_args.tau2
     if loss not in EXACT and not adjusts:
       guesses[f"the loss '{loss}' is not a plain cross-entropy"] = None
+    if loss == 'bbn':  # its branches see n and 1 / n, and are averaged
+      total += _at_end(term.weight) / len(n)
+      continue
     if kind.joint or kind.taught:
       continue  # no labels against logits
     for name in (term.views,) if isinstance(term.views, str) else term.views:
@@ -123,13 +125,12 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
       if view.mix != 'none':
         guesses['it mixes images'] = None
       streams.add(view.stream)
-      total += _at_end(term.weight) * q
+      total += _at_end(term.weight) * q / n ** _removed(config, loss)
   if len(streams) > 1:
     guesses['it trains on several streams'] = None
   if config.optim.only:
     guesses['only a part of the network was trained'] = None
-  total = total if total.any() else n
-  return Implied(_sum_to_one(total / n ** _removed(config)), tuple(guesses))
+  return Implied(_sum_to_one(total if total.any() else n), tuple(guesses))
 
 
 def wanted(

@@ -38,6 +38,7 @@ def margins(loss):
     ('ce', ['loss=cdt'], [3 / 4, 1 / 4], [margins('cdt')]),
     ('ce', ['loss=sigmoid'], [3 / 4, 1 / 4], [margins('sigmoid')]),
     ('ce', ['loss=bbn', 'net.experts=2'], [1 / 2, 1 / 2], [margins('bbn')]),
+    ('bbn', [], [1 / 2, 1 / 2], [margins('bbn')]),
     # every image of the larger class is drawn 1 / 1.75 times as often
     ('ens', ['streams.natural.beta=0.5'], [12 / 19, 7 / 19], []),
     ('ce', ['streams.natural.sampler=effective_number_class', 'streams.natural.beta=0.5'],
