@@ -70,7 +70,13 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
     raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
   if c.images < 1:
     raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
-  options = Options(c.beta, optim.piecewise(c.power, epochs), c.images, epochs)
+  power = optim.piecewise(c.power, epochs)
+  if c.sampler == 'power' and not optim.ever(lambda t: power(t) != 1, epochs):
+    raise UserError(
+      f'The sampler power of stream {name} would never be active in {epochs} epochs, because its '
+      f'power stays 1; set more --config.epochs or another --config.{key}.power.'
+    )
+  options = Options(c.beta, power, c.images, epochs)
   has_partner = c.partner != 'none'
   reads_score = has_partner and 'score' in (c.partner, c.lam)
   if reads_score and not score:

@@ -65,6 +65,9 @@ def _net(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
     text += f' of scale {_number(net.scale)}'
   if net.experts > 1:
     text += f', {net.experts} experts' + (' of 3/4 of the channels' if net.reduced else '')
+    text += ', with a last block of their own' * (net.branch == 'block')
+  if net.class_scale:
+    text += ', a learned scale for each class'
   if net.projection:
     text += f', projection to {net.projection}'
   return f'{text}: {size} parameters'
@@ -74,6 +77,10 @@ def _stream(c: ConfigDict, stream: Stream, epochs: int) -> str:
   text = f'{stream.size} images a step, sampler {c.sampler}'
   if c.sampler.startswith('effective_number'):
     text += f' of beta {_number(c.beta) if c.beta else "(N - 1) / N"}'
+  if c.sampler == 'power':
+    text += f' n^q, q {_over_time(c.power, epochs)}'
+  if c.sampler == 'groups':
+    text += f' of {c.images} images a class'
   if c.rho < 1:
     text += f', rho {_number(c.rho)} ({c.gate})'
   if c.partner != 'none':
@@ -143,7 +150,9 @@ def _earlier(config: ConfigDict) -> list[tuple[str, str]]:
   """Says what comes from other runs, and what trains if not all."""
   rows = [
     ('start', f'parameters of {config.start.run}' if config.start.run else ''),
+    ('begins anew', ', '.join(paths.prefixes(config.start.fresh))),
     ('trains', ', '.join(paths.prefixes(config.optim.only))),
+    ('no decay', ', '.join(paths.prefixes(config.optim.undecayed))),
     ('teacher', config.teacher.run),
   ]
   return [(name, text) for name, text in rows if text]

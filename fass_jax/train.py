@@ -166,15 +166,14 @@ def run(
       data = devices.first_before_others(lambda: load(config))
       for part in parts:
         build(part.config, data)
-    for part in parts[:-1]:
-      log.info('Stage %s.', part.name)
-      done = files.finished(part.folder, part.config)
-      before = (done or _run(open_session(part.config, part.folder, stop), before)).get(
-        'wall_s', 0.0
-      )
-    if len(parts) > 1:
-      log.info('Stage %s.', parts[-1].name)
-    return _run(open_session(parts[-1].config, path, stop), before)
+    summary: dict[str, Any] = {}
+    for part in parts:
+      if part.name:
+        log.info('Stage %s.', part.name)
+      done = None if part is parts[-1] else files.finished(part.folder, part.config)
+      summary = done or _run(open_session(part.config, part.folder, stop), before)
+      before = summary.get('wall_s', 0.0)
+    return summary
 
 
 def _run(s: Session, before: float = 0.0) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     ('drw', ['--config.epochs=3'], 'would never be active in 3 epochs'),
     ('drw', ['--config.reweight.beta=1.0'], 'is not in [0, 1)'),
     ('cmo', ['--config.epochs=1'], 'would never be active in 1 epochs'),
+    ('drs', ['--config.epochs=4'], 'stream natural would never be active in 4 epochs'),
     ('cuda', ['--config.signals.levels.accept=2.0'], 'is not in [0, 1]'),
     ('ldam+ride', [], 'drop one of them'),
     (

@@ -78,7 +78,9 @@ def test_the_recipe_names_every_stage(capsys):
   assert main.main(['--config=digits_lt.py:crt', '--recipe']) == 0
   said = capsys.readouterr().out
   assert said.index('stage first') < said.index('stage classifier') < said.index('trains')
-  assert 'head' in slots.resolve(config_of('ce'))
+  assert 'begins anew' in said and 'no decay' not in said
+  said = slots.resolve(config_of('drs'))
+  assert 'sampler power n^q, q 1, from epoch 9 on 0' in said and 'begins anew' not in said
 
 
 def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path):
