@@ -86,6 +86,24 @@ METHODS = {
   'cb_head': _classifier(
     0.1, ('head',), reweight__kind='effective_number', reweight__share=((0, 1.0),)
   ),
+  # a network anew, taught by that of the first stage, whose predictions are flattened
+  'dive': {
+    'loss': 'balanced_softmax',
+    **{
+      f'stages.student.{key}': value
+      for key, value in {
+        'start.run': '',
+        'teacher.run': 'previous',
+        'loss': 'balanced_softmax',
+        'loss_args.distill_temperature': 2.0,
+        'loss_args.distill_power': 0.5,
+        'terms.natural.weight': 0.5,
+        'terms.distill.views': ('natural',),
+        'terms.distill.loss': 'distillation',
+        'terms.distill.weight': 0.5,
+      }.items()
+    },
+  },
   # test-time classifiers of a trained network
   'tau_norm': {'classifier': 'tau_norm', 'data.held_out': 0.1},
   'ncm': {'classifier': 'ncm'},
@@ -145,6 +163,11 @@ ABOUT = {
     'the head once more, with class-balanced weights',
     'Alshammari et al., CVPR 2022',
     'second stage, class weights',
+  ),
+  'dive': (
+    'DiVE: distillation of a balanced softmax, teacher flattened',
+    'He et al., ICCV 2021',
+    'loss, second stage with a teacher, term',
   ),
   'tau_norm': ('tau-normalised classifier, tau from held-out images', _KANG, 'classifier'),
   'ncm': ('nearest class mean', _KANG, 'classifier'),

@@ -93,6 +93,8 @@ METHODS = {
   # plain MixUp (Zhang et al., ICLR 2018) and CutMix (Yun et al., ICCV 2019)
   'mixup': _label_mix('mixup'),
   'cutmix': _label_mix('cutmix'),
+  # MixUp of the features before the head (Verma et al., ICML 2019, at one layer)
+  'manifold_mixup': _label_mix('manifold'),
   # class weights: from the start (Cui et al., CVPR 2019) and deferred (Cao et al., NeurIPS 2019)
   'cb': _WEIGHTS | {'reweight.share': ((0, 1.0),)},
   'drw': _WEIGHTS,
@@ -175,6 +177,11 @@ ABOUT = {
   ),
   'mixup': ('MixUp with both labels', 'Zhang et al., ICLR 2018', 'mix of the natural view'),
   'cutmix': ('CutMix with both labels', 'Yun et al., ICCV 2019', 'mix of the natural view'),
+  'manifold_mixup': (
+    'Manifold MixUp of the features before the head',
+    'Verma et al., ICML 2019',
+    'mix of the natural view',
+  ),
   'cb': ('class-balanced weights', 'Cui et al., CVPR 2019', 'class weights'),
   'drw': ('CE-DRW: weights in the last fifth', 'Cao et al., NeurIPS 2019', 'class weights'),
   'ldam': ('LDAM-DRW', 'Cao et al., NeurIPS 2019', 'loss, cosine head, class weights'),

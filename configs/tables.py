@@ -3,7 +3,8 @@
 A row begins with (label, method string, overrides); `Row` of `configs/thesis_tables.py` names what
 may follow. Every row of a table trains on the same subset and is seeded alike, so that rows differ
 by what their label says. A table may have `overrides` for all its rows, `remarks` that are printed
-under it, and `by`: an override that cuts it into blocks.
+under it, `by`: an override that cuts it into blocks, and `shown`: the sections whose overrides are
+printed with a row (all without it).
 """
 
 import pathlib

@@ -78,7 +78,8 @@ def base_config(name: str) -> ConfigDict:
       },
       'net': dict(NET),
       'start': dict(START),
-      'teacher': {'run': ''},  # work directory of the run whose network teaches this one
+      # work directory of the run whose network teaches this one; 'previous': the stage before
+      'teacher': {'run': ''},
       'optim': dict(OPTIM),
       'eval': dict(EVAL),
       'engine': dict(ENGINE),

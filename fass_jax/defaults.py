@@ -24,7 +24,8 @@ STREAM = {
 }
 VIEW = {
   'stream': 'natural',
-  'mix': 'none',  # 'mixup' | 'cutmix' | 'cutmix_batch': one box for the batch
+  # 'mixup' | 'cutmix' | 'cutmix_batch': one box for the batch | 'manifold': MixUp of the features
+  'mix': 'none',
   'label': 'single',  # 'single': the own class alone (Eq. 8a) | 'mixed': both, by area
   'augment': (),  # ops instead of the run's, see augment/chain.py
   'draw': 0,  # views of a stream with equal ops and draw see the same pixels
@@ -128,6 +129,7 @@ LOSS_ARGS = {
   'diversity_factor': 0.05,  # of 'ride': how far the temperature follows the class counts
   'temperature': 0.1,  # of 'balanced_contrastive'
   'distill_temperature': 1.5,  # of 'distillation'
+  'distill_power': 1.0,  # of 'distillation': below 1 flattens the teacher's predictions (DiVE)
   'router_positive': 100.0,  # of 'router': weight of a sample that a later expert saves
 }
 # where a fresh run starts from, see earlier.py

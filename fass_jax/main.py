@@ -161,7 +161,8 @@ def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
     try:
       config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
       values(words)
-      if known[key] != [] and _has_words(flatten(config)[key]) != _has_words(known[key]):
+      now = flatten(config)[key]
+      if [] not in (known[key], now) and _has_words(now) != _has_words(known[key]):
         raise ValueError(given)  # `red` became the tuple ('red',)
     except (flags.Error, TypeError, ValueError, SyntaxError) as error:
       kind = KINDS.get(type(known[key]), type(known[key]).__name__)

@@ -19,14 +19,15 @@ def mixup(key: Array | None, x: Array, partner: Array, lam: Array) -> tuple[Arra
 
   Args:
     key: unused; every mix takes one.
-    x: float `[B, H, W, 3]`, the images x_b.
-    partner: float `[B, H, W, 3]`, the images x_t.
+    x: float `[B, H, W, 3]`, the images x_b; or features `[B, ...]` (Manifold MixUp).
+    partner: of the same shape, the images x_t.
     lam: float `[B]`.
 
   Returns:
-    The blend `[B, H, W, 3]` and `lam` itself.
+    The blend, of that shape, and `lam` itself.
 
-  Thesis: Eq. (6). Reference: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018.
+  Thesis: Eq. (6). Reference: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018; of features, Verma, Lamb,
+  Beckham, Najafi, Mitliagkas, Lopez-Paz, Bengio, ICML 2019.
   """
   del key
   blend = jax.vmap(lambda a, b, share: share * a + (1.0 - share) * b)

@@ -18,6 +18,7 @@ from fass_jax.types import Term, UserError
 # parameter of a loss: the loss, what is asked of it, and that in words
 BOUNDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
   'distill_temperature': ('distillation', lambda x: x > 0, 'above 0'),
+  'distill_power': ('distillation', lambda x: x > 0, 'above 0'),
   'smoothing': ('label_smoothing', lambda x: 0 <= x < 1, 'in [0, 1)'),
   'equalised_share': ('equalised', lambda x: 0 <= x <= 1, 'in [0, 1]'),
   'sigmoid_gamma': ('focal_sigmoid', lambda x: x >= 0, 'at least 0'),

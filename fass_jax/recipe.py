@@ -29,7 +29,9 @@ MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
   'mixup': mixing.mixup,
   'cutmix': mixing.cutmix,
   'cutmix_batch': mixing.cutmix_batch,
+  'manifold': mixing.mixup,
 }
+DEEP = ('manifold',)  # mixes of the features
 LABELS = {'single': mixing.single_label, 'mixed': mixing.mixed_label}
 
 
@@ -110,10 +112,14 @@ def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) 
 def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
   key = f'views.{name}'
   stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
-  mixes = c.mix != 'none'
-  mix = pick(MIXES, c.mix, f'{key}.mix') if mixes else None
+  mix = pick(MIXES, c.mix, f'{key}.mix') if (mixes := c.mix != 'none') else None
   if mixes and stream.partner == 'none':
     raise UserError(f"--config.{key}.mix='{c.mix}' needs --config.streams.{c.stream}.partner.")
+  if c.mix in DEEP and stream.partner != 'permutation':
+    raise UserError(
+      f'--config.{key}.mix={c.mix} needs --config.streams.{c.stream}.partner=permutation: it '
+      'mixes features of one batch.'
+    )
   added = tuple(n for n, on in config.augment.items() if on)
   named = tuple(c.augment) or (*config.data.augment, *added)
   names = tuple(one_of(op, chain.OPS, f'{key}.augment') for op in chain.OPS if op in named)
@@ -130,6 +136,7 @@ def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
     mixed_label=mixes and c.label == 'mixed',
     group='all' if joint else c.group or name,
     random='resized_crop' in names,
+    deep=c.mix in DEEP,
   )
 
 

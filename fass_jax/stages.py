@@ -20,6 +20,7 @@ SLOTS = (
   'start', 'stages',
 )  # fmt: skip
 FIRST = 'first'
+PREVIOUS = 'previous'  # as a teacher: the stage before
 
 
 class Stage(NamedTuple):
@@ -74,6 +75,8 @@ def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
   # a share of the first stage, so that short runs are the same in small
   stage.epochs = max(1, round(epochs * config.epochs)) if epochs < 1 else round(epochs)
   set_keys(stage, sets, f'stages.{name}.')
+  if stage.teacher.run == PREVIOUS:
+    stage.teacher.run = before
   return stage.lock()
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from fass_jax import optim
+from fass_jax.forward import forward, join, lessons
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
@@ -20,9 +21,6 @@ from fass_jax.views import (
   build_view,
   draw_partner,
   draw_streams,
-  forward,
-  join,
-  lessons,
   partner_role,
   site,
 )
@@ -116,7 +114,7 @@ def plan_epoch(
     batches = draw_streams(recipe, every, step_key, time, store, plan)
     found = {n: (b.index, b.mask) for n, b in batches.items()}
     for name, view in recipe.views.items():
-      if view.mix is not None:
+      if view.mix is not None and not view.deep:
         batch = batches[view.stream]
         partner = draw_partner(recipe, name, batch, step_key, signals, store)
         found[f'{view.stream}/{partner_role(recipe, name)}'] = partner, batch.mask

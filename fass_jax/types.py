@@ -144,6 +144,7 @@ class View(NamedTuple):
   mixed_label: bool  # False: the second label is the first, its loss is not computed
   group: str  # views of a group share one forward pass and its batch statistics
   random: bool = False  # images that are decoded when they are needed: by a random crop
+  deep: bool = False  # `mix` is one of the features, of rows of one batch; images stay as they are
 
 
 class Term(NamedTuple):

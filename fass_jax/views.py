@@ -1,18 +1,16 @@
-"""From streams of image positions to the views of a step, and the views through the network."""
+"""From streams of image positions to the views of a step."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fass_jax.nets import fold_statistics
-from fass_jax.nets.base import apply
+from fass_jax.data.partners import batch_rows
 from fass_jax.recipe import Recipe
-from fass_jax.types import Array, Classes, Outputs, PyTree, Squares, Targets, Time, View
+from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
 
 
 class Store(NamedTuple):
@@ -42,6 +40,7 @@ class Input(NamedTuple):
   labels: Array  # int32 [n], the own class
   lam: Array  # float32 [n], the share of the own image that was asked for
   lam_real: Array  # float32 [n], the share that came out
+  rows: Array | None = None  # int32 [n], with whose features each row's are mixed; None: they stay
 
 
 # by stream, and by stream and role of a partner: (index, mask), both [steps, n]
@@ -150,7 +149,11 @@ def build_view(
   matrix = signals[stream.score].matrix if stream.score else None
   role = partner_role(recipe, name)
   planned = plan.get(f'{view.stream}/{role}')
-  if planned is None:
+  rows = None
+  if view.deep:
+    rows = batch_rows(site(key, f'{role}/{view.stream}'), batch.labels.shape[0])
+    partner = batch.index[rows]
+  elif planned is None:
     partner = draw_partner(recipe, name, batch, key, signals, store)
   else:
     partner = planned[0][t.step % recipe.steps_per_epoch]
@@ -160,99 +163,9 @@ def build_view(
   # one coin for all views of the stream; where it is off, a mix returns the own image
   on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
   lam = jnp.where(on, lam, 1.0)
-  mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
+  mixed, lam_real = x, lam
+  if not view.deep:
+    mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
   targets = Targets(*view.label(batch.labels, labels_t, lam_real))
   mixed = recipe.where.spread(mixed)
-  return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real)
-
-
-def forward(
-  recipe: Recipe, params: PyTree, stats: PyTree, inputs: dict[str, Input]
-) -> tuple[dict[str, Outputs], PyTree]:
-  """Runs every group of views through the network, its running statistics group after group.
-
-  With `recipe.vmapped`, groups of equal shape are one pass over a batch of groups: every group
-  keeps its own batch statistics, and the running ones come out as after separate passes.
-  """
-  groups: dict[str, list[str]] = {}
-  for name in inputs:
-    groups.setdefault(recipe.views[name].group, []).append(name)
-  x = {
-    g: jnp.concatenate([inputs[n].x for n in names]) if len(names) > 1 else inputs[names[0]].x
-    for g, names in groups.items()
-  }
-  passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x)
-  outs: dict[str, Outputs] = {}
-  for g, names in groups.items():
-    out, start = passed[0][g], 0
-    for n in names:
-      rows = slice(start, start + inputs[n].x.shape[0])
-      outs[n] = _by_row(lambda x, rows=rows: x[rows], out)
-      start = rows.stop
-  return outs, passed[1]
-
-
-def _by_row(function: Callable[..., Array], *outs: Outputs) -> Outputs:
-  """Applies a function to the fields that have a row an image; `extra` is that of the first."""
-  bare = [o._replace(extra={}) for o in outs]
-  return jax.tree.map(function, *bare)._replace(extra=outs[0].extra)
-
-
-def lessons(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
-  """Shows the teacher the views of the terms that ask for one, in evaluation mode.
-
-  Returns:
-    By view, the mean logits of its experts `[n, C]`; nothing where no term asks.
-  """
-  asked = [v for term in recipe.terms.values() if term.taught for v in term.views]
-  told = {}
-  for name in dict.fromkeys(v for v in asked if v in inputs):
-    assert recipe.teacher is not None, 'the recipe was built without its teacher'
-    told[name] = apply(recipe.teacher, store.teacher, inputs[name].x, False)[0].logits.mean(axis=1)
-  return told
-
-
-def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
-  """Makes one batch of several views, for a loss that compares them.
-
-  Returns:
-    Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
-    compared with); the pair targets of all rows, of the own label alone where a view has only
-    that; the mask.
-  """
-  mask = jnp.concatenate([x.mask for x in inputs])
-  targets = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x.targets for x in inputs))
-  joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
-  return joined._replace(extra={**outs[0].extra, 'mask': mask}), targets, mask
-
-
-def _separately(
-  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array]
-) -> tuple[dict[str, Outputs], PyTree]:
-  outs = {}
-  for g, images in x.items():
-    outs[g], stats = apply(recipe.net, {'params': params, 'batch_stats': stats}, images, True)
-  return outs, stats
-
-
-def _vmapped(
-  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array]
-) -> tuple[dict[str, Outputs], PyTree]:
-  def one(images: Array) -> tuple[Outputs, PyTree]:
-    return apply(recipe.net, {'params': params, 'batch_stats': stats}, images, True)
-
-  by_shape: dict[Any, list[str]] = {}
-  for g, images in x.items():
-    by_shape.setdefault(images.shape, []).append(g)
-  passed: dict[str, tuple[Outputs, PyTree]] = {}
-  for names in by_shape.values():
-    if len(names) == 1:
-      passed[names[0]] = one(x[names[0]])
-      continue
-    stacked = jax.vmap(one)(jnp.stack([x[g] for g in names]))
-    for i, g in enumerate(names):
-      passed[g] = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
-  return (
-    {g: passed[g][0] for g in x},
-    fold_statistics(stats, [passed[g][1] for g in x]),
-  )
+  return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real, rows)

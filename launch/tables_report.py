@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tables_ledger as book
@@ -41,10 +40,12 @@ def lines_of(table: Mapping[str, Any], row: Any, runs: Runs) -> list[dict[str, A
   return [mine[seed] for seed in sorted(mine)]
 
 
-def config_string(row: Any, without: str = '') -> str:
-  """Returns the method string and overrides of a row as code."""
-  sets = ''.join(f' `{k}={v}`' for k, v in row.overrides.items() if k != without)
-  return f'`{row.method}`{sets}'
+def config_string(row: Any, table: Mapping[str, Any]) -> str:
+  """Returns the method string and overrides of a row as code, without what its table leaves out."""
+  keys = [k for k in row.overrides if k != table.get('by')]
+  if 'shown' in table:
+    keys = [k for k in keys if k.partition('.')[0] in table['shown']]
+  return f'`{row.method}`' + ''.join(f' `{k}={row.overrides[k]}`' for k in keys)
 
 
 def in_band(row: Any, mine: Sequence[dict[str, Any]]) -> str:
@@ -60,20 +61,15 @@ def in_band(row: Any, mine: Sequence[dict[str, Any]]) -> str:
   return f'{"below" if best < low else "above" if best > high else "yes"} ({text})'
 
 
-def thesis_block(shown: Shown, by: str = '', thesis: bool = True) -> list[str]:
-  """Returns rows beside the figures of others, the override `by` left out.
-
-  Args:
-    shown: the rows.
-    by: a key that all rows override.
-    thesis: whether the thesis has such a table, and bands were set for it.
-  """
+def thesis_block(shown: Shown, table: Mapping[str, Any]) -> list[str]:
+  """Returns rows beside the figures of others; with bands, where the thesis has such a table."""
+  thesis = 'thesis' in table
   head = ['method', 'config string', *['thesis'] * thesis, *['other published' if thesis else
           'published'], 'ours, last', 'ours, best', 'n', 'many', 'medium', 'few',
           *['in band?'] * thesis]  # fmt: skip
   out = [f'| {" | ".join(head)} |', '|' + '---|' * len(head)]
   for row, mine in shown:
-    cells = [row.label, config_string(row, by)]
+    cells = [row.label, config_string(row, table)]
     if thesis:
       cells.append('' if row.thesis is None else f'{row.thesis:.2f}')
     cells.append('; '.join(f'{who} {figure}' for who, figure in row.published.items()))
@@ -84,7 +80,7 @@ def thesis_block(shown: Shown, by: str = '', thesis: bool = True) -> list[str]:
   return out
 
 
-def plain_block(shown: Shown, by: str = '') -> list[str]:
+def plain_block(shown: Shown, table: Mapping[str, Any]) -> list[str]:
   """Returns rows with all shot groups and the wall time."""
   out = [
     '| | method | seeds | last | many | medium | few | worst class | best | wall s |',
@@ -94,7 +90,7 @@ def plain_block(shown: Shown, by: str = '') -> list[str]:
     last = [cell(r['last'][k] for r in mine) for k in COLUMNS]
     best = cell(r['best']['top1'] for r in mine)
     wall = f'{statistics.median(r["wall_s"] for r in mine):.0f}' if mine else '-'
-    cells = [row.label, config_string(row, by), str(len(mine)), *last, best, wall]
+    cells = [row.label, config_string(row, table), str(len(mine)), *last, best, wall]
     out.append(f'| {" | ".join(cells)} |')
   return out
 
@@ -142,9 +138,7 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
   """Returns a table of results as Markdown."""
   table = book.TABLES[name]
   runs = book.by_run(book.everything(results)) if runs is None else runs
-  block: Callable[..., list[str]] = plain_block
-  if table.get('thesis') or table.get('published'):
-    block = functools.partial(thesis_block, thesis='thesis' in table)
+  block = thesis_block if table.get('thesis') or table.get('published') else plain_block
   by = table.get('by', '')
   shown = [(row, lines_of(table, row, runs)) for row in book.rows(table)]
   lines = [f'**{table["title"]}**']
@@ -156,7 +150,7 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
     )
   for value in dict.fromkeys(row.overrides.get(by) for row, _ in shown):
     head = ['', f'{by} = {value:g}'] if by else []
-    lines += [*head, '', *block([x for x in shown if x[0].overrides.get(by) == value], by)]
+    lines += [*head, '', *block([x for x in shown if x[0].overrides.get(by) == value], table)]
   if 'notes' in table:
     lines += notes(table, runs)
   if table.get('remarks'):
@@ -168,7 +162,7 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
     ]
   other = strays(name, results)
   if other:
-    lines += ['', 'In its ledger, but no row of the table:', '', *block(other)]
+    lines += ['', 'In its ledger, but no row of the table:', '', *block(other, {**table, 'by': ''})]
   devices = sorted({line['device'] for _, mine in shown for line in mine})
   return '\n'.join([*lines, '', f'Device: {", ".join(devices) or "-"}.'])
 

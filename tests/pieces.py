@@ -202,6 +202,7 @@ ACTIVE = {
   'cb_resample': (resampled,),
   'mixup': (mixed('natural'),),
   'cutmix': (mixed('natural'),),
+  'manifold_mixup': (mixed('natural'),),
   'cmo': (mixed('natural'),),
   'cb': (weighted,),
   'drw': (weighted,),

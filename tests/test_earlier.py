@@ -10,6 +10,7 @@ import pytest
 
 from fass_jax import checkpoint, earlier, main, nets, paths, records, session, step, train, views
 from fass_jax.data.samplers import index_classes
+from fass_jax.forward import lessons
 from fass_jax.recipe import build
 from fass_jax.types import UserError
 from tests import runs
@@ -145,7 +146,7 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   # what it says are its own logits
   x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
   view = views.Input(x, None, None, None, None, None)
-  told = views.lessons(s.recipe, {'natural': view, 'mixup': view}, s.store)
+  told = lessons(s.recipe, {'natural': view, 'mixup': view}, s.store)
   assert list(told) == ['natural']
   np.testing.assert_allclose(
     told['natural'], x.reshape(5, -1) @ host[1].params['w'], rtol=1e-4, atol=1e-4

@@ -62,7 +62,23 @@ def two_branches(plain, folder):
   assert summary['last']['top1'] > 0.3
 
 
+def taught(plain, folder):
+  """A network anew that follows the teacher of the first stage, and not only the labels."""
+  summary, params = finished('dive', folder)
+  # as many epochs of the same loss by hand, from the same beginning, without a teacher
+  alone, without = finished('balanced_softmax', folder / 'alone')
+  first = runs.paths_of(checkpoint.variables(folder / 'stages' / 'first' / 'checkpoints')[0])
+  assert not moved(first, without) and len(moved(first, params)) > 10
+  rows = [json.loads(x) for x in (folder / 'metrics.jsonl').read_text().splitlines()]
+  told = [r['terms']['distill'] for r in rows]
+  assert told[0] > told[-1] > 0
+  total = 0.5 * rows[-1]['terms']['natural'] + 0.5 * told[-1]
+  assert rows[-1]['loss'] == pytest.approx(total, rel=1e-4)
+  assert summary['last']['nll'] != alone['last']['nll'] and summary['last']['top1'] > 0.3
+
+
 CHECKS = {
+  'dive': taught,
   'crt': functools.partial(stage, 'crt', ('params/head/linear',)),
   'cb_head': functools.partial(stage, 'cb_head', ('params/head/linear',)),
   'lws': functools.partial(stage, 'lws', ('class_scale',)),

@@ -11,9 +11,10 @@ from fass_jax import nets, programs, step
 from fass_jax.config import methods
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
+from fass_jax.forward import forward
 from fass_jax.recipe import build
 from fass_jax.types import UserError
-from fass_jax.views import Store, forward
+from fass_jax.views import Store
 from tests import runs
 
 SEEDS = (0, 1, 2)
@@ -159,9 +160,9 @@ def test_views_of_one_size_share_a_pass_and_others_have_their_own(monkeypatch):
   calls = []
   apply = forward.__globals__['apply']
 
-  def spy(net, variables, x, train):
+  def spy(net, variables, x, *rest):
     calls.append(x.shape)
-    return apply(net, variables, x, train)
+    return apply(net, variables, x, *rest)
 
   monkeypatch.setitem(forward.__globals__, 'apply', spy)
   state = b.state()

@@ -69,6 +69,21 @@ def test_a_stage_of_a_run_that_is_given_begins_there(tmp_path):
   assert only.config.start.run == 'elsewhere' and only.folder == tmp_path
 
 
+def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
+  first, student = split(config_of('dive'), tmp_path)
+  assert (first.config.loss, first.config.teacher.run) == ('balanced_softmax', '')
+  c = student.config
+  # it begins anew, and all of it trains
+  assert (c.start.run, c.teacher.run, c.optim.only) == ('', str(first.folder), ())
+  assert {n: (t.loss, t.weight) for n, t in c.terms.items()} == {
+    'natural': ('host', 0.5), 'distill': ('distillation', 0.5)}  # fmt: skip
+  assert (c.loss, c.loss_args.distill_temperature, c.loss_args.distill_power, c.epochs) == (
+    'balanced_softmax', 2.0, 0.5, 10)  # fmt: skip
+  # a finished run teaches instead of a first stage
+  (only,) = split(config_of('dive', '--config.start.run=elsewhere'), tmp_path)
+  assert (only.config.teacher.run, only.config.start.run) == ('elsewhere', '')
+
+
 def test_two_classifier_stages_clash_by_name():
   with pytest.raises(UserError, match=r"'crt' and 'lws' cannot be combined"):
     config_of('crt+lws')

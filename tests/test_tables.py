@@ -6,10 +6,11 @@ import json
 import math
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import pictures, recipe, types
+from fass_jax import optim, pictures, recipe, stages, types
 from fass_jax.config import methods
 from tests import runs
 
@@ -143,7 +144,7 @@ def test_figures_of_bagoftricks_are_its_errors_turned_over():
     (t, r.method, r.overrides['imb_factor']): r.published['BagofTricks-LT']
     for t, r in ROWS if t.startswith('bagoftricks') and r.published
   }  # fmt: skip
-  assert len(got) == 88
+  assert len(got) == 96
   ten, hundred = 'bagoftricks_cifar10', 'bagoftricks'
   for key, error in {
     (ten, 'ce', 100.0): 29.64, (hundred, 'ce', 50.0): 56.15, (hundred, 'ldam', 100.0): 57.53,
@@ -154,9 +155,47 @@ def test_figures_of_bagoftricks_are_its_errors_turned_over():
   # sums of the printed columns
   sums = {(t, f): sum(100 - v for (x, _, g), v in got.items() if (x, g) == (t, f))
           for t in (ten, hundred) for f in (100.0, 50.0)}  # fmt: skip
-  printed = {(ten, 100.0): 590.58, (ten, 50.0): 466.51, (hundred, 100.0): 1342.13,
-             (hundred, 50.0): 1240.82}  # fmt: skip
+  printed = {(ten, 100.0): 636.51, (ten, 50.0): 504.49, (hundred, 100.0): 1456.73,
+             (hundred, 50.0): 1344.75}  # fmt: skip
   assert sums == pytest.approx(printed, abs=0.01)
+
+
+def test_rows_of_bagoftricks_have_its_settings(tmp_path):
+  """Read in its configs of the subsets of Cao et al."""
+
+  def config(name, method, factor):
+    (row,) = [
+      r for t, r in ROWS if (t, r.method, r.overrides.get('imb_factor')) == (name, method, factor)
+    ]
+    words = book.arguments(book.TABLES[name], row)
+    return [s.config for s in stages.split(book.resolve(tuple(words)).config, tmp_path)]
+
+  ten, hundred = 'bagoftricks_cifar10', 'bagoftricks'
+  for name, factor, beta, gamma in (
+    (ten, 100.0, 0.9999, 1.0), (ten, 50.0, 0.9999, 2.0), (hundred, 100.0, 0.9, 1.0),
+    (hundred, 50.0, 0.99, 1.0)):  # fmt: skip
+    (c,) = config(name, 'cb_focal', factor)
+    assert (c.reweight.beta, c.loss_args.sigmoid_gamma) == (beta, gamma)
+    assert (c.net.head, c.optim.undecayed, c.terms.natural.divisor) == ('linear_torch', (), 'batch')
+    assert (c.optim.nesterov, c.last_batch, c.epochs) == (True, 'drop', 200)
+  assert config(hundred, 'focal_sigmoid', 50.0)[0].loss_args.sigmoid_gamma == 2
+  assert config(hundred, 'drw', 100.0)[0].reweight.beta == 0.9
+  assert config(hundred, 'ldam', 100.0)[0].reweight.beta == 0.9999
+  assert config(hundred, 'ldam', 100.0)[0].net.head == 'cosine'
+  assert config(ten, 'manifold_mixup', 50.0)[0].epochs == 400
+  (c,) = config(hundred, 'tau_norm', 100.0)
+  assert (c.classifier_args.tau, c.data.held_out) == ('1', 0)
+  for method in ('crt', 'lws'):
+    o = config(hundred, method, 100.0)[1]
+    assert (o.epochs, o.optim.curve, o.optim.weight_decay) == (30, 'steps', 5e-4)
+    assert o.optim.frozen_statistics == 'drift' and o.optim.nesterov
+    rate = optim.learning_rate(
+      0.1, o.optim.schedule, o.optim.warmup_epochs, o.optim.warmup_fraction, 30
+    )
+    rates = [float(rate(types.Time(0, jnp.int32(e), 0.0))) for e in (0, 4, 9, 10, 19, 20)]
+    assert rates == pytest.approx([0.02, 0.1, 0.1, 0.01, 0.01, 0.001])
+  first, student = config(hundred, 'dive', 100.0)
+  assert first.optim.schedule == student.optim.schedule == ((0, 1.0), (0.6, 0.01), (0.8, 0.0001))
 
 
 # one run in several tables

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fass_jax import step
+from fass_jax.forward import join
 from fass_jax.types import Outputs, Targets, Term
-from fass_jax.views import Input, join
+from fass_jax.views import Input
 
 
 class Seen(NamedTuple):

@@ -95,7 +95,12 @@ def batch_partner(
     int32 `[n]` positions.
   """
   del labels, matrix, classes
-  return jax.random.permutation(key, index)
+  return index[batch_rows(key, index.shape[0])]
+
+
+def batch_rows(key: Array, size: int) -> Array:
+  """Draws for each row of a batch another one, as a permutation: int32 `[size]`."""
+  return jax.random.permutation(key, size)
 
 
 def score_ratio(minimum: float) -> Callable[..., Array]:

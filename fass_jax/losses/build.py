@@ -113,13 +113,13 @@ def _contrastive(temperature: float) -> tuple[Loss]:
   return (loss,)
 
 
-def _distillation(temperature: float) -> tuple[Loss]:
+def _distillation(temperature: float, power: float = 1.0) -> tuple[Loss]:
   def loss(
     outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
   ) -> tuple[Array, Array]:
     del labels, classes, signals, t
     assert outs.teacher is not None, 'no teacher was shown this view'
-    values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature)
+    values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature, power)
     return values, jnp.ones_like(values)
 
   return (loss,)
@@ -250,7 +250,9 @@ LOSSES: dict[str, Kind] = {
   ),
   'bbn': Kind(_bbn, {'epochs': 'epochs'}, joint=True, corrects_prior=True),
   'distillation': Kind(
-    _distillation, {'temperature': 'loss_args.distill_temperature'}, taught=True
+    _distillation,
+    {n: f'loss_args.distill_{n}' for n in ('temperature', 'power')},
+    taught=True,
   ),
   'router': Kind(_router, {'positive': 'loss_args.router_positive'}),
 }

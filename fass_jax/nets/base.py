@@ -64,9 +64,16 @@ class Network(NamedTuple):
   head: Callable[[PyTree, Array, bool], tuple[Outputs, PyTree]]
 
 
-def apply(net: Network, variables: PyTree, x: Array, train: bool) -> tuple[Outputs, PyTree]:
-  """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics)."""
+def apply(
+  net: Network, variables: PyTree, x: Array, train: bool,
+  between: Callable[[Array], Array] | None = None,
+) -> tuple[Outputs, PyTree]:  # fmt: skip
+  """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics).
+
+  With `between` the head gets `between(features)`.
+  """
   features, stats = net.embed(variables, x, train)
+  features = features if between is None else between(features)
   return net.head({**variables, 'batch_stats': stats}, features, train)
 
 

@@ -9,7 +9,7 @@ from fass_jax.losses import LOSSES, distillation
 from fass_jax.types import Outputs
 from tests.losses import oracle
 
-distill = jax.jit(distillation.distillation, static_argnums=2)
+distill = jax.jit(distillation.distillation, static_argnums=(2, 3))
 
 
 def pair(seed=0, b=6, c=5):
@@ -25,12 +25,20 @@ def test_by_hand():
   assert want == pytest.approx(0.523248, abs=1e-6)
 
 
-@pytest.mark.parametrize('temperature', [1.0, 1.5, 4.0])
+def test_a_flattened_teacher_by_hand():
+  """(16/17, 1/17) at T = 1, to the power of 1/2 and scaled to sum 1: (4/5, 1/5)."""
+  got = distill(jnp.zeros((1, 2)), jnp.array([[np.log(16.0), 0.0]]), 1.0, 0.5)
+  np.testing.assert_allclose(got, [0.8 * np.log(1.6) + 0.2 * np.log(0.4)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(('temperature', 'power'), [(1.0, 1.0), (1.5, 1.0), (4.0, 1.0), (2.0, 0.5)])
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_against_numpy(temperature, dtype):
+def test_against_numpy(temperature, power, dtype):
   student, teacher = (jnp.asarray(z, dtype) for z in pair())
-  got = distill(student, teacher, temperature)
+  got = distill(student, teacher, temperature, power)
   p, q = (oracle.log_softmax(np.asarray(z, np.float64) / temperature) for z in (teacher, student))
+  p = power * p
+  p -= np.log(np.exp(p).sum(-1, keepdims=True))
   want = temperature**2 * (np.exp(p) * (p - q)).sum(-1)
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
   assert got.dtype == jnp.float32 and got.shape == (6,)
