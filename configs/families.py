@@ -6,7 +6,8 @@ where it comes from and which slots it fills.
 
 # class weights from the first epoch on
 _FROM_THE_START = {'reweight.share': ((0, 1.0),)}
-_INVERSE = {'reweight.kind': 'inverse'}
+_INVERSE = {'reweight.kind': 'inverse', 'reweight.power': 1.0}
+_DEFERRED = {'reweight.share': ((0, 0.0), (0.8, 1.0))}
 _EFFECTIVE = {'reweight.kind': 'effective_number'}
 # a loss of sigmoids begins at the prior 1 / C, with a bias that does not decay
 _SIGMOIDS = {'net.head': 'linear_prior', 'optim.undecayed': ('*/linear/bias',)}
@@ -38,7 +39,7 @@ METHODS = {
   # re-weighting: by 1 / n and its root, from the start and deferred
   'inverse': _INVERSE | _FROM_THE_START,
   'inverse_sqrt': _INVERSE | _FROM_THE_START | {'reweight.power': 0.5},
-  'drw_inverse': _INVERSE,
+  'drw_inverse': _INVERSE | _DEFERRED,
   # the three bases of the class-balanced loss: softmax is `cb`, these are sigmoid and focal
   'cb_sigmoid': _EFFECTIVE | _FROM_THE_START | _SIGMOIDS | {'loss': 'sigmoid'},
   'cb_focal': _EFFECTIVE | _FROM_THE_START | _SIGMOIDS | {'loss': 'focal_sigmoid'},

@@ -14,10 +14,12 @@ et al., ICLR 2021) share: batch 256, 100 epochs, learning rate .1, a tenth of it
 hundredth after 80, weight decay 2e-4, warm-up of 5 epochs, class weights from epoch 80.
 """
 
+from typing import Any
+
 from fass_jax.config import image_config, with_methods
 
 # what methods set otherwise on ImageNet than on CIFAR, in their authors' settings
-OTHERWISE = {
+OTHERWISE: dict[str, dict[str, Any]] = {
   'ride': {'optim.weight_decay': 2e-4, 'augment.rotation15': False},
   'distill': {'optim.warmup_epochs': 5.0, 'optim.warmup_fraction': 0.05},
   'cuda': {'signals.levels.accept': 0.4},
@@ -26,6 +28,9 @@ OTHERWISE = {
     'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
     'loss_args.temperature': 0.07,
   },
+  'cb_focal': {'reweight.beta': 0.999, 'loss_args.sigmoid_gamma': 0.5},
+  # no settings of its authors: the steps of all others
+  'bbn': {'optim.schedule': ((0, 1.0), (0.6, 0.1), (0.8, 0.01))},
 }  # fmt: skip
 
 
@@ -37,7 +42,4 @@ def get_config(method='fass'):
   config.imb_factor = 256.0  # 1,280 over 5; the lists decide
   config.optim.warmup_fraction = 0.05
   config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
-  with_methods(config, method)
-  for name in config.method.split('+'):
-    config.update_from_flattened_dict(OTHERWISE.get(name, {}))
-  return config
+  return with_methods(config, method, OTHERWISE)

@@ -12,7 +12,20 @@ et al., CVPR 2022; Ahn et al., ICLR 2023), weight decay 1e-4 and no jitter those
 ICLR 2020, and BCL (Zhu et al., CVPR 2022).
 """
 
+from typing import Any
+
 from fass_jax.config import image_config, with_methods
+
+# what methods set otherwise here than on CIFAR, in their authors' settings: Cui et al., CVPR 2019
+# (focal loss); Zhou et al., CVPR 2020 (the longer of their two schedules); Kang et al., ICLR 2020
+OTHERWISE: dict[str, dict[str, Any]] = {
+  'cb_focal': {'reweight.beta': 0.999, 'loss_args.sigmoid_gamma': 0.5},
+  'bbn': {
+    'epochs': 180, 'batch_size': 128, 'optim.lr': 0.05,
+    'optim.schedule': ((0, 1.0), (0.6666, 0.1), (0.8888, 0.01)),
+  },
+  'crt': {'stages.classifier.epochs': 0.3},
+}  # fmt: skip
 
 
 def get_config(method='fass'):
@@ -26,4 +39,4 @@ def get_config(method='fass'):
   config.optim.warmup_fraction = 0.05
   config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
   config.loss_args.max_margin = 0.3  # LDAM's authors, for so many classes
-  return with_methods(config, method)
+  return with_methods(config, method, OTHERWISE)

@@ -49,8 +49,9 @@ _STRONG = {
   'augment.autoaugment': True,
   'augment.cutout': True,
 }
-# class weights by the effective number of samples; deferred to the last fifth of the run (DRW)
-_WEIGHTS = {'reweight.kind': 'effective_number'}
+# class weights by the effective number of samples, from the start or deferred to the last fifth of
+# the run (DRW); all keys are named, so that two methods that differ in one clash
+_WEIGHTS = {'reweight.kind': 'effective_number', 'reweight.share': ((0, 0.0), (0.8, 1.0))}
 _COSINE = {'net.head': 'cosine'}
 
 
@@ -84,7 +85,7 @@ METHODS = {
   # plain training
   'ce': {},
   # resampling by the effective number alone (Cui et al., CVPR 2019)
-  'ens': {'streams.natural.sampler': 'effective_number'},
+  'ens': {'streams.natural.sampler': 'effective_number', 'streams.natural.beta': 0.0},
   # as LDAM's comparison does it: beta .9999 from the start
   'cb_resample': {
     'streams.natural.sampler': 'effective_number',
@@ -96,7 +97,7 @@ METHODS = {
   # MixUp of the features before the head (Verma et al., ICML 2019, at one layer)
   'manifold_mixup': _label_mix('manifold'),
   # class weights: from the start (Cui et al., CVPR 2019) and deferred (Cao et al., NeurIPS 2019)
-  'cb': _WEIGHTS | {'reweight.share': ((0, 1.0),)},
+  'cb': {'reweight.kind': 'effective_number', 'reweight.share': ((0, 1.0),)},
   'drw': _WEIGHTS,
   'ldam': _WEIGHTS | _COSINE | {'loss': 'ldam'},
   'ldam_plain': _COSINE | {'loss': 'ldam'},

@@ -12,7 +12,15 @@ weight decay 5e-4 that of Liu et al., CVPR 2019. Theirs train the last block and
 the head with .1; here all of it trains with one rate, unless `optim.only` says otherwise.
 """
 
+from typing import Any
+
 from fass_jax.config import image_config, with_methods
+
+# of 30 epochs cRT has 10 more and LWS 5, as on the other sets (Kang et al., ICLR 2020)
+OTHERWISE: dict[str, dict[str, Any]] = {
+  'crt': {'stages.classifier.epochs': 0.3333},
+  'lws': {'stages.classifier.epochs': 0.1666},
+}
 
 
 def get_config(method='fass'):
@@ -25,4 +33,4 @@ def get_config(method='fass'):
   config.optim.lr = 0.01
   config.optim.weight_decay = 5e-4
   config.optim.curve = 'cosine'
-  return with_methods(config, method)
+  return with_methods(config, method, OTHERWISE)

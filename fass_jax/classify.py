@@ -63,6 +63,12 @@ def setting_of(
   found = priors.implied(config, counts)
   if found.guesses and config.classifier == 'post_hoc':
     log.info('The prior that post_hoc takes out is approximate: %s.', ', '.join(found.guesses))
+  only = config.optim.only
+  if config.classifier == 'ncm' and only and all(part.startswith('head') for part in only):
+    log.warning(
+      'ncm reads the features alone, and %s trained nothing but the head: it classifies as on the '
+      'run before.', config.method,
+    )  # fmt: skip
   held = config.data.held_out > 0
   return Setting(config.classifier_args, flag, config.net, found.prior, classes, counts, held)
 

@@ -171,16 +171,21 @@ def merge_deltas(names: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str
   return merged
 
 
-def with_methods(config: ConfigDict, names: str) -> ConfigDict:
+def with_methods(
+  config: ConfigDict, names: str, otherwise: Mapping[str, Mapping[str, Any]] | None = None
+) -> ConfigDict:
   """Applies the methods of a method string to a base config, in place.
 
   Args:
     config: from `base_config`, with the data set's own values set.
     names: for example 'fass' or 'fass+ens'.
+    otherwise: what a method sets otherwise on this data set, `{name: {dotted key: value}}`.
   """
   names = names or 'ce'
   set_keys(config, merge_deltas(names, methods()))
   config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
+  for name in config.method.split('+'):
+    config.update_from_flattened_dict((otherwise or {}).get(name, {}))
   return config
 
 

@@ -57,6 +57,8 @@ def check(config: ConfigDict) -> None:
   natural = config.streams.natural.sampler
   if natural != 'permutation':
     prior.append(f'streams.natural.sampler={natural}')
+  if config.streams.natural.partner == 'reversed' and config.views.natural.label == 'mixed':
+    prior.append('streams.natural.partner=reversed')  # half of the labels are those of partners
   prior += [
     f'terms.{name}.loss={term.loss}'
     for name, term in config.terms.items()
@@ -64,8 +66,8 @@ def check(config: ConfigDict) -> None:
   ]
   if len(prior) > 1:
     twice = (
-      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (1 / n^2'
-      ' where each alone gives 1 / n)'
+      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (two '
+      'that give 1 / n make 1 / n^2)'
     )
     if not config.stacked_priors:
       raise UserError(
@@ -88,6 +90,11 @@ def check(config: ConfigDict) -> None:
     )
   if 'bbn' in names and config.net.experts != 2:
     raise UserError("The loss 'bbn' blends two branches: set --config.net.experts=2.")
+  if 'bbn' in names and config.epochs < 2:
+    raise UserError(
+      "The second branch of the loss 'bbn' would never be active in 1 epoch; set --config.epochs=2 "
+      'or more.'
+    )
   if config.teacher.run and not any(LOSSES[n].taught for n in names if n in LOSSES):
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '

@@ -67,6 +67,31 @@ def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nda
   return _sum_to_one(counts)
 
 
+def _longest(schedule: Any, epochs: int) -> float:
+  """Returns the value of a number or of `((when, value), ...)` that held for most of a run."""
+  if isinstance(schedule, int | float):
+    return schedule
+  whens = [w * epochs if isinstance(w, float) and w < 1 else w for w, _ in schedule] + [epochs]
+  lengths = [end - start for start, end in zip(whens, whens[1:])]
+  return schedule[lengths.index(max(lengths))][1]
+
+
+def _labelled(view: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.ndarray:
+  """Returns the class distribution of the labels of a view, `[C]`, those of partners included."""
+  stream = config.streams[view.stream]
+  q = _drawn(stream, config, counts)
+  others = {
+    'class_uniform': np.ones(len(counts)),
+    'reversed': 1 / counts,
+    'random': 1 - q,  # another class, all alike
+  }
+  if view.mix == 'none' or view.label != 'mixed' or stream.partner not in others:
+    return q
+  own = stream.lam_value if stream.lam == 'fixed' else 0.5
+  share = (1 - own) * _longest(stream.chance, config.epochs)
+  return (1 - share) * q + share * _sum_to_one(others[stream.partner])
+
+
 def _removed(config: ConfigDict, loss: str) -> float:
   """Returns tau: the logits of a loss imply the prior that it saw divided by n^tau."""
   args = config.loss_args
@@ -84,11 +109,12 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   """Returns the class prior that the logits of a trained run imply.
 
   pi_c ~ sum_k a_k q_k(c) w(c) / n_c^tau over the views k of the terms: a the term's weight, q the
-  class distribution of the stream (that of the counts n, or of a sampler), w the class weights,
+  class distribution of the view's labels (that of the counts n, or of a sampler, and with mixed
+  labels that of the partners, for the chance of mixing that held longest), w the class weights,
   tau 1 for the balanced softmax and others that take the whole prior out, its own for logit
-  adjustment, 0 for losses that leave it in; all as they were at the end of the run. It is exact for
-  cross-entropy and consistent adjustments on one stream, and an approximation where a run mixes
-  images, adds margins, defers its weights or trains on several streams.
+  adjustment, 0 for losses that leave it in; all else as it was at the end of the run. It is exact
+  for cross-entropy and consistent adjustments on one stream, and an approximation where a run
+  mixes images, adds margins, defers its weights or trains on several streams.
 
   Args:
     config: the run's.
@@ -114,7 +140,7 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
       continue  # no labels against logits
     for name in (term.views,) if isinstance(term.views, str) else term.views:
       view = config.views[name]
-      q = _drawn(config.streams[view.stream], config, n)
+      q = _labelled(view, config, n)
       if weights is not None and loss == config.loss:
         on = _at_end(share)
         q = _sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))

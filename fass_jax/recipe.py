@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,13 +13,12 @@ from ml_collections import ConfigDict
 from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
 from fass_jax.config import one_of, pick
-from fass_jax.data import partners
-from fass_jax.data.samplers import SAMPLERS, Options
 from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
 from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.signals import SIGNALS
+from fass_jax.streams import build as build_stream
 from fass_jax.types import Array, Dataset, Signal, Stream, Term, Time, UserError, View
 
 log = logging.getLogger('fass_jax')
@@ -55,58 +53,6 @@ class Recipe(NamedTuple):
   only: tuple[str, ...] = ()  # the parts that train; () is all
   teacher: nets.Network | None = None  # its variables are in the store
   where: Placement = ALONE  # the devices that share a step
-
-
-def _stream(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
-  key = f'streams.{name}'
-  gate = one_of(c.gate, ('first', 'bernoulli', 'coin'), f'{key}.gate')
-  if not 0 < c.rho <= 1:
-    raise UserError(f'--config.{key}.rho={c.rho} is not in (0, 1]; it is a share of the batch.')
-  start = one_of(c.start, ('on', 'skip'), f'{key}.start')
-  if name == 'natural' and (start == 'skip' or (gate == 'coin' and c.rho < 1)):
-    raise UserError(
-      f'--config.{key} cannot be off in a step: the natural view is always trained; use '
-      f'--config.{key}.gate=first and start=on, or a stream of another name.'
-    )
-  if not 0 <= c.beta < 1:
-    raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
-  if c.images < 1:
-    raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
-  power = optim.piecewise(c.power, epochs)
-  if c.sampler == 'power' and not optim.ever(lambda t: power(t) != 1, epochs):
-    raise UserError(
-      f'The sampler power of stream {name} would never be active in {epochs} epochs, because its '
-      f'power stays 1; set more --config.epochs or another --config.{key}.power.'
-    )
-  options = Options(c.beta, power, c.images, epochs)
-  has_partner = c.partner != 'none'
-  reads_score = has_partner and 'score' in (c.partner, c.lam)
-  if reads_score and not score:
-    raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
-  for bound in ('lambda_min', 'lam_value'):
-    if not 0 <= c[bound] <= 1:
-      raise UserError(f'--config.{key}.{bound}={c[bound]} is not in [0, 1].')
-  if c.lam_alpha <= 0:
-    raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
-  one_of(c.lam, partners.RATIOS, f'{key}.lam')
-  chance = optim.piecewise(c.chance, epochs)
-  if not optim.ever(chance, epochs):
-    raise UserError(
-      f'The mixing of stream {name} would never be active in {epochs} epochs; set more '
-      f'--config.epochs or another --config.{key}.chance.'
-    )
-  return Stream(
-    sampler=pick(SAMPLERS, c.sampler, f'{key}.sampler')(options),
-    size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
-    keep=c.rho if gate == 'bernoulli' else 1.0,
-    coin=c.rho if gate == 'coin' else 1.0,
-    skip_first=start == 'skip',
-    partner=pick(partners.PARTNERS, c.partner, f'{key}.partner') if has_partner else None,
-    ratio=partners.build_ratio(c.lam, c.lam_alpha, c.lam_value, c.lambda_min),
-    chance=chance,
-    shared=c.shared,
-    score=score if reads_score else '',
-  )
 
 
 def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
@@ -263,7 +209,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   views = {n: _view(config.views[n], n, config, data) for n in order}
   used = {'natural', *(v.stream for v in views.values())}
   streams = {
-    n: _stream(config.streams[n], n, config.batch_size, config.epochs, score)
+    n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)
     for n in _natural_first(config.streams)
     if n in used
   }

@@ -7,12 +7,14 @@ whatever reads a work directory reads what came out.
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from fass_jax.config import base_config, flatten, set_keys
+from fass_jax.types import UserError
 
 # what a stage does not take over from the run: the slots of its method
 SLOTS = (
@@ -21,6 +23,9 @@ SLOTS = (
 )  # fmt: skip
 FIRST = 'first'
 PREVIOUS = 'previous'  # as a teacher: the stage before
+_FIRST_SLOTS = tuple(slot for slot in SLOTS if slot not in ('start', 'stages'))
+
+log = logging.getLogger('fass_jax')
 
 
 class Stage(NamedTuple):
@@ -43,13 +48,27 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
     workdir: of the run.
 
   Raises:
-    UserError: for a key of a stage that there is not.
+    UserError: for a key of a stage that there is not, or a first stage that trains a part alone.
   """
   names = sorted(config.stages)
   if not names:
     return [Stage('', config, workdir)]
   found = []
-  if not config.start.run:
+  if config.optim.only and not config.start.weights:
+    raise UserError(
+      f'--config.optim.only={config.optim.only} trains a part of a finished run, and in '
+      f"'{config.method}' a stage follows; run one after the other, the second with "
+      '--config.start.run=WORKDIR.'
+    )
+  if config.start.run:
+    plain, here = (flatten({k: c[k] for k in _FIRST_SLOTS}) for c in (base_config(''), config))
+    lost = sorted(k for k in here if here[k] != plain.get(k))
+    if lost:
+      log.warning(
+        'The first stage is the finished run %s: what the methods %s set for it is not trained '
+        'again (%s).', config.start.run, config.method, ', '.join(lost[:5]),
+      )  # fmt: skip
+  else:
     first = config.copy_and_resolve_references().unlock()
     first.stages, first.classifier = ConfigDict(), 'trained'  # only what comes out is classified
     found.append(Stage(FIRST, first.lock(), workdir / 'stages' / FIRST))

@@ -70,6 +70,10 @@ def test_tau_norm_of_a_head_with_and_without_experts(experts):
     assert made.told(fitted) == {'tau': tau}
 
 
+def test_the_grid_of_taus():
+  np.testing.assert_allclose(tau_norm.GRID, np.arange(21) / 10, atol=1e-12)
+
+
 def test_ten_experts_keep_their_order():
   w = random(0, 12, 3, 2)
   head = {f'heads_{e}': {'linear': {'kernel': w[e].T}} for e in range(12)}
@@ -241,3 +245,26 @@ def test_every_classifier_says_what_it_reads():
   assert {key for keys in classifiers.READS.values() for key in keys} | {'calibrate'} == set(
     CLASSIFIER
   )
+
+
+# what would change nothing, or be no number
+
+
+def test_a_post_hoc_adjustment_that_changes_nothing_is_said(caplog):
+  classifiers.build('post_hoc', setting(implied=[1 / 3] * 3))
+  classifiers.build('post_hoc', setting(prior='train'))
+  assert [r.message for r in caplog.records] == 2 * [
+    'post_hoc changes nothing here: the logits imply the prior that is wanted already.'
+  ]
+  caplog.clear()
+  classifiers.build('post_hoc', setting())
+  assert not caplog.records
+
+
+def test_a_large_tau_is_a_number_or_refused():
+  counts = (500, 50, 5)
+  made = classifiers.build('post_hoc', setting(counts=counts, tau='15'))
+  z = base.logits(made, Outputs(jnp.zeros((1, 1, 3)), jnp.zeros((1, 2))), base.Fitted((), 1.0))
+  np.testing.assert_allclose(z[0] - z[0, 0], 15 * np.log([1, 10, 100]), rtol=1e-5)
+  with pytest.raises(UserError, match=r'tau=20 would move logits by 92 nats.*at most 17.4'):
+    classifiers.build('post_hoc', setting(counts=counts, tau='20'))

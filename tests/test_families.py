@@ -4,11 +4,17 @@ import functools
 import json
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, train
+from fass_jax import checkpoint, optim, stages, step, train, views
+from fass_jax.forward import forward
+from fass_jax.recipe import build
+from fass_jax.types import Time, UserError
 from tests import pieces, runs
+from tests.test_programs import Bench
 
 SETS = ['--config.epochs=5', '--config.eval.every=5']
 
@@ -95,6 +101,83 @@ def test_a_family_is_active(method, plain, tmp_path):
   CHECKS[method](plain, tmp_path)
 
 
+def test_the_deltas_say_what_the_families_are():
+  """What each stage draws, weighs and trains, read in the papers and not in the deltas."""
+
+  def of(method, stage=-1):
+    config = runs.config_of(f'--config=digits_lt.py:{method}')
+    return stages.split(config, pathlib.Path('w'))[stage].config
+
+  crt, lws, head = of('crt'), of('lws'), of('cb_head')
+  assert crt.streams.natural.sampler == lws.streams.natural.sampler == 'class_balanced'
+  assert (crt.reweight.kind, head.streams.natural.sampler) == ('none', 'permutation')
+  assert (head.reweight.kind, head.reweight.share) == ('effective_number', ((0, 1.0),))
+  assert (crt.start.fresh, lws.start.fresh, head.start.fresh) == (('head',), (), ())
+  assert (crt.optim.only, head.optim.only) == (('head',), ('head',))
+  assert lws.optim.only == ('*/class_scale',) and lws.net.class_scale
+  assert not of('crt', 0).net.class_scale and of('crt', 0).optim.only == ()
+  bbn = of('bbn')
+  # alpha belongs to the first: its views come in this order
+  assert bbn.terms.natural.views == ('natural', 'reversed')
+  assert bbn.streams.natural.sampler == 'permutation'
+  assert bbn.streams[bbn.views.reversed.stream].sampler == 'reversed'
+  assert (bbn.net.branch, bbn.net.experts, bbn.net.reduced) == ('block', 2, False)
+  assert bbn.optim.schedule == ((0, 1.0), (0.6, 0.01), (0.8, 0.0001)) and bbn.optim.nesterov
+  mixed = of('bbn_mixup')
+  assert (mixed.streams.natural.sampler, mixed.streams.natural.partner) == (
+    'permutation', 'reversed')  # fmt: skip
+  assert (of('tau_norm').data.held_out, of('post_hoc').data.held_out) == (0.1, 0)
+
+
+def test_image_sets_have_the_numbers_of_their_authors(tmp_path):
+  def of(name, method, stage=-1):
+    config = runs.config_of(f'--config={name}.py:{method}')
+    return stages.split(config, tmp_path)[stage].config
+
+  for name in ('imagenet_lt', 'inat18'):
+    focal = of(name, 'cb_focal')
+    assert (focal.reweight.beta, focal.loss_args.sigmoid_gamma) == (0.999, 0.5)
+  bbn = of('inat18', 'bbn')
+  assert (bbn.epochs, bbn.batch_size, bbn.optim.lr, bbn.optim.weight_decay) == (
+    180,
+    128,
+    0.05,
+    1e-4,
+  )
+  rate = optim.learning_rate(0.05, bbn.optim.schedule, 5.0, 0.0, 180)
+  rates = [float(rate(Time(0, jnp.int32(e), 0.0))) for e in (119, 120, 159, 160)]
+  assert rates == pytest.approx([0.05, 0.005, 0.005, 0.0005])
+  assert of('imagenet_lt', 'bbn').optim.schedule == of('imagenet_lt', 'ce').optim.schedule
+  epochs = {n: [of(n, m).epochs for m in ('crt', 'lws')] for n in
+            ('imagenet_lt', 'inat18', 'places_lt')}  # fmt: skip
+  assert epochs == {'imagenet_lt': [10, 5], 'inat18': [30, 5], 'places_lt': [10, 5]}
+
+
+def test_range_loss_moves_the_network():
+  """Its term alone has a gradient in every layer of the backbone."""
+  b = Bench('--config=digits_lt.py:range', batch=16)
+  state, recipe = b.state(), b.recipe
+  t, key = step.clock(recipe, state.step), jax.random.key(1)
+  batches = views.draw_streams(recipe, set(recipe.streams), key, t, b.store, b.plan(state))
+  plan = b.plan(state)
+  inputs = {
+    n: views.build_view(recipe, n, batches[v.stream], key, {}, t, b.store, plan)
+    for n, v in recipe.views.items()
+  }
+
+  def loss(params):
+    outs = forward(recipe, params, state.batch_stats, inputs)[0]
+    context = b.store.classes, {}, t
+    (value,) = step.term_parts(recipe, recipe.terms['range'], outs, inputs, context)
+    return value
+
+  value, grads = jax.jit(jax.value_and_grad(loss))(state.params)
+  assert value > 0
+  sizes = {path: float(jnp.abs(g).max()) for path, g in runs.paths_of(grads).items()}
+  assert all(size > 0 for path, size in sizes.items() if path.startswith('body')), sizes
+  assert all(size == 0 for path, size in sizes.items() if path.startswith('head'))
+
+
 @pytest.mark.parametrize(
   'methods',
   ['fass+bbn', 'mixup+bbn', 'cmo+bbn', 'cuda_plain+bbn', 'ride+crt', 'ride+lws', 'fass+crt',
@@ -104,10 +187,6 @@ def test_a_family_is_active(method, plain, tmp_path):
 )  # fmt: skip
 def test_families_combine(methods):
   """Builds every stage, or says why not."""
-  from fass_jax import stages
-  from fass_jax.recipe import build
-  from fass_jax.types import UserError
-
   config = runs.config_of(f'--config=digits_lt.py:{methods}')
   try:
     for part in stages.split(config, pathlib.Path('w')):

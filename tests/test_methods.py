@@ -1,5 +1,6 @@
 """Every method and every other reading of the thesis: its piece is active and changes the run."""
 
+import functools
 import itertools
 import math
 import pathlib
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from fass_jax import stages
-from fass_jax.config import merge_deltas, methods
+from fass_jax.config import flatten, merge_deltas, methods
 from fass_jax.data.load import load
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
@@ -167,6 +168,16 @@ def test_deltas_commute_and_clash_by_name():
   assert merge_deltas('fass+ens', table) == merge_deltas('ens+fass', table)
   with pytest.raises(UserError, match=r"'cutmix' and 'mixup'.*views.natural.mix"):
     merge_deltas('mixup+cutmix', table)
+  # values that are a default, too
+  clashes = {
+    'cb+drw': 'reweight.share',
+    'drw_inverse+inverse': 'reweight.share',
+    'inverse+inverse_sqrt': 'reweight.power',
+    'ens+cb_resample': 'streams.natural.beta',
+  }
+  for pair, key in clashes.items():
+    with pytest.raises(UserError, match=f'cannot be combined.*{key}'):
+      merge_deltas(pair, table)
 
 
 @pytest.mark.parametrize('a, b', list(itertools.combinations(ALONE, 2)))
@@ -179,6 +190,21 @@ def test_every_pair_builds_or_is_refused_with_its_reason(a, b):
     assert 'drop one' in str(error)
   else:
     assert recipe.views
+    swallowed(a, b)
+
+
+@functools.cache
+def keys_of(names):
+  """Returns the config of a method string as {key: value}, but for the string itself."""
+  flat = flatten(runs.config_of(f'--config=digits_lt.py:{names}'))
+  return {key: value for key, value in flat.items() if key != 'method'}
+
+
+def swallowed(a, b):
+  """Where a pair is one of its two, the other is a part of that one and not another value."""
+  for one, other in ((a, b), (b, a)):
+    if keys_of(f'{a}+{b}') == keys_of(one):
+      assert methods()[other].items() <= methods()[one].items(), f'{one} swallows {other}'
 
 
 def test_vector_score_gives_every_class_one_ranking(trained):

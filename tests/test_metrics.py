@@ -10,6 +10,7 @@ from fass_jax import nets, recipe
 from fass_jax.config import base_config
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
+from fass_jax.data.subset import class_counts
 from fass_jax.metrics import (
   Counts,
   count,
@@ -126,6 +127,14 @@ def test_shot_groups_of_small_sets_are_thirds():
   assert shot_edges(np.array([500, 60, 5]), 100, 20) == (100, 20)
   # nothing can be told apart
   assert shot_groups(np.full(4, 7), *shot_edges(np.full(4, 7), 100, 20))['medium'].all()
+
+
+@pytest.mark.parametrize(
+  ('classes', 'largest', 'want'), [(100, 500, [35, 35, 30]), (10, 5000, [8, 2, 0])]
+)
+def test_shot_groups_of_cifar_at_a_factor_of_100(classes, largest, want):
+  groups = shot_groups(class_counts(largest, classes, 100.0))
+  assert [int(groups[g].sum()) for g in ('many', 'medium', 'few')] == want
 
 
 def test_shot_groups_at_their_edges():

@@ -50,17 +50,17 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     (
       'drw+balanced_softmax',
       [],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
     (
       'ens+drw',
       [],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
     (
       'ens+balanced_softmax',
       [],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
     ('ldam', ['--config.net.head=linear'], 'needs --config.net.head=cosine'),
     ('ride', ['--config.net.experts=1'], 'needs --config.net.experts=2'),
@@ -75,18 +75,22 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     (
       'drw',
       ['--config.loss=la_adaptive'],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
     (
       'ens',
       ['--config.loss=two_rate'],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
     (
       'drw',
       ['--config.loss=weighted_la'],
-      'twice, which gives the tail too much (1 / n^2 where each alone gives 1 / n); drop one',
+      'twice, which gives the tail too much (two that give 1 / n make 1 / n^2); drop one',
     ),
+    # half of its labels are those of partners, of reversed frequencies
+    ('bbn_mixup+balanced_softmax', [], 'streams.natural.partner=reversed correct the class prior'),
+    ('bbn', ['--config.epochs=1'], "second branch of the loss 'bbn' would never be active"),
+    ('progressive', ['--config.epochs=1'], 'progressive of stream natural would never be active'),
     ('ce', ['--config.loss=bbn'], "The loss 'bbn' blends two branches: set --config.net.experts=2"),
     ('ce', ['--config.loss=bbn', '--config.net.experts=2'], 'blends two views'),
     ('ens', ['--config.loss=bbn', '--config.net.experts=2'], 'correct the class prior twice'),

@@ -56,6 +56,13 @@ def margins(loss):
     ('ldam_plain', [], [3 / 4, 1 / 4], [margins('ldam')]),
     ('ride', ['reweight.beta=0.5'], [12 / 19, 7 / 19], [margins('ride'), LATE]),
     ('mixup', [], [3 / 4, 1 / 4], [MIXED]),
+    # half of the labels are of partners: reversed, uniform, or the other class
+    ('bbn_mixup', [], [1 / 2, 1 / 2], [MIXED]),
+    ('bbn_mixup', ['streams.natural.lam=fixed', 'streams.natural.lam_value=0.75'],
+     [5 / 8, 3 / 8], [MIXED]),
+    ('mixup', ['streams.natural.partner=random'], [1 / 2, 1 / 2], [MIXED]),
+    # in half of the batches, for most of the run
+    ('cmo', [], [11 / 16, 5 / 16], [MIXED]),
     # the natural view, and two of .8 that are drawn as `ens` does
     ('fass', ['streams.pair.beta=0.5'], [(0.75 + 1.6 * 12 / 19) / 2.6, (0.25 + 1.6 * 7 / 19) / 2.6],
      [MIXED, SEVERAL]),

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, main, slots, stages, step, train
+from fass_jax import checkpoint, classify, main, slots, stages, step, train
 from fass_jax.recipe import build
 from fass_jax.types import UserError
 from tests import pieces, runs
@@ -82,6 +82,30 @@ def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
   # a finished run teaches instead of a first stage
   (only,) = split(config_of('dive', '--config.start.run=elsewhere'), tmp_path)
   assert (only.config.teacher.run, only.config.start.run) == ('elsewhere', '')
+
+
+def test_a_first_stage_that_is_given_is_not_what_the_methods_say(tmp_path, caplog):
+  split(config_of('balanced_softmax+crt', '--config.start.run=elsewhere'), tmp_path)
+  assert 'first stage is the finished run elsewhere' in caplog.text and '(loss)' in caplog.text
+  caplog.clear()
+  split(config_of('crt', '--config.start.run=elsewhere'), tmp_path)
+  split(config_of('balanced_softmax+crt'), tmp_path)
+  assert not caplog.records
+
+
+def test_a_stage_after_a_part_alone_is_refused(tmp_path):
+  config = config_of('ride_router+crt', '--config.start.run=elsewhere')
+  with pytest.raises(UserError, match=r"in 'crt\+ride_router' a stage follows"):
+    split(config, tmp_path)
+
+
+def test_ncm_of_a_head_that_was_trained_again_is_said(tmp_path, caplog):
+  stage = split(config_of('crt+ncm'), tmp_path)[1].config
+  classify.chosen(stage, pieces.digits())
+  assert 'ncm reads the features alone' in caplog.text
+  caplog.clear()
+  classify.chosen(config_of('ncm'), pieces.digits())
+  assert not caplog.records
 
 
 def test_two_classifier_stages_clash_by_name():

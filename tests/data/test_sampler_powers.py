@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fass_jax import optim
-from fass_jax.data import samplers
+from fass_jax.data import partners, samplers
 from fass_jax.types import Time
 from tests.data.test_samplers import LONG_TAIL, N, chi_square, classes_of
 
@@ -55,7 +55,24 @@ def test_class_frequencies(long_tail, name, epoch, share):
   classes, labels = long_tail
   draw = samplers.SAMPLERS[name](samplers.Options(epochs=11)).draw
   index = np.asarray(draw(jax.random.key(3), classes, 200_000, at(epoch)))
-  assert abs(chi_square(np.bincount(labels[index], minlength=100), 200_000 * share)) < 5
+  observed = np.bincount(labels[index], minlength=100)
+  assert abs(chi_square(observed, 200_000 * share)) < 5
+  within(observed, share)
+
+
+def within(observed, share, sigmas=4):
+  """Every class comes as often as it should, up to so many standard deviations."""
+  n = observed.sum()
+  assert (np.abs(observed - n * share) < sigmas * np.sqrt(n * share * (1 - share))).all()
+
+
+def test_reversed_partners_are_rare_classes(long_tail):
+  classes, labels = long_tail
+  index = jnp.zeros(200_000, jnp.int32)
+  drawn = partners.PARTNERS['reversed'](jax.random.key(8), index, index, None, classes)
+  observed = np.bincount(labels[np.asarray(drawn)], minlength=100)
+  within(observed, PI**-1 / (PI**-1).sum())
+  assert observed[-1] > 50 * observed[0]
 
 
 def power_plan(long_tail, epoch, steps=85, n=128):

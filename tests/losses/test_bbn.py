@@ -39,6 +39,16 @@ def test_the_released_code_has_twice_the_logits():
   )
 
 
+def test_a_bias_a_branch_holds_the_single_one_of_the_released_code():
+  """alpha b + (1 - alpha) b is b: one bias is both of ours, once for their two logits."""
+  rng = np.random.default_rng(4)
+  f_c, f_r, w = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)), rng.normal(size=(8, 3))
+  b, alpha = rng.normal(size=3), 0.8
+  theirs = 2 * np.concatenate([alpha * f_c, (1 - alpha) * f_r], 1) @ w + b
+  z_c, z_r = (jnp.asarray(f @ part + b / 2) for f, part in ((f_c, w[:4]), (f_r, w[4:])))
+  np.testing.assert_allclose(theirs, 2 * bbn_logits(z_c, z_r, alpha), rtol=1e-4, atol=1e-5)
+
+
 def test_by_hand():
   # alpha 3/4; z_c = (ln 16, 0) and z_r = (0, ln 16): z = (ln 8, ln 2), p = (4/5, 1/5)
   big = np.log(16.0)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fass_jax.defaults import LOSS_ARGS
-from fass_jax.losses import LOSSES
+from fass_jax.losses import LOSSES, reweight
+from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.objective import loss_parameters
 from fass_jax.types import Classes, Outputs, Time
 from tests import runs
@@ -22,6 +23,12 @@ SCALE = 30.0  # of a cosine head, whose logits end there
 CASES = [(name, {}) for name in LOSSES]
 # below 1, where the power has no derivative at 0
 CASES += [('focal', {'gamma': 0.5}), ('focal_sigmoid', {'gamma': 0.5, 'alpha': 0.25})]
+CASES += [('two_rate', {'tau1': 1.0, 'tau2': 0.5}), ('logit_adjustment', {'tau': 2.0})]
+WEIGHTS = {
+  'effective_number': functools.partial(effective_number_weights, beta=0.9999),
+  'inverse': functools.partial(inverse_frequency_weights, power=1.0),
+}
+CASES += [('ce', {'weights': w}) for w in WEIGHTS] + [('focal_sigmoid', {'weights': 'inverse'})]
 
 extremes = st.sampled_from([1e4, -1e4]) | st.floats(-1e4, 1e4, width=32)
 counts = st.sampled_from([1, 2, 10**6]) | st.integers(1, 10**6)
@@ -36,7 +43,11 @@ def rows(*shape):
 def gradient(name, given):
   """The gradient of a loss's parts by all that a network gives it, and the parts themselves."""
   config = runs.config_of(f'--config.net.scale={SCALE}')
-  parts = LOSSES[name].build(**(loss_parameters(config, name) | dict(given)))
+  given = dict(given)
+  weights = given.pop('weights', None)
+  parts = LOSSES[name].build(**(loss_parameters(config, name) | given))
+  if weights:
+    parts = (reweight(parts[0], WEIGHTS[weights], lambda t: jnp.ones(())), *parts[1:])
   cosine = LOSSES[name].cosine
 
   def value(given, labels, n, epoch):
