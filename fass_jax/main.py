@@ -222,10 +222,14 @@ def set_up_log() -> None:
   log.addHandler(handler)
   log.setLevel(logging.INFO)
   log.propagate = False
-  # what the libraries have to say of a full disk or a failed download, `UserError` says shorter
+  silence_libraries()
+  _leave_out_late_writes()
+
+
+def silence_libraries() -> None:
+  """Leaves out what they say of a full disk or a failed download: `UserError` says it shorter."""
   for name in ('absl', 'asyncio', 'orbax', 'urllib3'):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-  _leave_out_late_writes()
 
 
 def _leave_out_late_writes() -> None:

@@ -201,6 +201,7 @@ def run(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   args, extra = parse(argv)
   logging.getLogger('fass_jax').setLevel(logging.WARNING)
+  main.silence_libraries()
   code = 0
   try:
     if args.table:
