@@ -170,7 +170,11 @@ ABOUT = {
     'He et al., ICCV 2021',
     'loss, second stage with a teacher, term',
   ),
-  'tau_norm': ('tau-normalised classifier, tau from held-out images', _KANG, 'classifier'),
+  'tau_norm': (
+    'tau-normalised classifier, tau from a tenth that is held out',
+    _KANG,
+    'classifier, held-out images',
+  ),
   'ncm': ('nearest class mean', _KANG, 'classifier'),
   'post_hoc': ('logit adjustment after training', _MENON, 'classifier'),
   'bbn': ('BBN: two branches, cumulative learning', _ZHOU, 'stream, view, loss, branches'),

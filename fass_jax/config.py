@@ -123,7 +123,9 @@ def methods() -> dict[str, dict[str, Any]]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
   """Returns `; did you mean 'x'?` for the nearest known word, or a list of all if none is near."""
-  known = sorted(known)
+  known = sorted(filter(None, known))
+  if word.lower() in known:
+    return f"; did you mean '{word.lower()}'?"
   near = difflib.get_close_matches(word, known, 1, 0.5)
   if not near:
     # a key of another section: the same last part is near enough
@@ -159,6 +161,8 @@ def merge_deltas(names: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str
   merged: dict[str, Any] = {}
   owner: dict[str, str] = {}
   for name in sorted({n.strip() for n in names.split('+')}):
+    if not name:
+      raise UserError(f"A method is missing beside the '+' of '{names}'.")
     if name not in table:
       raise UserError(f"There is no method '{name}'{did_you_mean(name, table)}")
     for key, value in table[name].items():

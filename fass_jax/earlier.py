@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from fass_jax import checkpoint, paths
+from fass_jax.config import flatten
 from fass_jax.defaults import NET
 from fass_jax.nets import pretrained
 from fass_jax.recipe import Recipe
@@ -66,6 +67,56 @@ def of_seed(earlier: Earlier, seed: int) -> PyTree:
   return earlier.lanes[there - first]
 
 
+def check_held_out(config: ConfigDict, earlier: Earlier) -> None:
+  """Makes sure that a run did not train on the images that this one holds out.
+
+  Raises:
+    UserError: with the keys that choose the training set and differ.
+  """
+  if not config.data.held_out:
+    return
+  then, now = (
+    flatten({'data': c['data'], 'imb_factor': c['imb_factor']})
+    for c in (earlier.config, config.to_dict())
+  )
+  keys = ('data.kind', 'data.held_out', 'data.subset_seed', 'data.profile', 'imb_factor')
+  other = [f'{k} {then.get(k)} there, {now[k]} here' for k in keys if then.get(k) != now[k]]
+  if other:
+    raise UserError(
+      f'--config.{earlier.key}={earlier.workdir} may have trained on images that are held out here '
+      f'({", ".join(other)}); train that run with the same values, or hold nothing out.'
+    )
+
+
+def check_frozen(config: ConfigDict, key: str, here: Collection[str], old: Collection[str]) -> None:
+  """Makes sure that nothing is frozen as it is initialised.
+
+  Args:
+    config: with the sections `start` and `optim`.
+    key: the config key that says where to start from.
+    here: paths of this network's parameters.
+    old: those that are there to be taken over.
+
+  Raises:
+    UserError: with the first that is neither taken over nor trained.
+  """
+  only, fresh = paths.prefixes(config.optim.only), paths.prefixes(config.start.fresh)
+  if not only or '' in only:
+    return
+  for path in here:
+    if (path not in old or paths.inside(path, fresh)) and not paths.inside(path, only):
+      raise UserError(
+        f'--config.{key}={config.start[key.partition(".")[2]]} does not give {path}, which is '
+        'frozen here and would stay as it is initialised; give a run of the same --config.net '
+        'values, or train that part too (optim.only).'
+      )
+  if not config.start.statistics and config.optim.frozen_statistics == 'keep':
+    raise UserError(
+      'With start.statistics=False the frozen parts would keep batch statistics that nothing has '
+      'seen; leave it, or set --config.optim.frozen_statistics=drift.'
+    )
+
+
 def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
   """Returns `new` with the leaves that `old` has too, copied.
 
@@ -112,6 +163,7 @@ def start_from(config: ConfigDict, earlier: Earlier, seed: int, state: TrainStat
       f'--config.start.run={earlier.workdir} shares no parameter with this network; give a run of '
       'the same --config.net.backbone, or fewer parts in --config.start.fresh.'
     )
+  check_frozen(config, 'start.run', here, paths.flat(old['params']))
   stats = state.batch_stats
   if config.start.statistics:
     stats = take_over(stats, old['batch_stats'], fresh)
@@ -138,6 +190,7 @@ def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[Train
     paths.check(fresh, state.params, 'start.fresh')
     own = {'params': state.params, 'batch_stats': state.batch_stats}
     old = pretrained.to_variables(weights, own)
+    check_frozen(config, 'start.weights', paths.flat(own['params']), paths.flat(old['params']))
     params = take_over(state.params, old['params'], fresh)
     stats = take_over(state.batch_stats, old['batch_stats'], fresh)
     return state._replace(

@@ -152,6 +152,11 @@ def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
         known = flatten(config)
       else:
         known |= more
+    if key.startswith('stages.') and not config.stages:
+      raise UserError(
+        f"There is no config key '{key}': '{config.method}' has no stages; the key of the run is "
+        f"'{key.split('.', 2)[-1]}'."
+      )
     if key not in known:
       raise UserError(
         f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"

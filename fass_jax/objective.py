@@ -51,34 +51,16 @@ def check(config: ConfigDict) -> None:
     UserError: with the reason.
   """
   loss = pick(LOSSES, config.loss, 'loss')
-  prior = [f'loss={config.loss}'] if loss.corrects_prior else []
-  if config.reweight.kind != 'none':
-    prior.append(f'reweight.kind={config.reweight.kind}')
-  natural = config.streams.natural.sampler
-  if natural != 'permutation':
-    prior.append(f'streams.natural.sampler={natural}')
-  if config.streams.natural.partner == 'reversed' and config.views.natural.label == 'mixed':
-    prior.append('streams.natural.partner=reversed')  # half of the labels are those of partners
-  prior += [
-    f'terms.{name}.loss={term.loss}'
-    for name, term in config.terms.items()
-    if term.loss in LOSSES and LOSSES[term.loss].corrects_prior
-  ]
-  if len(prior) > 1:
-    twice = (
-      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (two '
-      'that give 1 / n make 1 / n^2)'
-    )
-    if not config.stacked_priors:
-      raise UserError(
-        f"{twice}; drop one of the methods in '{config.method}', or take both all the same with "
-        '--config.stacked_priors=True.'
-      )
-    log.warning('%s, as --config.stacked_priors=True wants.', twice)
+  _check_priors(config)
   if loss.cosine and config.net.head != 'cosine':
     raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
   if config.loss == 'ride' and config.net.experts < 2:
     raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
+  if loss.beside:
+    raise UserError(
+      f'--config.loss={config.loss} would train no classifier; give it a term of its own, beside '
+      f"the host's: --config.terms.NAME.loss={config.loss}, as a method can."
+    )
   names = {config.loss if term.loss == 'host' else term.loss for term in config.terms.values()}
   unused = [f'--config.loss={config.loss}'] if config.loss != 'ce' else []
   if config.reweight.kind != 'none':
@@ -100,6 +82,34 @@ def check(config: ConfigDict) -> None:
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
       'add the method distill.'
     )
+
+
+def _check_priors(config: ConfigDict) -> None:
+  """Refuses two corrections of the class prior, unless the config wants them stacked."""
+  prior = [f'loss={config.loss}'] if LOSSES[config.loss].corrects_prior else []
+  if config.reweight.kind != 'none':
+    prior.append(f'reweight.kind={config.reweight.kind}')
+  natural = config.streams.natural.sampler
+  if natural != 'permutation':
+    prior.append(f'streams.natural.sampler={natural}')
+  if config.streams.natural.partner == 'reversed' and config.views.natural.label == 'mixed':
+    prior.append('streams.natural.partner=reversed')  # half of the labels are those of partners
+  prior += [
+    f'terms.{name}.loss={term.loss}'
+    for name, term in config.terms.items()
+    if term.loss in LOSSES and LOSSES[term.loss].corrects_prior
+  ]
+  if len(prior) > 1:
+    twice = (
+      f'{" and ".join(prior)} correct the class prior twice, which gives the tail too much (two '
+      'that give 1 / n make 1 / n^2)'
+    )
+    if not config.stacked_priors:
+      raise UserError(
+        f"{twice}; drop one of them ('{config.method}' and what was overridden), or take both all "
+        'the same with --config.stacked_priors=True.'
+      )
+    log.warning('%s, as --config.stacked_priors=True wants.', twice)
 
 
 def _check_needs(loss: str, config: ConfigDict) -> None:

@@ -26,10 +26,15 @@ def piecewise(pairs: Pairs, epochs: int) -> Callable[[Time], Array]:
     A function of the time, float32.
 
   Raises:
-    UserError: if `pairs` is not in ascending order.
+    UserError: if `pairs` is none, or not in ascending order.
   """
   if isinstance(pairs, int | float):
     pairs = ((0, pairs),)
+  if not pairs or not all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs):
+    raise UserError(
+      f'The schedule {pairs} is no ((when, value), ...); write "((0, 1.0), (0.8, 0.1))" for 1 and, '
+      'in the last fifth, .1, or "((0, 0.5),)" for .5 throughout.'
+    )
   whens = [w * epochs if isinstance(w, float) and w < 1 else w for w, _ in pairs]
   if sorted(whens) != whens:
     raise UserError(f'The schedule {pairs} is not in order of time; sort its pairs.')

@@ -178,6 +178,8 @@ def wanted(
   if choice in known:
     return _sum_to_one(known[choice])
   path = pathlib.Path(choice).expanduser()
+  if not path.exists() and path.suffix:
+    raise UserError(f'{flag}={choice}: there is no such file; give one that is there.')
   if not path.is_file():
     raise UserError(
       f"{flag}={choice} is neither 'train' nor 'uniform' nor a CSV or JSON file"

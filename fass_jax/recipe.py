@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
-from fass_jax.config import one_of, pick
+from fass_jax.config import flatten, one_of, pick
 from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
 from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS
@@ -31,6 +32,22 @@ MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
 }
 DEEP = ('manifold',)  # mixes of the features
 LABELS = {'single': mixing.single_label, 'mixed': mixing.mixed_label}
+
+
+# what numbers have to be, beyond those that a piece checks itself
+NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
+  **dict.fromkeys(
+    ('eval.every', 'eval.batch_size', 'eval.ece_bins', 'checkpoint.keep'),
+    (lambda x: x >= 1, 'at least 1'),
+  ),
+  **dict.fromkeys(
+    ('optim.lr', 'optim.weight_decay', 'optim.warmup_epochs', 'optim.warmup_fraction',
+     'loss_args.tau', 'loss_args.max_margin', 'loss_args.gamma', 'loss_args.cdt_gamma'),
+    (lambda x: x >= 0, 'at least 0'),
+  ),
+  'optim.momentum': (lambda x: 0 <= x < 1, 'in [0, 1)'),
+  'net.scale': (lambda x: x > 0, 'above 0'),
+}  # fmt: skip
 
 
 class Recipe(NamedTuple):
@@ -111,6 +128,16 @@ def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
 
 def _natural_first(section: Mapping[str, Any]) -> list[str]:
   return sorted(section, key=lambda name: (name != 'natural', name))
+
+
+def _check_numbers(config: ConfigDict) -> None:
+  for key, value in flatten(config).items():
+    # as JSON, because a schedule holds numbers too
+    if not isinstance(value, str) and 'NaN' in json.dumps(value):
+      raise UserError(f'--config.{key}={value} is not a number.')
+    fits, words = NUMBERS.get(key, (lambda x: True, ''))
+    if not fits(value):
+      raise UserError(f'--config.{key}={value} is not {words}.')
 
 
 def _check_sizes(config: ConfigDict, size: int) -> int:
@@ -196,6 +223,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   Raises:
     UserError: for a name, a value or a combination that cannot run, with the config key.
   """
+  _check_numbers(config)
   objective.check(config)
   num_classes = len(data.class_names)
   steps = _check_sizes(config, len(data.train_labels))

@@ -86,6 +86,11 @@ def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> Non
     )  # fmt: skip
 
 
+def nats(value: float | None) -> str:
+  """Formats an NLL; JSON has no infinity, which a class without a prior comes to."""
+  return 'inf' if value is None else f'{value:.4f}'
+
+
 def summary_table(summary: dict[str, Any]) -> str:
   """Returns the metrics of the last and the best epoch side by side, in percent."""
   last, best = summary['last'], summary['best']
@@ -95,12 +100,13 @@ def summary_table(summary: dict[str, Any]) -> str:
     f'{"":28}{"last epoch":>12}{"best epoch":>12}',
     f'{"epoch":28}{last["epoch"]:>12}{best["epoch"]:>12}',
     *(f'{label:28}{percent(last[key]):>12}{percent(best[key]):>12}' for key, label in rows),
-    f'{"NLL (nats)":28}{last["nll"]:>12.4f}{best["nll"]:>12.4f}',
+    f'{"NLL (nats)":28}{nats(last["nll"]):>12}{nats(best["nll"]):>12}',
   ]
   if 'experts_used' in last:
     used = ''.join(f'{x["experts_used"]:>12.3f}' for x in (last, best))
     lines.append(f'{"experts used (mean)":28}{used}')
-  note = '(best: the epoch with the highest test top-1, chosen on the test set)'
+  of = ' of the network as trained' * ('classifier' in summary)
+  note = f'(best: the epoch with the highest test top-1{of}, chosen on the test set)'
   return '\n'.join([*lines, note, *_of_classifier(summary, [summary])])
 
 

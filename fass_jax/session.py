@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, classify, devices, earlier, feed, metrics, passes, shown
+from fass_jax import checkpoint, classify, devices, earlier, feed, metrics, passes, shown, stages
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -75,7 +75,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   loaded = devices.first_before_others(lambda: load(config))
   kept = keep(config, loaded)
   data, train = kept.data, kept.train
-  recipe, teacher = _taught(config, data)
+  recipe, teacher = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
   classes = index_classes(data.train_labels, recipe.num_classes)
   store = None if train else data.train_images, np.int32(data.train_labels), classes, teacher
@@ -115,12 +115,13 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   )
 
 
-def _taught(config: ConfigDict, data: Dataset) -> tuple[Recipe, PyTree]:
+def _taught(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> tuple[Recipe, PyTree]:
   """Returns the recipe, and the variables of its teacher if it has one."""
   where = devices.place(config.engine.devices)
   if not config.teacher.run:
     return build(config, data)._replace(where=where), None
-  run = earlier.read(config.teacher.run, 'teacher.run')
+  run = earlier.read(stages.folder_of(config.teacher.run, workdir), 'teacher.run')
+  earlier.check_held_out(config, run)
   recipe = build(config, data, earlier.teacher_net(run))
   teacher = earlier.of_seed(run, config.seed)
   earlier.check_teacher(recipe, run, teacher, data.image_shape)
@@ -170,7 +171,8 @@ def begin(s: Session) -> list[Lane]:
     if s.config.start.weights:
       states = earlier.from_weights(s.config, states)
     if s.config.start.run:
-      run = earlier.read(s.config.start.run, 'start.run')
+      run = earlier.read(stages.folder_of(s.config.start.run, s.workdir), 'start.run')
+      earlier.check_held_out(s.config, run)
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_settled(s, x) for x in states]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]

@@ -15,6 +15,7 @@ from fass_jax.data.load import load
 from fass_jax.data.store import is_resident
 from fass_jax.objective import loss_parameters
 from fass_jax.recipe import Recipe, build
+from fass_jax.stages import OWN
 from fass_jax.types import Dataset, Stream
 
 
@@ -146,14 +147,18 @@ def _engine(config: ConfigDict, recipe: Recipe) -> str:
   return text if rows is None else f'{text}, batches over {rows.num_devices} devices'
 
 
+def _run(name: str) -> str:
+  return name.replace(OWN, 'the folder ', 1) if name.startswith(OWN) else name
+
+
 def _earlier(config: ConfigDict) -> list[tuple[str, str]]:
   """Says what comes from other runs, and what trains if not all."""
   rows = [
-    ('start', f'parameters of {config.start.run}' if config.start.run else ''),
+    ('start', f'parameters of {_run(config.start.run)}' if config.start.run else ''),
     ('begins anew', ', '.join(paths.prefixes(config.start.fresh))),
     ('trains', ', '.join(paths.prefixes(config.optim.only))),
     ('no decay', ', '.join(paths.prefixes(config.optim.undecayed))),
-    ('teacher', config.teacher.run),
+    ('teacher', _run(config.teacher.run)),
   ]
   return [(name, text) for name, text in rows if text]
 

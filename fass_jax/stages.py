@@ -8,12 +8,14 @@ whatever reads a work directory reads what came out.
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from fass_jax.config import base_config, flatten, set_keys
+from fass_jax.defaults import START
 from fass_jax.types import UserError
 
 # what a stage does not take over from the run: the slots of its method
@@ -23,6 +25,7 @@ SLOTS = (
 )  # fmt: skip
 FIRST = 'first'
 PREVIOUS = 'previous'  # as a teacher: the stage before
+OWN = 'stage:'  # before the folder of another stage, seen from that of this one: runs can move
 _FIRST_SLOTS = tuple(slot for slot in SLOTS if slot not in ('start', 'stages'))
 
 log = logging.getLogger('fass_jax')
@@ -54,6 +57,12 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
   if not names:
     return [Stage('', config, workdir)]
   found = []
+  first_alone = [k for k in ('fresh', 'statistics') if config.start[k] != START[k]]
+  if first_alone and not config.start.weights:
+    raise UserError(
+      f'--config.start.{first_alone[0]} says what a first stage takes over from a file of weights, '
+      f'and there is none; of the stage it is --config.stages.{names[0]}.start.{first_alone[0]}.'
+    )
   if config.optim.only and not config.start.weights:
     raise UserError(
       f'--config.optim.only={config.optim.only} trains a part of a finished run, and in '
@@ -74,13 +83,18 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
     found.append(Stage(FIRST, first.lock(), workdir / 'stages' / FIRST))
   for name in names:
     folder = workdir if name == names[-1] else workdir / 'stages' / name
-    before = str(found[-1].folder) if found else config.start.run
+    before = OWN + os.path.relpath(found[-1].folder, folder) if found else config.start.run
     stage = _stage(config, name, before)
     if name != names[-1]:
       with stage.unlocked():
         stage.classifier = 'trained'
     found.append(Stage(name, stage, folder))
   return found
+
+
+def folder_of(run: str, folder: pathlib.Path) -> str:
+  """Returns the work directory that `start.run` or `teacher.run` of a stage in `folder` names."""
+  return os.path.normpath(folder / run.removeprefix(OWN)) if run.startswith(OWN) else run
 
 
 def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
@@ -91,6 +105,8 @@ def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
   stage.start.run = before
   sets = flatten(config.stages[name], tuples=True)
   epochs = sets.pop('epochs', config.epochs)
+  if epochs <= 0:
+    raise UserError(f'--config.stages.{name}.epochs={epochs} is not above 0.')
   # a share of the first stage, so that short runs are the same in small
   stage.epochs = max(1, round(epochs * config.epochs)) if epochs < 1 else round(epochs)
   set_keys(stage, sets, f'stages.{name}.')

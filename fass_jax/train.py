@@ -34,6 +34,7 @@ from fass_jax.session import (
   variables,
 )
 from fass_jax.together import Ride, board, compile_ahead, leave
+from fass_jax.types import UserError
 from fass_jax.views import site
 
 log = logging.getLogger('fass_jax')
@@ -165,7 +166,11 @@ def run(
     if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
       data = devices.first_before_others(lambda: load(config))
       for part in parts:
-        build(part.config, data)
+        files.check_same(part.folder, part.config)
+        try:
+          build(part.config, data)
+        except UserError as error:  # its keys begin with stages.NAME.
+          raise UserError(f'Stage {part.name}: {error}') from error
     summary: dict[str, Any] = {}
     for part in parts:
       if part.name:

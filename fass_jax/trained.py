@@ -64,6 +64,11 @@ def open_run(workdir: str, which: str = 'last') -> Trained:
   try:
     saved = json.loads((path / 'config.json').read_text())
   except (OSError, ValueError) as error:
+    if (path / 'stages').is_dir():
+      raise UserError(
+        f'--workdir={workdir} has not come to its last stage yet; start that run again, or give '
+        f'one of the stages before, in {path / "stages"}.'
+      ) from error
     raise UserError(
       f'--workdir={workdir} is not the work directory of a run: {path / "config.json"} cannot be '
       'read; give the --workdir that the run was trained with.'
@@ -88,6 +93,10 @@ def open_run(workdir: str, which: str = 'last') -> Trained:
   config = base_config('')
   with config.ignore_type():  # JSON has lists for tuples
     config.update(saved)  # today's defaults where the run is older than a key
+  images, size = sum(notes['counts']), config.batch_size
+  steps = config.epochs * (images // size if config.last_batch == 'drop' else -(-images // size))
+  if which != 'best' and meta['step'] < steps:
+    log.warning('%s is not finished: it is at step %d of %d.', workdir, meta['step'], steps)
   return Trained(
     config=config,
     net=recipe.network(config.net, config.engine, len(notes['classes'])),

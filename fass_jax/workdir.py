@@ -96,20 +96,33 @@ def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
     raise UserError(
       f'The work directory {workdir} cannot be written ({reason}); choose another --workdir.'
     ) from error
+  check_same(workdir, config)
+  write_json(workdir / 'config.json', config.to_dict())
+
+
+def check_same(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """Makes sure that a work directory, if there is one, belongs to this config.
+
+  Raises:
+    UserError: if it holds a run of another config.
+  """
   path = workdir / 'config.json'
+  if not path.exists():
+    return
+  try:
+    old = json.loads(path.read_text())
+  except ValueError as error:
+    raise UserError(f'{path} is not JSON; mend it or choose another --workdir.') from error
+  other = differences(old, config.to_dict())
   # without a checkpoint there is nothing to continue: a run that was refused may be mended
-  if path.exists():
-    try:
-      old = json.loads(path.read_text())
-    except ValueError as error:
-      raise UserError(f'{path} is not JSON; mend it or choose another --workdir.') from error
-    other = differences(old, config.to_dict())
-    if other and any((workdir / 'checkpoints').glob('step_*')):
-      raise UserError(
-        f'{workdir} holds a run of another config: {", ".join(other)}; give the same values to '
-        'continue it, or choose another --workdir.'
-      )
-  write_json(path, config.to_dict())
+  if other and any((workdir / 'checkpoints').glob('step_*')):
+    # the method alone says it all
+    method = [x for x in other if x.startswith('method ')]
+    some = method or other[:8] + [f'{len(other) - 8} more'] * (len(other) > 8)
+    raise UserError(
+      f'{workdir} holds a run of another config: {", ".join(some)}; give the same values to '
+      'continue it, or choose another --workdir.'
+    )
 
 
 def finished(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:

@@ -84,6 +84,42 @@ def test_batch_statistics_may_begin_anew(linear, host, tmp_path):
   assert lane.state.batch_stats['seen'] == 0
 
 
+def test_images_that_are_held_out_were_not_trained_on_before(linear, host, tmp_path):
+  for key, method in (('start.run', 'ce'), ('teacher.run', 'distill')):
+    args = f'--config=digits_lt.py:{method}', f'--config.{key}={host[0]}'
+    with pytest.raises(UserError, match=r'held out here \(data.held_out 0.0 there, 0.1 here\)'):
+      opened(tmp_path / method, *args, '--config.data.held_out=0.1')
+  config = json.loads((host[0] / 'config.json').read_text())
+  run = earlier.Earlier('start.run', 'w', config, [])
+  same = runs.config_of('--config=digits_lt.py:ce')
+  earlier.check_held_out(same, run)
+  config['data']['held_out'] = 0.1
+  kept = runs.config_of('--config=digits_lt.py:ce', '--config.data.held_out=0.1')
+  earlier.check_held_out(kept, run)
+  other = runs.config_of(
+    '--config=digits_lt.py:ce', '--config.data.held_out=0.1', '--config.data.subset_seed=4'
+  )
+  with pytest.raises(UserError, match='data.subset_seed 0 there, 4 here'):
+    earlier.check_held_out(other, run)
+
+
+def test_what_is_frozen_is_taken_over():
+  here = ['body/a', 'body/b', 'head/w']
+
+  def check(old, *args):
+    config = runs.config_of('--config.start.run=w', '--config.optim.only=("head",)', *args)
+    earlier.check_frozen(config, 'start.run', here, old)
+
+  check(['body/a', 'body/b'])
+  check(here, '--config.start.fresh=("head",)')
+  for old, args in ((['body/a'], []), (here, ['--config.start.fresh=("body/b",)'])):
+    with pytest.raises(UserError, match='start.run=w does not give body/b, which is frozen here'):
+      check(old, *args)
+  with pytest.raises(UserError, match='batch statistics that nothing has seen'):
+    check(here, '--config.start.statistics=False')
+  check(here, '--config.start.statistics=False', '--config.optim.frozen_statistics=drift')
+
+
 # distillation
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import evaluate, main, session
+from fass_jax import evaluate, main, report, session, trained
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.data.load import load
 from tests import runs
@@ -172,7 +172,11 @@ def test_seeds_are_averaged_and_a_prior_may_be_a_file(bare, tmp_path, capsys, mo
     (['--workdir=RUN', '--prior=uniform'], ['--prior=uniform does nothing', 'post_hoc']),
     (['--workdir=RUN', '--classifier=post_hoc', '--prior=unifrom'], ['--prior=unifrom', 'mean']),
     (['--workdir=RUN', '--classifier=post_hoc', '--tau=x'], ['--tau=x is neither']),
+    (['--workdir=RUN', '--classifier=post_hoc', '--prior=none.csv'],
+     ['--prior=none.csv: there is no such file']),
+    (['--workdir=RUN', '--classifier=ncm', '--ncm=cl2'], ["no 'cl2' for --ncm", "mean 'cl2n'"]),
     (['--workdir=RUN', '--shifts=reweigh'], ["did you mean 'reweight'"]),
+    (['--workdir=RUN', '--shifts=x'], ['there are resample, reweight']),
     (['--workdir=RUN', '--which=first'], ["no 'first' for --which"]),
     (['--workdir=RUN', '--seed=one'], ['--seed=one is not a whole number']),
     (['--workdir=RUN', 'ncm'], ["'ncm' is no flag"]),
@@ -189,6 +193,17 @@ def test_a_mistake_is_one_sentence(bare, capsys, tmp_path, args, words):
   assert code == 1 and out == ''
   for word in words:
     assert word in err
+
+
+def test_a_class_without_a_prior(finished, capsys, tmp_path):
+  """Its images are given up: probability 0, and an infinite NLL that JSON does not have."""
+  weights = dict.fromkeys(trained.open_run(str(finished)).classes, 1.0)
+  weights[next(iter(weights))] = 0.0
+  (tmp_path / 'p.json').write_text(json.dumps(weights))
+  found, out = evaluated(capsys, finished, 'post_hoc', f'--prior={tmp_path / "p.json"}')
+  assert 'inf' in out
+  end = {'last': {**summary(finished)['last'], 'nll': None}, 'best': summary(finished)['best']}
+  assert '         inf' in report.summary_table({**summary(finished), **end})
 
 
 def test_another_training_set_is_said(bare, capsys, tmp_path):

@@ -102,7 +102,8 @@ def test_experts_are_weighted_and_their_diversity_is_not():
       'not in [0, 1)',
     ),
     ('ce', ['--config.loss=focal_sigmoid', '--config.loss_args.sigmoid_gamma=-1.0'], 'at least 0'),
-    ('ce', ['--config.loss=range', '--config.loss_args.range_k=0'], 'is not at least 1'),
+    ('range', ['--config.loss_args.range_k=0'], 'is not at least 1'),
+    ('ce', ['--config.loss=range'], 'would train no classifier; give it a term of its own'),
   ],
 )
 def test_contradictions_are_refused_with_their_reason(method, args, words):

@@ -109,6 +109,12 @@ def test_pairs_out_of_order(pairs):
 # SGD
 
 
+@pytest.mark.parametrize('pairs', [(0.5,), (0, 1.0), (), ((0, 1.0), 0.5), ((0, 1.0, 2.0),)])
+def test_what_is_no_schedule(pairs):
+  with pytest.raises(UserError, match=r'is no \(\(when, value\), ...\); write'):
+    optim.piecewise(pairs, 10)
+
+
 def test_sgd_by_hand():
   sgd = optim.sgd(0.9, 0.1, False)
   w, lr = jnp.array([1.0]), 0.5

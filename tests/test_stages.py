@@ -1,6 +1,7 @@
 """Runs of several stages: what a stage takes over, what it trains, and how it is continued."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -45,7 +46,8 @@ def test_a_stage_is_plain_training_but_for_its_deltas(tmp_path):
   c = last.config
   assert (set(c.terms), set(c.streams), len(c.signals)) == ({'natural'}, {'natural'}, 0)
   assert c.streams.natural.sampler == 'class_balanced' and c.optim.only == ('head',)
-  assert c.start.run == str(first.folder) and c.start.fresh == ('head',)
+  assert stages.folder_of(c.start.run, tmp_path) == str(first.folder)
+  assert c.start.fresh == ('head',)
   assert (c.epochs, c.optim.lr, c.net.depth, c.method) == (1, 0.2, 8, 'crt+fass')
 
 
@@ -53,6 +55,33 @@ def test_a_stage_is_plain_training_but_for_its_deltas(tmp_path):
 def test_epochs_of_a_stage_are_a_share_or_a_number(tmp_path, given, epochs):
   config = config_of('crt', f'--config.stages.classifier.epochs={given}')
   assert split(config, tmp_path)[1].config.epochs == epochs
+
+
+@pytest.mark.parametrize('given', ['0', '-1', '-0.5'])
+def test_a_stage_without_epochs_is_refused(tmp_path, given):
+  config = config_of('crt', f'--config.stages.classifier.epochs={given}')
+  with pytest.raises(UserError, match='stages.classifier.epochs=.* is not above 0'):
+    split(config, tmp_path)
+
+
+def test_the_folders_of_stages_are_seen_from_each_other(tmp_path):
+  config = config_of('crt')
+  with config.unlocked():
+    config.stages.later = {'epochs': 1}
+  first, middle, last = split(config, tmp_path)
+  assert middle.folder == tmp_path / 'stages' / 'classifier' and last.folder == tmp_path
+  for one, before in ((middle, first), (last, middle)):
+    assert stages.folder_of(one.config.start.run, one.folder) == str(before.folder)
+    assert str(tmp_path) not in one.config.start.run
+  assert stages.folder_of('some/run', tmp_path) == 'some/run'
+
+
+@pytest.mark.parametrize(
+  'given', ["--config.start.fresh=('body',)", '--config.start.statistics=False']
+)
+def test_what_a_first_stage_takes_over_is_not_what_a_stage_does(tmp_path, given):
+  with pytest.raises(UserError, match=r'of the stage it is --config.stages.classifier.start'):
+    split(config_of('crt', given), tmp_path)
 
 
 def test_every_key_of_a_stage_can_be_overridden(tmp_path):
@@ -74,7 +103,8 @@ def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
   assert (first.config.loss, first.config.teacher.run) == ('balanced_softmax', '')
   c = student.config
   # it begins anew, and all of it trains
-  assert (c.start.run, c.teacher.run, c.optim.only) == ('', str(first.folder), ())
+  assert (c.start.run, c.optim.only) == ('', ())
+  assert stages.folder_of(c.teacher.run, student.folder) == str(first.folder)
   assert {n: (t.loss, t.weight) for n, t in c.terms.items()} == {
     'natural': ('host', 0.5), 'distill': ('distillation', 0.5)}  # fmt: skip
   assert (c.loss, c.loss_args.distill_temperature, c.loss_args.distill_power, c.epochs) == (
@@ -124,7 +154,7 @@ def test_the_recipe_names_every_stage(capsys):
 
 def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path):
   config = config_of('crt', "--config.stages.classifier.optim.only=('nothing',)")
-  with pytest.raises(UserError, match="names 'nothing'"):
+  with pytest.raises(UserError, match="Stage classifier: .*names 'nothing'"):
     train.run(config, tmp_path)
   assert not (tmp_path / 'stages').exists()
 
@@ -135,6 +165,30 @@ def done(tmp_path_factory):
   path = tmp_path_factory.mktemp('crt')
   train.run(config_of('crt'), path)
   return path
+
+
+def test_a_run_of_stages_can_be_moved(done, tmp_path):
+  shutil.copytree(done, tmp_path / 'moved')
+  again = train.run(config_of('crt'), tmp_path / 'moved')
+  assert again['last'] == summary(done)['last']
+  before = (done / 'checkpoints').iterdir(), (tmp_path / 'moved' / 'checkpoints').iterdir()
+  assert len({frozenset(p.name for p in names) for names in before}) == 1  # nothing was trained
+
+
+def test_another_config_is_refused_before_its_first_stage_trains(done, tmp_path):
+  shutil.copytree(done, tmp_path / 'run')
+  shutil.rmtree(tmp_path / 'run' / 'stages')
+  with pytest.raises(UserError, match=r'run of another config: optim.lr \(0.1 -> 0.2\)'):
+    train.run(config_of('crt', '--config.optim.lr=0.2'), tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'stages').exists()
+
+
+def test_a_frozen_part_is_never_as_it_is_initialised(done, tmp_path):
+  """A deeper network has blocks that the first stage, or the run that is given, does not have."""
+  sets = f'--config.start.run={done / "stages" / "first"}', '--config.net.depth=14'
+  for config in (config_of('crt', *sets), config_of('lws', *sets)):
+    with pytest.raises(UserError, match=r'does not give body/.*block1.*, which is frozen here'):
+      train.run(config, tmp_path / config.method)
 
 
 def test_crt_trains_the_head_alone_and_anew(done):

@@ -154,6 +154,24 @@ def test_a_checkpoint_from_before_the_notes(pair, tmp_path):
     trained.open_run(path)
 
 
+@pytest.mark.parametrize(
+  ('how', 'words'),
+  [
+    ({}, ''),
+    ({'epochs': 3}, 'is not finished: it is at step 12 of 18.'),
+    ({'epochs': 3, 'last_batch': 'drop'}, 'is not finished: it is at step 12 of 15.'),
+  ],
+)
+def test_a_run_that_is_not_over_is_said(pair, tmp_path, caplog, how, words):
+  path = edited(pair, tmp_path, lambda meta: None)
+  file = pathlib.Path(path) / 'config.json'
+  file.write_text(json.dumps(json.loads(file.read_text()) | how))
+  for which in ('last', 'best'):
+    trained.open_run(path, which)
+  said = [r.getMessage() for r in caplog.records if r.name == 'fass_jax']
+  assert len(said) == bool(words) and ''.join(said).endswith(words)
+
+
 def test_no_epoch_is_the_best_yet(pair, tmp_path):
   path = edited(pair, tmp_path, lambda meta: meta['lanes'][1].update(best=None, last={}))
   assert trained.open_run(path).at == 'step 12'
@@ -173,6 +191,10 @@ def test_a_config_from_before_a_key_has_its_default(pair, tmp_path):
 def test_no_work_directory_and_no_checkpoint(pair, tmp_path):
   with pytest.raises(UserError, match='is not the work directory .*config.json cannot be read'):
     trained.open_run(str(tmp_path))
+  (tmp_path / 'stages').mkdir()
+  with pytest.raises(UserError, match='has not come to its last stage yet; start that run again'):
+    trained.open_run(str(tmp_path))
+  (tmp_path / 'stages').rmdir()
   shutil.copy(pair / 'config.json', tmp_path)
   with pytest.raises(UserError, match='has no checkpoint that can be read'):
     trained.open_run(str(tmp_path))

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from fass_jax.classifiers.base import Classifier, Sets, Setting, in_full
-from fass_jax.config import one_of
-from fass_jax.types import Array, Outputs, PyTree
+from fass_jax.config import did_you_mean
+from fass_jax.types import Array, Outputs, PyTree, UserError
 
 KINDS = ('cl2n', 'l2n', 'un', 'cosine')
 
@@ -91,7 +91,9 @@ def build(setting: Setting) -> Classifier:
   Raises:
     UserError: for an unknown kind.
   """
-  kind, classes = one_of(setting.args.ncm, KINDS, 'classifier_args.ncm'), len(setting.counts)
+  kind, classes = setting.args.ncm, len(setting.counts)
+  if kind not in KINDS:
+    raise UserError(f"There is no '{kind}' for {setting.flag}ncm{did_you_mean(kind, KINDS)}")
   counts = jnp.asarray(setting.counts, float)
 
   def total(acc: Array, outs: Outputs, labels: Array, mask: Array) -> Array:

@@ -175,6 +175,7 @@ class Kind(NamedTuple):
   corrects_prior: bool = False  # a second correction beside it is refused
   cosine: bool = False  # its margins are those of a cosine head
   taught: bool = False  # reads the logits of a teacher
+  beside: bool = False  # teaches no classifier, and so stands beside a loss that does
 
 
 MARGINS = {'scale': 'net.scale', 'max_margin': 'loss_args.max_margin'}
@@ -241,12 +242,13 @@ LOSSES: dict[str, Kind] = {
     cosine=True,
   ),
   'balanced_contrastive': Kind(
-    _contrastive, {'temperature': 'loss_args.temperature'}, joint=True, embeds=True
+    _contrastive, {'temperature': 'loss_args.temperature'}, joint=True, embeds=True, beside=True
   ),
   'range': Kind(
     _range,
     {n: f'loss_args.range_{n}' for n in ('k', 'margin', 'intra', 'inter')},
     joint=True,
+    beside=True,
   ),
   'bbn': Kind(_bbn, {'epochs': 'epochs'}, joint=True, corrects_prior=True),
   'distillation': Kind(
