@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, paths
+from fass_jax import checkpoint, paths, stages
 from fass_jax.config import flatten
 from fass_jax.defaults import NET
 from fass_jax.nets import pretrained
@@ -30,6 +30,23 @@ class Earlier(NamedTuple):
   workdir: str
   config: dict[str, Any]
   lanes: list[PyTree]  # by seed: params and batch_stats at its newest checkpoint
+
+
+def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> Earlier:
+  """Reads the run that the section 'start' or 'teacher' names, for a run in `workdir`.
+
+  Raises:
+    UserError: as `read`, if it is the run itself, or trained on what this one holds out.
+  """
+  folder = stages.folder_of(config[section].run, workdir)
+  if pathlib.Path(folder).expanduser().absolute() == workdir:
+    raise UserError(
+      f'--config.{section}.run={folder} is the work directory of this run; choose another '
+      '--workdir.'
+    )
+  run = read(folder, f'{section}.run')
+  check_held_out(config, run)
+  return run
 
 
 def read(workdir: str, key: str) -> Earlier:

@@ -120,7 +120,7 @@ def configured(run: Trained, words: command.Words) -> ConfigDict:
   """
   from fass_jax.classifiers import CLASSIFIERS, READS
   from fass_jax.config import did_you_mean
-  from fass_jax.main import override
+  from fass_jax.overrides import override
 
   config, flags = run.config, words.flags
   name = flags['--classifier'] or config.classifier

@@ -12,17 +12,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
-from ml_collections.config_flags import config_flags
 
 from fass_jax import stages
-from fass_jax.config import config_dir, did_you_mean, flatten, methods, put
+from fass_jax.config import config_dir, did_you_mean, flatten, methods
+from fass_jax.overrides import override
 from fass_jax.types import UserError
 
 log = logging.getLogger('fass_jax')
-
-KINDS = {int: 'a whole number', float: 'a number', str: 'a word', list: 'a tuple', bool: 'a truth'}
 
 RECIPE = '--recipe'
 HELP = """\
@@ -130,51 +127,6 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
       sets.append((name.removeprefix('--config.'), given))
   config = override(_read_config(value), sets)
   return config, workdir, {key: flatten(config)[key] for key, _ in sets}
-
-
-def _has_words(value: Any) -> bool:
-  return any(map(_has_words, value)) if isinstance(value, list) else isinstance(value, str)
-
-
-def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
-  """Sets keys of a config, in place, from what stood behind `--config.KEY=`; returns it locked.
-
-  Raises:
-    UserError: for an unknown key, or a value of another kind.
-  """
-  known = flatten(config)
-  for key, given in sets:
-    if key.startswith('stages.') and key not in known:  # a key that no method sets for the stage
-      more = stages.keys(config)
-      if key in more:
-        with config.unlocked():  # reading an override has locked it
-          put(config, key, more[key])
-        known = flatten(config)
-      else:
-        known |= more
-    if key.startswith('stages.') and not config.stages:
-      raise UserError(
-        f"There is no config key '{key}': '{config.method}' has no stages; the key of the run is "
-        f"'{key.split('.', 2)[-1]}'."
-      )
-    if key not in known:
-      raise UserError(
-        f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"
-      )
-    values = flags.FlagValues()
-    words = ['fass_jax', f'--config.{key}={given}']
-    try:
-      config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)
-      values(words)
-      now = flatten(config)[key]
-      if [] not in (known[key], now) and _has_words(now) != _has_words(known[key]):
-        raise ValueError(given)  # `red` became the tuple ('red',)
-    except (flags.Error, TypeError, ValueError, SyntaxError) as error:
-      kind = KINDS.get(type(known[key]), type(known[key]).__name__)
-      raise UserError(
-        f'--config.{key}={given} is not of the right kind: it takes {kind} such as {known[key]!r}.'
-      ) from error
-  return config.lock()
 
 
 def default_workdir(config: ConfigDict) -> pathlib.Path:

@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
-from fass_jax import checkpoint, classify, devices, earlier, feed, metrics, passes, shown, stages
+from fass_jax import checkpoint, classify, devices, earlier, feed, metrics, passes, shown
 from fass_jax import workdir as files
 from fass_jax.data.load import load
 from fass_jax.data.samplers import index_classes
@@ -120,8 +120,7 @@ def _taught(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> tuple[R
   where = devices.place(config.engine.devices)
   if not config.teacher.run:
     return build(config, data)._replace(where=where), None
-  run = earlier.read(stages.folder_of(config.teacher.run, workdir), 'teacher.run')
-  earlier.check_held_out(config, run)
+  run = earlier.named(config, 'teacher', workdir)
   recipe = build(config, data, earlier.teacher_net(run))
   teacher = earlier.of_seed(run, config.seed)
   earlier.check_teacher(recipe, run, teacher, data.image_shape)
@@ -171,8 +170,7 @@ def begin(s: Session) -> list[Lane]:
     if s.config.start.weights:
       states = earlier.from_weights(s.config, states)
     if s.config.start.run:
-      run = earlier.read(stages.folder_of(s.config.start.run, s.workdir), 'start.run')
-      earlier.check_held_out(s.config, run)
+      run = earlier.named(s.config, 'start', s.workdir)
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_settled(s, x) for x in states]
     return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]

@@ -84,6 +84,11 @@ def test_batch_statistics_may_begin_anew(linear, host, tmp_path):
   assert lane.state.batch_stats['seen'] == 0
 
 
+def test_a_run_does_not_start_from_itself(linear, tmp_path):
+  with pytest.raises(UserError, match='is the work directory of this run; choose another'):
+    opened(tmp_path, '--config=digits_lt.py:ce', f'--config.start.run={tmp_path}')
+
+
 def test_images_that_are_held_out_were_not_trained_on_before(linear, host, tmp_path):
   for key, method in (('start.run', 'ce'), ('teacher.run', 'distill')):
     args = f'--config=digits_lt.py:{method}', f'--config.{key}={host[0]}'

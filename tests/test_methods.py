@@ -190,20 +190,23 @@ def test_every_pair_builds_or_is_refused_with_its_reason(a, b):
     assert 'drop one' in str(error)
   else:
     assert recipe.views
-    swallowed(a, b)
+    check_swallowed(a, b, config)
+
+
+def keys_of(config):
+  """Returns a config as {key: value}, but for its method string."""
+  return {key: value for key, value in flatten(config).items() if key != 'method'}
 
 
 @functools.cache
-def keys_of(names):
-  """Returns the config of a method string as {key: value}, but for the string itself."""
-  flat = flatten(runs.config_of(f'--config=digits_lt.py:{names}'))
-  return {key: value for key, value in flat.items() if key != 'method'}
+def keys_alone(name):
+  return keys_of(runs.config_of(f'--config=digits_lt.py:{name}'))
 
 
-def swallowed(a, b):
+def check_swallowed(a, b, config):
   """Where a pair is one of its two, the other is a part of that one and not another value."""
   for one, other in ((a, b), (b, a)):
-    if keys_of(f'{a}+{b}') == keys_of(one):
+    if keys_of(config) == keys_alone(one):
       assert methods()[other].items() <= methods()[one].items(), f'{one} swallows {other}'
 
 
