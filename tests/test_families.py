@@ -71,10 +71,11 @@ def two_branches(plain, folder):
 def taught(plain, folder):
   """A network anew that follows the teacher of the first stage, and not only the labels."""
   summary, params = finished('dive', folder)
-  # as many epochs of the same loss by hand, from the same beginning, without a teacher
-  alone, without = finished('balanced_softmax', folder / 'alone')
-  first = runs.paths_of(checkpoint.variables(folder / 'stages' / 'first' / 'checkpoints')[0])
-  assert not moved(first, without) and len(moved(first, params)) > 10
+  # from the same beginning as the first stage, which has the same loss and no teacher
+  first = folder / 'stages' / 'first'
+  alone = json.loads((first / 'summary.json').read_text())
+  without = runs.paths_of(checkpoint.variables(first / 'checkpoints')[0])
+  assert without.keys() == params.keys() and len(moved(without, params)) > 10
   rows = [json.loads(x) for x in (folder / 'metrics.jsonl').read_text().splitlines()]
   told = [r['terms']['distill'] for r in rows]
   assert told[0] > told[-1] > 0
@@ -171,7 +172,8 @@ def test_range_loss_moves_the_network():
     (value,) = step.term_parts(recipe, recipe.terms['range'], outs, inputs, context)
     return value
 
-  value, grads = jax.jit(jax.value_and_grad(loss))(state.params)
+  options = {'xla_backend_optimization_level': 0}  # it runs once
+  value, grads = jax.jit(jax.value_and_grad(loss), compiler_options=options)(state.params)
   assert value > 0
   sizes = {path: float(jnp.abs(g).max()) for path, g in runs.paths_of(grads).items()}
   assert all(size > 0 for path, size in sizes.items() if path.startswith('body')), sizes
