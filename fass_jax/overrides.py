@@ -69,6 +69,8 @@ def _known_keys(config: ConfigDict, wanted: Sequence[str]) -> dict[str, Any]:
 def _read_values(
   config: ConfigDict, sets: Sequence[tuple[str, str]], known: Mapping[str, Any]
 ) -> None:
+  if not sets:
+    return
   values = flags.FlagValues()
   words = ['fass_jax', *(f'--config.{key}={given}' for key, given in sets)]
   config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=words)

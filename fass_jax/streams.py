@@ -20,8 +20,8 @@ def _sampler(c: ConfigDict, name: str, epochs: int) -> Sampler:
   if c.images < 1:
     raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
   power = optim.piecewise(c.power, epochs)
-  still = {'power': not optim.ever(lambda t: power(t) != 1, epochs), 'progressive': epochs < 2}
-  if still.get(c.sampler):
+  still = c.sampler == 'power' and not optim.ever(lambda t: power(t) != 1, epochs)
+  if still or (c.sampler == 'progressive' and epochs < 2):
     other = f', or another --config.{key}.power' * (c.sampler == 'power')
     raise UserError(
       f'The sampler {c.sampler} of stream {name} would never be active in {epochs} epochs; set '
