@@ -134,8 +134,9 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
   """Compiles a program ahead of its first use; `args` (or their shapes) as for `run_steps`."""
   run = functools.partial(run_steps, recipe, key.patterns, key.length, unroll)
   if key.batched:
-    # the set is shared; every seed has its own state and plan
-    run = jax.vmap(run, in_axes=(0, None, 0, None))
+    # the set is shared; every seed has its own state, teacher and plan
+    shared = Store(None, None, None, teacher=0, pixels=None)  # type: ignore[arg-type]
+    run = jax.vmap(run, in_axes=(0, shared, 0, None))
   # a state stays where it is, whatever the compiler would like better
   lowered = jax.jit(run, donate_argnums=0, out_shardings=recipe.where.whole).lower(*args)
   return lowered.compile(compiler_options=compiler_options())

@@ -38,6 +38,7 @@ class Lane(NamedTuple):
   folder: pathlib.Path
   state: TrainState
   best: PyTree  # params and batch_stats of the best epoch
+  teacher: PyTree = None  # params and batch_stats of the network that teaches this seed
   best_record: dict[str, Any] | None = None
   last_record: dict[str, Any] = {}
 
@@ -49,7 +50,8 @@ class Session(NamedTuple):
   workdir: pathlib.Path
   data: Dataset
   recipe: Recipe
-  store: Store
+  store: Store  # without a teacher: each run may have its own
+  teacher: earlier.Earlier | None  # the run whose networks teach
   reader: Reader | None  # the training images, where they are decoded when they are needed
   cut: feed.Cut  # how they are cut then
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
@@ -78,7 +80,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   recipe, teacher = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
   classes = index_classes(data.train_labels, recipe.num_classes)
-  store = None if train else data.train_images, np.int32(data.train_labels), classes, teacher
+  store = None if train else data.train_images, np.int32(data.train_labels), classes
   kept_there = Store(*devices.copy(store, where))
   test = (kept.test or devices.copy(data.test_images, where),
           devices.copy(np.int32(data.test_labels), where))  # fmt: skip
@@ -93,6 +95,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     data=data,
     recipe=recipe,
     store=kept_there,
+    teacher=teacher,
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
     test=test,
@@ -115,16 +118,17 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   )
 
 
-def _taught(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> tuple[Recipe, PyTree]:
-  """Returns the recipe, and the variables of its teacher if it has one."""
+def _taught(
+  config: ConfigDict, data: Dataset, workdir: pathlib.Path
+) -> tuple[Recipe, earlier.Earlier | None]:
+  """Returns the recipe, and the run that teaches if one does."""
   where = devices.place(config.engine.devices)
   if not config.teacher.run:
     return build(config, data)._replace(where=where), None
   run = earlier.named(config, 'teacher', workdir)
   recipe = build(config, data, earlier.teacher_net(run))
-  teacher = earlier.of_seed(run, config.seed)
-  earlier.check_teacher(recipe, run, teacher, data.image_shape)
-  return recipe._replace(where=where), teacher
+  earlier.check_teacher(recipe, run, run.lanes[0], data.image_shape)
+  return recipe._replace(where=where), run
 
 
 def variables(state: TrainState) -> PyTree:
@@ -163,6 +167,8 @@ def begin(s: Session) -> list[Lane]:
     state = init_state(s.recipe, jax.random.key(0), s.data.image_shape)
     return [{'state': state, 'best': variables(state)} for _ in seeds]
 
+  # every seed has the teacher of its own seed, as it has alone
+  told = [s.teacher and devices.copy(earlier.of_seed(s.teacher, k), s.recipe.where) for k in seeds]
   found = checkpoint.restore(s.manager, tree, s.recipe.where)
   if found is None:
     _keep_metrics(folders, 0)
@@ -173,7 +179,7 @@ def begin(s: Session) -> list[Lane]:
       run = earlier.named(s.config, 'start', s.workdir)
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_settled(s, x) for x in states]
-    return [Lane(k, f, x, variables(x)) for k, f, x in zip(seeds, folders, states)]
+    return [Lane(k, f, x, variables(x), of) for k, f, x, of in zip(seeds, folders, states, told)]
   step, trees, meta = found
   _check_same_data(s, meta['notes'])
   s.clock['before'] = meta['seconds']
@@ -181,8 +187,8 @@ def begin(s: Session) -> list[Lane]:
   _keep_metrics(folders, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
   return [
-    Lane(k, f, t['state'], t['best'], m['best'], m['last'])
-    for k, f, t, m in zip(seeds, folders, trees, meta['lanes'])
+    Lane(k, f, t['state'], t['best'], of, m['best'], m['last'])
+    for k, f, t, of, m in zip(seeds, folders, trees, told, meta['lanes'])
   ]
 
 
@@ -256,8 +262,10 @@ def due(s: Session, before: int, step: int) -> bool:
   return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)
 
 
-def look(s: Session, now: PyTree) -> Look:
-  """Returns how a signal may look at the network between two epochs."""
+def look(s: Session, lane: Lane) -> Look:
+  """Returns how a signal may look at the network of a run between two epochs."""
+  now = {'params': lane.state.params, 'batch_stats': lane.state.batch_stats}
+  store = s.store._replace(teacher=lane.teacher)
 
   def probe(key, rng, classes, op, strengths):
     index = np.asarray(s.store.classes.start)[classes] + (
@@ -270,7 +278,7 @@ def look(s: Session, now: PyTree) -> Look:
         feed.at_once, s.reader, s.cut, s.recipe.views['natural'].random, s.recipe.where,
         int(rng.integers(2**62)),
       )  # fmt: skip
-    return s.probe(key, index, op, strengths, now, s.store, pixels)
+    return s.probe(key, index, op, strengths, now, store, pixels)
 
   images = s.reader or s.store.images
   return Look(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)

@@ -44,6 +44,7 @@ class Ride(NamedTuple):
   """What one call of a program advances: a run, or all runs of the session stacked."""
 
   state: TrainState
+  store: Store  # the set of all, the teacher of this one
   plan: Plan
   faces: np.ndarray  # int [steps_per_epoch], the pattern of each step
   which: jax.Array | None  # the same on the device, if a program has to choose
@@ -52,6 +53,12 @@ class Ride(NamedTuple):
 def plan_arguments(s: Session, state: TrainState) -> tuple[Any, ...]:
   """Returns what `s.plan` takes; decoding ahead needs to know all positions of the epoch."""
   return state.key, state.step, s.store, *([state.signals] if s.reader else [])
+
+
+def read_by(s: Session, lanes: Sequence[Lane]) -> Store:
+  """Returns what a run reads, or several stacked: the set of all, and the teacher of each."""
+  teachers = [lane.teacher for lane in lanes]
+  return s.store._replace(teacher=teachers[0] if len(lanes) == 1 else programs.stack(teachers))
 
 
 def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
@@ -67,10 +74,10 @@ def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
     choose_on_device = len(patterns) > 1 and s.chunk > 1
     which = devices.copy(faces, s.recipe.where) if choose_on_device else None
     plan = s.plan(*plan_arguments(s, lane.state))
-    rides.append(Ride(lane.state, plan, faces, which))
+    rides.append(Ride(lane.state, read_by(s, [lane]), plan, faces, which))
   if s.notes['together'] == 'batched':
-    state, plan = (programs.stack([r[i] for r in rides]) for i in (0, 1))
-    rides = [Ride(state, plan, rides[0].faces, None)]
+    state, plan = programs.stack([r.state for r in rides]), programs.stack([r.plan for r in rides])
+    rides = [Ride(state, read_by(s, lanes), plan, rides[0].faces, None)]
   return rides
 
 
@@ -99,23 +106,24 @@ def compile_ahead(s: Session, lanes: Sequence[Lane], done: int) -> None:
   log.info('Compiling %d program%s.', len(missing), '' if len(missing) == 1 else 's')
   s.programs.update(
     programs.compile_all(
-      s.recipe, missing, s.config.engine.unroll, state, functools.partial(example_store, s), plan
+      s.recipe, missing, s.config.engine.unroll, state,
+      functools.partial(example_store, s, read_by(s, lanes if batched else lanes[:1])), plan,
     )
-  )
+  )  # fmt: skip
   s.test_fold.prepare(*test_arguments(s, variables(lanes[0].state)))
 
 
-def example_store(s: Session, key: programs.Key) -> Store:
+def example_store(s: Session, store: Store, key: programs.Key) -> Store:
   """Returns the store of a program, with the shapes of the pixels that its views load."""
   if s.reader is None:
-    return s.store
+    return store
   shapes: dict[str, Any] = {}
   where = s.recipe.where
   for site, (stream, _) in feed.sites(s.recipe, key.patterns[0]).items():
     n = devices.padded(s.recipe.streams[stream.split('/')[0]].size, where)
     shape = (n, s.reader.side, s.reader.side, 3)
     shapes[site] = jax.ShapeDtypeStruct(shape, np.uint8, sharding=where.rows)
-  return s.store._replace(pixels=shapes)
+  return store._replace(pixels=shapes)
 
 
 def choose(s: Session, lanes: Sequence[Lane]) -> str:
@@ -161,14 +169,15 @@ def race(s: Session, lanes: Sequence[Lane]) -> dict[str, float]:
     program = s.programs.setdefault(
       key,
       programs.compile_all(
-        s.recipe, [key], s.config.engine.unroll, rides[0].state, lambda key: s.store, rides[0].plan
+        s.recipe, [key], s.config.engine.unroll, rides[0].state,
+        {key: rides[0].store}.__getitem__, rides[0].plan,
       )[key],
-    )
+    )  # fmt: skip
     for _ in range(2):  # the second counts: the first touches the memory
       copies = [jax.block_until_ready(jax.tree.map(jnp.copy, r.state)) for r in rides]
       begin = time.perf_counter()
       for ride, state in zip(rides, copies):
-        done = program(state, s.store, ride.plan, ride.which)[1]
+        done = program(state, ride.store, ride.plan, ride.which)[1]
       done.block_until_ready()
       found[way] = time.perf_counter() - begin
   return found

@@ -65,7 +65,7 @@ def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm
     for i, ride in enumerate(rides):
       chosen = patterns if s.chunk > 1 else (patterns[ride.faces[start]],)
       key = programs.Key(chosen, length, s.notes['together'] == 'batched')
-      store = s.store
+      store = ride.store
       if s.reader:
         loads = next(feeds[i])
         s.clock['starved'] += feed.wait(loads, lambda: all(x.is_ready() for x in ahead))
@@ -119,7 +119,7 @@ def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[La
     now = {'params': state.params, 'batch_stats': state.batch_stats}
     key = site(jax.random.fold_in(state.key, epoch), 'refresh')
     signals = {
-      n: signal.refresh(state.signals[n], look(s, now), key, np.int32(epoch))
+      n: signal.refresh(state.signals[n], look(s, lane), key, np.int32(epoch))
       for n, signal in s.recipe.signals.items()
     }
     signals = devices.settle(signals, s.recipe.where)

@@ -154,12 +154,27 @@ def test_the_teacher_changes_the_run(linear, host, tmp_path):
   assert told[0]['loss'] == pytest.approx(total, rel=1e-5)
 
 
-def test_seeds_in_turns_and_batched_share_the_teacher(linear, host, tmp_path):
-  ends = [
-    distilled(tmp_path / way, host, '--config.seeds=2', f'--config.engine.together={way}')[0]
-    for way in ('interleaved', 'batched')
+def test_every_seed_has_the_teacher_of_its_own(linear, host, tmp_path):
+  """Seeds 3 and 4 in turns and in one program are the runs of each alone."""
+  args = ['--config=digits_lt.py:distill', f'--config.teacher.run={host[0]}', '--config.epochs=2']
+  alone = [
+    runs.in_memory(runs.config_of(*args, f'--config.seed={k}'), tmp_path / str(k))[0].params['w']
+    for k in (3, 4)
   ]
-  np.testing.assert_allclose(*(x.params['w'] for x in ends), rtol=1e-4, atol=1e-5)
+  others = checkpoint.variables(host[0] / 'checkpoints')
+  for way, close in (('interleaved', 0), ('batched', 1e-5)):
+    both = ['--config.seed=3', '--config.seeds=2', f'--config.engine.together={way}']
+    config = runs.config_of(*args, *both)
+    s, lanes = opened(tmp_path / way, *args, *both)
+    for lane, other in zip(lanes, others):
+      np.testing.assert_array_equal(lane.teacher['params']['w'], other['params']['w'])
+    runs.in_memory(config, tmp_path / way, keep=True)
+    ends = checkpoint.variables(tmp_path / way / 'checkpoints')
+    for end, want in zip(ends, alone):
+      np.testing.assert_allclose(end['params']['w'], want, rtol=10 * close, atol=close)
+  # one that is not there: the first
+  (lane,) = opened(tmp_path / 'seed 7', *args, '--config.seed=7')[1]
+  np.testing.assert_array_equal(lane.teacher['params']['w'], others[0]['params']['w'])
 
 
 def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, host, tmp_path):
@@ -175,9 +190,10 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   spied = s.recipe._replace(teacher=net._replace(embed=embed))
   every = step.active_views(spied, 1, {})
   plan = s.plan(lane.state.key, lane.state.step, s.store)
+  store = s.store._replace(teacher=lane.teacher)
 
   def trace(recipe):
-    jax.eval_shape(functools.partial(step.train_step, recipe, every), lane.state, s.store, plan)
+    jax.eval_shape(functools.partial(step.train_step, recipe, every), lane.state, store, plan)
 
   trace(spied)
   assert calls == [((64, 8, 8, 3), False)]  # the natural view, not the two mixed ones
@@ -187,7 +203,7 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   # what it says are its own logits
   x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
   view = views.Input(x, None, None, None, None, None)
-  told = lessons(s.recipe, {'natural': view, 'mixup': view}, s.store)
+  told = lessons(s.recipe, {'natural': view, 'mixup': view}, store)
   assert list(told) == ['natural']
   np.testing.assert_allclose(
     told['natural'], x.reshape(5, -1) @ host[1].params['w'], rtol=1e-4, atol=1e-4
@@ -355,9 +371,10 @@ def test_a_linear_net_is_distilled_from_experts(ride, tmp_path, monkeypatch):
     '--config=digits_lt.py:distill', '--config.epochs=2', f'--config.teacher.run={ride[0]}'
   )
   s = session.open_session(config, tmp_path, lambda: '')
-  s.manager.close()
+  with s.manager:
+    (lane,) = session.begin(s)
   for part, want in (('params', ride[1].params), ('batch_stats', ride[1].batch_stats)):
-    jax.tree.map(np.testing.assert_array_equal, s.store.teacher[part], want)
+    jax.tree.map(np.testing.assert_array_equal, lane.teacher[part], want)
   state, rows = runs.in_memory(config, tmp_path)
   assert rows[0]['terms']['distill'] > rows[1]['terms']['distill'] > 0.01
   # the teacher is not in the state, nor, with it, in a checkpoint
