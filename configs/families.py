@@ -87,6 +87,20 @@ METHODS = {
   'cb_head': _classifier(
     0.1, ('head',), reweight__kind='effective_number', reweight__share=((0, 1.0),)
   ),
+  # at a low rate on class-balanced samples, of which so many are new images that the classes are
+  # balanced: what the network of the first stage sees them in is moved
+  'cam_drs': {
+    f'stages.deferred.{key}': value
+    for key, value in {
+      'epochs': 0.25,
+      'streams.natural.sampler': 'class_balanced',
+      'augment.cam': True,
+      'teacher.run': 'previous',
+      'optim.curve': 'steps',
+      'optim.schedule': ((0, 0.01), (0.5, 0.0001)),
+      'optim.warmup_fraction': 0.125,
+    }.items()
+  },
   # a network anew, taught by that of the first stage, whose predictions are flattened
   'dive': {
     'loss': 'balanced_softmax',
@@ -127,6 +141,7 @@ _CUI = 'Cui et al., CVPR 2019'
 _MENON = 'Menon et al., ICLR 2021'
 _KANG = 'Kang et al., ICLR 2020'
 _ZHOU = 'Zhou et al., CVPR 2020'
+_TRICKS = 'Zhang et al., AAAI 2021'
 _SAMPLER = 'sampler of the natural stream'
 ABOUT = {
   'inverse': ('weights 1 / n', '-', 'class weights'),
@@ -155,7 +170,7 @@ ABOUT = {
   'drs': ('class-balanced sampling in the last fifth', 'Cao et al., NeurIPS 2019', _SAMPLER),
   'bbn_mixup': (
     'MixUp of natural and reversed samples',
-    'Zhang et al., AAAI 2021',
+    _TRICKS,
     'partner, ratio and mix of the natural view',
   ),
   'crt': ('cRT: the head anew, on balanced samples', _KANG, 'second stage'),
@@ -164,6 +179,11 @@ ABOUT = {
     'the head once more, with class-balanced weights',
     'Alshammari et al., CVPR 2022',
     'second stage, class weights',
+  ),
+  'cam_drs': (
+    'deferred class-balanced sampling with new images, made by class activation maps',
+    _TRICKS,
+    'second stage with a teacher, sampler, augmentation',
   ),
   'dive': (
     'DiVE: distillation of a balanced softmax, teacher flattened',

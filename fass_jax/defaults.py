@@ -90,8 +90,9 @@ FILES = {
   'decoder': 'pillow',  # | 'fast': simplejpeg and OpenCV, of the extra `fast`
   'workers': 0,  # threads that decode; 0: one a core
 }
-# ops that methods add to those of the data set (data.augment), see augment/chain.py
-AUGMENT = ('rotation15', 'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout')
+# ops that methods add to those of the data set (data.augment), see augment/chain.py; 'cam' asks the
+# network of teacher.run where it sees a class
+AUGMENT = ('rotation15', 'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout', 'cam')
 NET = {
   'backbone': 'resnet_cifar',
   'depth': 32,

@@ -77,7 +77,8 @@ def check(config: ConfigDict) -> None:
       "The second branch of the loss 'bbn' would never be active in 1 epoch; set --config.epochs=2 "
       'or more.'
     )
-  if config.teacher.run and not any(LOSSES[n].taught for n in names if n in LOSSES):
+  looks = config.augment.cam or any('cam' in view.augment for view in config.views.values())
+  if config.teacher.run and not looks and not any(LOSSES[n].taught for n in names if n in LOSSES):
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
       'add the method distill.'

@@ -113,8 +113,8 @@ def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
     view = recipe.views['natural']
     # the ops of other signals are off: an op that nobody sets would have strength 1
     others = {s.op: jnp.zeros_like(strength) for s in recipe.signals.values() if s.op}
-    images, aspect = take(recipe, store, index, 'probe')
-    x = recipe.normalise(view.augment(key, images, {**others, **aspect, op: strength}))
+    images, asked = take(recipe, store, index, 'probe')
+    x = recipe.normalise(view.augment(key, images, {**others, **asked, op: strength}))
     outs, _ = apply(recipe.net, variables, where.spread(x), False)
     return (outs.logits.argmax(-1) == store.labels[index][:, None]).all(axis=1)
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import mixing, nets, objective, optim, paths, shown
 from fass_jax.augment import chain
+from fass_jax.augment.cam import Look
 from fass_jax.config import flatten, one_of, pick
 from fass_jax.defaults import FORWARD
 from fass_jax.devices import ALONE, Placement
@@ -72,7 +73,7 @@ class Recipe(NamedTuple):
   where: Placement = ALONE  # the devices that share a step
 
 
-def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
+def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset, look: Look | None) -> View:
   key = f'views.{name}'
   stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
   mix = pick(MIXES, c.mix, f'{key}.mix') if (mixes := c.mix != 'none') else None
@@ -89,10 +90,15 @@ def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
   unknown = [op for op in named if op not in chain.OPS]
   if unknown:
     one_of(unknown[0], chain.OPS, 'data.augment')
+  if 'cam' in names and not config.teacher.run:
+    raise UserError(
+      f"--config.{key}.augment has 'cam', which needs a trained network that looks: give the work "
+      'directory of a run, --config.teacher.run=WORKDIR.'
+    )
   joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,
-    augment=shown.build_chain(names, config, data),
+    augment=shown.build_chain(names, config, data, look),
     augment_name='+'.join(names) + (f'#{c.draw}' if c.draw else ''),
     mix=mix,
     label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
@@ -101,6 +107,15 @@ def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> View:
     random='resized_crop' in names,
     deep=c.mix in DEEP,
   )
+
+
+def _check_active(views: Mapping[str, View], streams: Mapping[str, Stream], epochs: int) -> None:
+  for name, view in views.items():
+    if epochs == 1 and streams[view.stream].skip_first:
+      raise UserError(
+        f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
+        f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
+      )
 
 
 def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
@@ -212,6 +227,12 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   return only, net
 
 
+def _look(net: nets.Network, normalise: shown.Normaliser) -> Look:
+  return lambda variables, images, labels: nets.class_activation(
+    net, variables, normalise(images), labels
+  )
+
+
 def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) -> Recipe:
   """Fills the slots of a run.
 
@@ -234,19 +255,17 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   }
   for term in terms.values():
     order += [v for v in term.views if v not in order]
-  views = {n: _view(config.views[n], n, config, data) for n in order}
+  normalise = shown.build_normaliser(config, data)
+  teaches = None if teacher is None else network(teacher, config.engine, num_classes)
+  look = None if teaches is None else _look(teaches, normalise)
+  views = {n: _view(config.views[n], n, config, data, look) for n in order}
   used = {'natural', *(v.stream for v in views.values())}
   streams = {
     n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)
     for n in _natural_first(config.streams)
     if n in used
   }
-  for name, view in views.items():
-    if config.epochs == 1 and streams[view.stream].skip_first:
-      raise UserError(
-        f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
-        f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
-      )
+  _check_active(views, streams, config.epochs)
   o = config.optim
   only, net = _trained(config, data)
   return Recipe(
@@ -262,7 +281,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
       o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs,
       one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),
     ),
-    normalise=shown.build_normaliser(config, data),
+    normalise=normalise,
     show=shown.build_show(config, data),
     streams=streams,
     views=views,
@@ -270,5 +289,5 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
     vmapped=config.forward == 'vmapped',
     only=only,
-    teacher=None if teacher is None else network(teacher, config.engine, num_classes),
+    teacher=teaches,
   )  # fmt: skip

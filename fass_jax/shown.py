@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.augment import chain
+from fass_jax.augment.cam import Look, cam
 from fass_jax.augment.resized_crop import centre_crop, resized_crop
 from fass_jax.config import one_of
 from fass_jax.types import Array, Dataset, Squares, UserError
@@ -57,22 +58,24 @@ def build_normaliser(config: ConfigDict, data: Dataset) -> Normaliser:
   return normaliser(pixels.mean(0), pixels.std(0))
 
 
-def build_chain(names: Sequence[str], config: ConfigDict, data: Dataset) -> Callable[..., Array]:
+def build_chain(
+  names: Sequence[str], config: ConfigDict, data: Dataset, look: Look | None = None
+) -> Callable[..., Array]:
   """Returns the augmentation chain for images as they are stored.
 
   Arrays go through all ops. Squares are cut on the device, by 'resized_crop' or in the middle.
-  Encoded images were cut when they were decoded.
+  Encoded images were cut when they were decoded. `look` is what the op 'cam' needs.
   """
-  d, images = config.data, data.train_images
+  d, images, made = config.data, data.train_images, {'cam': cam(look)}
   if isinstance(images, Squares):
     cut = resized_crop(tuple(d.crop_area), data.side)
     if 'resized_crop' in names:
-      return chain.build(names, {'resized_crop': cut})
-    rest, middle = chain.build(names), centre_crop(d.centre, data.side)
+      return chain.build(names, {**made, 'resized_crop': cut})
+    rest, middle = chain.build(names, made), centre_crop(d.centre, data.side)
     return lambda key, x, numbers: rest(key, middle(x, numbers['resized_crop']), numbers)
   if not isinstance(images, np.ndarray):
-    return chain.build([n for n in names if n != 'resized_crop'])
-  return chain.build(names)
+    return chain.build([n for n in names if n != 'resized_crop'], made)
+  return chain.build(names, made)
 
 
 def how(config: ConfigDict, data: Dataset, normalise: Normaliser) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fass_jax.augment.cam import Sight, generated_share
 from fass_jax.data.partners import batch_rows
 from fass_jax.recipe import Recipe
 from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
@@ -97,8 +98,8 @@ def draw_partner(
   return stream.partner(partner_key, batch.index, batch.labels, matrix, store.classes)
 
 
-def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, dict[str, Array]]:
-  """Returns the stored images at `index [n]`, spread over the devices, and the aspect of squares.
+def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, dict[str, Any]]:
+  """Returns the stored images at `index [n]`, spread over the devices, and what ops ask of them.
 
   Args:
     recipe: static.
@@ -107,15 +108,21 @@ def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, 
     name: of `pixel_site`.
 
   Returns:
-    uint8 `[n, H, W, 3]`, and what the op that cuts squares asks for.
+    uint8 `[n, H, W, 3]`; by op, the aspect of squares to the one that cuts them, and who looks at
+    what to `cam`.
   """
-  spread = recipe.where.spread
+  spread, asked = recipe.where.spread, {}
+  if recipe.teacher is not None:
+    labels = store.labels[index]
+    share = generated_share(store.classes.count)[labels]
+    asked['cam'] = Sight(store.teacher, labels, share)
   if name in store.pixels:
-    return spread(store.pixels[name][: index.shape[0]]), {}
+    return spread(store.pixels[name][: index.shape[0]]), asked
   if isinstance(store.images, Squares):
-    return spread(store.images.images[index]), {'resized_crop': store.images.aspect[index]}
+    asked['resized_crop'] = store.images.aspect[index]
+    return spread(store.images.images[index]), asked
   assert store.images is not None, f'the pixels of {name} were not loaded'
-  return spread(store.images[index]), {}
+  return spread(store.images[index]), asked
 
 
 def build_view(
@@ -133,8 +140,8 @@ def build_view(
 
   def load(index: Array, role: str) -> Array:
     load_key = site(key, f'augment/{pixel_site(view, role)}')
-    images, aspect = take(recipe, store, index, pixel_site(view, role))
-    strengths = aspect | {
+    images, asked = take(recipe, store, index, pixel_site(view, role))
+    strengths = asked | {
       s.op: s.strength(signals[n], site(load_key, f'strength/{s.op}'), store.labels[index])
       for n, s in recipe.signals.items()
       if s.strength is not None

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, optim, stages, step, train, views
+from fass_jax import checkpoint, optim, session, stages, step, train, views
 from fass_jax.forward import forward
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
@@ -84,7 +84,39 @@ def taught(plain, folder):
   assert summary['last']['nll'] != alone['last']['nll'] and summary['last']['top1'] > 0.3
 
 
+def objects_moved(plain, folder):
+  """Images of rare classes become new ones, made by where the first stage sees the class."""
+  summary, params = finished('cam_drs', folder, f'--config.start.run={plain[0]}')
+  assert moved(plain[2], params) == params.keys()  # the whole network, from where it stood
+  assert max(np.abs(params[p] - plain[2][p]).max() for p in params if p.startswith('params')) < 0.1
+  assert summary['last']['nll'] != plain[1]['last']['nll']
+  config = runs.config_of('--config=digits_lt.py:cam_drs', *SETS,
+                          f'--config.start.run={plain[0]}')  # fmt: skip
+  (part,) = stages.split(config, folder)
+  s = session.open_session(part.config, folder, lambda: '')
+  with s.manager:
+    (lane,) = session.begin(s)
+  view, name = s.recipe.views['natural'], views.pixel_site(s.recipe.views['natural'], 'own')
+  index = jnp.arange(len(s.data.train_labels))
+
+  @jax.jit
+  def seen(teacher):
+    images, asked = views.take(s.recipe, s.store._replace(teacher=teacher), index, name)
+    key = jax.random.key(3)
+    still = asked['cam']._replace(share=jnp.zeros(len(index)))
+    return view.augment(key, images, asked), view.augment(key, images, {'cam': still})
+
+  new, old = map(np.asarray, seen(lane.teacher))
+  changed = (new != old).any(axis=(1, 2, 3))
+  counts = np.bincount(s.data.train_labels)
+  rate = np.bincount(s.data.train_labels, changed) / counts
+  assert rate[0] < 0.1 and rate[5:].mean() > 0.6
+  other = jax.tree.map(lambda x: -x, lane.teacher['params'])
+  assert (np.asarray(seen({**lane.teacher, 'params': other})[0]) != new).any()
+
+
 CHECKS = {
+  'cam_drs': objects_moved,
   'dive': taught,
   'crt': functools.partial(stage, 'crt', ('params/head/linear',)),
   'cb_head': functools.partial(stage, 'cb_head', ('params/head/linear',)),
@@ -117,6 +149,10 @@ def test_the_deltas_say_what_the_families_are():
   assert (crt.optim.only, head.optim.only) == (('head',), ('head',))
   assert lws.optim.only == ('*/class_scale',) and lws.net.class_scale
   assert not of('crt', 0).net.class_scale and of('crt', 0).optim.only == ()
+  cam = of('cam_drs')
+  assert (cam.streams.natural.sampler, cam.optim.only, cam.loss) == ('class_balanced', (), 'ce')
+  assert cam.augment.cam and cam.start.run == cam.teacher.run == 'stage:stages/first'
+  assert cam.optim.schedule == ((0, 0.01), (0.5, 0.0001)) and not of('cam_drs', 0).augment.cam
   bbn = of('bbn')
   # alpha belongs to the first: its views come in this order
   assert bbn.terms.natural.views == ('natural', 'reversed')
@@ -185,7 +221,7 @@ def test_range_loss_moves_the_network():
   ['fass+bbn', 'mixup+bbn', 'cmo+bbn', 'cuda_plain+bbn', 'ride+crt', 'ride+lws', 'fass+crt',
    'cmo+cuda+fass+lws', 'mixup+balanced_softmax', 'cmo+logit_adjustment', 'fass+drs',
    'cuda+class_balanced', 'ldam+crt', 'fass+ncm', 'ride+tau_norm', 'cmo+fass+range',
-   'balanced_softmax+crt'],
+   'balanced_softmax+crt', 'fass+cam_drs', 'ride+cam_drs', 'ldam+cam_drs'],
 )  # fmt: skip
 def test_families_combine(methods):
   """Builds every stage, or says why not."""

@@ -144,7 +144,7 @@ def test_figures_of_bagoftricks_are_its_errors_turned_over():
     (t, r.method, r.overrides['imb_factor']): r.published['BagofTricks-LT']
     for t, r in ROWS if t.startswith('bagoftricks') and r.published
   }  # fmt: skip
-  assert len(got) == 96
+  assert len(got) == 100
   ten, hundred = 'bagoftricks_cifar10', 'bagoftricks'
   for key, error in {
     (ten, 'ce', 100.0): 29.64, (hundred, 'ce', 50.0): 56.15, (hundred, 'ldam', 100.0): 57.53,
@@ -155,8 +155,8 @@ def test_figures_of_bagoftricks_are_its_errors_turned_over():
   # sums of the printed columns
   sums = {(t, f): sum(100 - v for (x, _, g), v in got.items() if (x, g) == (t, f))
           for t in (ten, hundred) for f in (100.0, 50.0)}  # fmt: skip
-  printed = {(ten, 100.0): 636.51, (ten, 50.0): 504.49, (hundred, 100.0): 1456.73,
-             (hundred, 50.0): 1344.75}  # fmt: skip
+  printed = {(ten, 100.0): 659.61, (ten, 50.0): 523.77, (hundred, 100.0): 1514.78,
+             (hundred, 50.0): 1398.02}  # fmt: skip
   assert sums == pytest.approx(printed, abs=0.01)
 
 
@@ -194,6 +194,17 @@ def test_rows_of_bagoftricks_have_its_settings(tmp_path):
     )
     rates = [float(rate(types.Time(0, jnp.int32(e), 0.0))) for e in (0, 4, 9, 10, 19, 20)]
     assert rates == pytest.approx([0.02, 0.1, 0.1, 0.01, 0.01, 0.001])
+  for name, factor, classes, n in ((hundred, 100.0, 100, 500), (ten, 50.0, 10, 5000)):
+    first, second = config(name, 'cam_drs', factor)
+    assert (first.epochs, first.optim.schedule) == (160, ((0, 1.0),))
+    counts = [int(n * factor ** (-i / (classes - 1))) for i in range(classes)]
+    whole = classes * (n + n // factor)
+    assert second.epochs == round(40 * whole / sum(counts))
+    o = second.optim
+    rate = optim.learning_rate(0.1, o.schedule, o.warmup_epochs, o.warmup_fraction, second.epochs)
+    share = [float(rate(types.Time(0, jnp.int32(second.epochs * x), 0.0))) for x in
+             (0.0, 0.13, 0.49, 0.51, 0.99)]  # fmt: skip
+    assert share == pytest.approx([8e-3 / second.epochs, 1e-3, 1e-3, 1e-5, 1e-5])
   first, student = config(hundred, 'dive', 100.0)
   assert first.optim.schedule == student.optim.schedule == ((0, 1.0), (0.6, 0.01), (0.8, 0.0001))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from fass_jax.augment.cam import cam
 from fass_jax.augment.classwise import cuda, doda
 from fass_jax.augment.crop_flip import random_crop, random_flip
 from fass_jax.augment.cutout import cutout
@@ -17,11 +19,12 @@ from fass_jax.augment.policies import autoaugment, rand_augment, rotation15, sim
 from fass_jax.augment.resized_crop import resized_crop
 from fass_jax.types import Array
 
-Op = Callable[[Array, Array, Array], Array]
+Op = Callable[[Array, Array, Any], Array]
 
 # the order in which ops run, whatever order a config names them in
 OPS: dict[str, Op] = {
   'resized_crop': resized_crop(),  # in place of crop; its strength is the original's aspect
+  'cam': cam(),  # made with the network that looks; its strength is a Sight
   'crop': random_crop,
   'flip': random_flip,
   'simclr': simclr,  # in place of crop and flip
@@ -37,7 +40,7 @@ OPS: dict[str, Op] = {
 
 def build(
   names: Sequence[str], made: Mapping[str, Op] = MappingProxyType({})
-) -> Callable[[Array, Array, Mapping[str, Array]], Array]:
+) -> Callable[[Array, Array, Mapping[str, Any]], Array]:
   """Returns `(key, images, {op: strength [B]}) -> images`, the named ops one after another.
 
   Every op folds its own name into the key, so that adding one moves no other's draws. An op
@@ -48,7 +51,7 @@ def build(
     made: ops in the place of those of `OPS`, made with other values.
   """
 
-  def augment(key: Array, images: Array, strengths: Mapping[str, Array]) -> Array:
+  def augment(key: Array, images: Array, strengths: Mapping[str, Any]) -> Array:
     full = jnp.ones(images.shape[:1], jnp.float32)
     for name, op in OPS.items():
       if name in names:

@@ -56,12 +56,15 @@ class Network(NamedTuple):
 
   `init(key, image_shape) -> variables`;
   `embed(variables, x, train) -> (features [B, D], batch_stats)`;
-  `head(variables, features, train) -> (Outputs, batch_stats)`.
+  `head(variables, features, train) -> (Outputs, batch_stats)`;
+  `maps(variables, x)`, in evaluation mode: `[B, h, w, D]`, or `[B, E, h, w, D]` of experts, whose
+  means over the pixels are the features.
   """
 
   init: Callable[[Array, tuple[int, int, int]], PyTree]
   embed: Callable[[PyTree, Array, bool], tuple[Array, PyTree]]
   head: Callable[[PyTree, Array, bool], tuple[Outputs, PyTree]]
+  maps: Callable[[PyTree, Array], Array] | None = None  # None: it has no pixels before the head
 
 
 def apply(
@@ -173,7 +176,7 @@ def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManage
 
 # Any: what flax's init and apply return depends on their arguments
 def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
-  """Makes three pure functions of two modules, a backbone and a head; `moving` as for `build`."""
+  """Makes pure functions of two modules, a backbone and a head; `moving` as for `build`."""
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
     body_key, head_key = jax.random.split(key)
@@ -187,16 +190,19 @@ def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
       stats['head'] = upper['batch_stats']
     return {'params': {'body': lower['params'], 'head': upper['params']}, 'batch_stats': stats}
 
+  def lower_part(variables: PyTree) -> PyTree:
+    return {kind: variables[kind]['body'] for kind in ('params', 'batch_stats')}
+
   def embed(variables: PyTree, x: Array, train: bool) -> tuple[Array, PyTree]:
-    inner = {
-      'params': variables['params']['body'],
-      'batch_stats': variables['batch_stats']['body'],
-    }
+    inner = lower_part(variables)
     if not train:
       return body.apply(inner, x, False), variables['batch_stats']
     with _still('body', moving):
       features, new = body.apply(inner, x, True, mutable=['batch_stats'])
     return features, {**variables['batch_stats'], 'body': new['batch_stats']}
+
+  def maps(variables: PyTree, x: Array) -> Array:
+    return body.apply(lower_part(variables), x, False, pooled=False)
 
   def head_fn(variables: PyTree, features: Array, train: bool) -> tuple[Outputs, PyTree]:
     inner, stats = {'params': variables['params']['head']}, variables['batch_stats']
@@ -218,4 +224,4 @@ def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
     logits, embedding, prototypes = out
     return Outputs(logits[:, None, :], features, embedding, {'prototypes': prototypes}), stats
 
-  return Network(init, embed, head_fn)
+  return Network(init, embed, head_fn, maps)

@@ -69,6 +69,7 @@ def conv(
 def in_branches(
   x: jax.Array, blocks: Sequence[tuple[int, int]],
   one: Callable[[jax.Array, int, int, str, bool], jax.Array], experts: int, own: int, reduced: bool,
+  pooled: bool,
 ) -> jax.Array:  # fmt: skip
   """Runs the blocks of a residual network, the last of them for each expert, and pools.
 
@@ -79,9 +80,11 @@ def in_branches(
     experts: E.
     own: so many of the last blocks each expert has of its own; only read for E > 1.
     reduced: whether those are narrower.
+    pooled: whether to take means over the pixels.
 
   Returns:
-    Means over the pixels, at least float32: `[B, D]`, or `[B, E, D]` of several experts.
+    At least float32: the means `[B, D]`, or `[B, E, D]` of several experts; or the maps that they
+    are of, `[B, h, w, D]` or `[B, E, h, w, D]`.
   """
 
   def run(x: jax.Array, some: Sequence[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:
@@ -90,7 +93,8 @@ def in_branches(
     return x
 
   def pool(x: jax.Array) -> jax.Array:
-    return x.astype(wide(x.dtype)).mean(axis=(1, 2))
+    x = x.astype(wide(x.dtype))
+    return x.mean(axis=(1, 2)) if pooled else x
 
   if experts == 1:
     return pool(run(x, blocks, '', False))

@@ -97,8 +97,8 @@ class ResNet(nn.Module):
   how: Arithmetic = Arithmetic()
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Returns the pooled features, float32 `[B, D]`, or `[B, E, D']` of the experts."""
+  def __call__(self, x: jax.Array, train: bool, pooled: bool = True) -> jax.Array:
+    """Returns the pooled features, float32 `[B, D]`, or `[B, E, D']` of experts, or their maps."""
     x = _conv(64, 7, 2, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     x = max_pool(x)
@@ -114,7 +114,7 @@ class ResNet(nn.Module):
         return Basic(planes, stride, self.how, name=name)(x, train)
       return Bottleneck(planes, stride, self.groups, self.width, self.how, name=name)(x, train)
 
-    return in_branches(x, blocks, one, self.experts, self.own, self.reduced)
+    return in_branches(x, blocks, one, self.experts, self.own, self.reduced, pooled)
 
 
 def _own(depth: int, branch: str) -> int:

@@ -53,8 +53,8 @@ class ResNetCifar(nn.Module):
   how: Arithmetic = Arithmetic()
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of the experts."""
+  def __call__(self, x: jax.Array, train: bool, pooled: bool = True) -> jax.Array:
+    """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of experts, or their maps."""
     x = conv(16, 3, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     each = (self.depth - 2) // 6
@@ -68,7 +68,7 @@ class ResNetCifar(nn.Module):
       name = f'{prefix}stage{stage}_block{block}'
       return BasicBlock(features, stride, self.how, name=name)(x, train)
 
-    return in_branches(x, blocks, one, self.experts, self.own, self.reduced)
+    return in_branches(x, blocks, one, self.experts, self.own, self.reduced, pooled)
 
 
 def resnet_cifar(
