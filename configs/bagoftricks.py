@@ -137,7 +137,7 @@ def _table(base, name, column):
     'rows': _rows(base, column),
     'overrides': _BASE,
     'by': 'imb_factor',
-    'shown': ('epochs', 'stages.deferred.epochs', 'reweight', 'loss_args', 'classifier_args'),
+    'shown': ('epochs', 'reweight', 'loss_args', 'classifier_args'),
     'published': True,
     'remarks': (
       "Each row has the settings of that repository's config: both kinds of MixUp have 400 epochs, "
@@ -149,7 +149,8 @@ def _table(base, name, column):
       'tau-norm keeps the bias there, and drops it here as the paper does. The text on BBN-style '
       'sampling has MixUp, as here; the config puts both samples into one batch instead.',
       'CAM-balanced: 160 epochs at a constant rate, then 40 of a set in which every class has '
-      'n_max + n_min images (given in epochs of the original one). New images are made at every '
+      f'n_max + n_min images ({_CAM_EPOCHS[base, 100]} and {_CAM_EPOCHS[base, 50]} of the original '
+      'one at IF 100 and 50). New images are made at every '
       'draw and not once, by the network of the last epoch and not of the best on the test set. An '
       'object is turned about its box and shifted inside the image, as the paper says; boxes of '
       'the code end at their second row and column.',
