@@ -62,7 +62,8 @@ Main overrides
   --config.optim.only="('head',)"    trains this part alone and keeps the rest
   --config.classifier=ncm     figures at the end by a classifier that is fitted on the network;
                               fass_jax.evaluate does so with a finished run
-  --config.teacher.run=DIR    the run whose network teaches, of the method distill
+  --config.teacher.run=DIR    the run whose network teaches, of the method distill, or looks, of
+                              --config.augment.cam=True
   of FASS: --config.streams.pair.rho=0.3  --config.terms.fs.weight=0.8  (alpha)
            --config.streams.pair.lambda_min=0  --config.signals.score.decay=0
 """
