@@ -250,7 +250,10 @@ def flatten(config: Mapping[str, Any], prefix: str = '', tuples: bool = False) -
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`."""
-  a, b = flatten(old), flatten(new)
+  """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`.
+
+  A key that `old` lacks because it is older than the key has had the default.
+  """
+  a, b = {**flatten(base_config('')), **flatten(old)}, flatten(new)
   keys = [k for k in sorted(a.keys() | b.keys()) if not k.startswith(FREE)]
   return [f'{k} ({a.get(k, "unset")} -> {b.get(k, "unset")})' for k in keys if a.get(k) != b.get(k)]

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -156,6 +157,20 @@ def test_another_config_in_the_same_workdir_names_the_keys(finished, capsys):
   args = [*runs.SHORT, f'--workdir={finished}', '--config.seed=4', '--config.optim.lr=0.05']
   code, err = call(capsys, *args)
   assert code == 1 and 'seed (0 -> 4)' in err and 'optim.lr (0.1 -> 0.05)' in err
+
+
+def test_a_run_that_is_older_than_a_key_is_continued(finished, tmp_path, capsys):
+  """It has had the default of the key, and no other value."""
+  shutil.copytree(finished, tmp_path / 'old')
+  path = tmp_path / 'old' / 'config.json'
+  config = json.loads(path.read_text())
+  del config['augment']['cam'], config['optim']['nesterov'], config['stacked_priors']
+  path.write_text(json.dumps(config))
+  args = [*runs.SHORT, f'--workdir={tmp_path / "old"}']
+  code, err = call(capsys, *args, '--config.optim.nesterov=True')
+  assert code == 1 and 'another config: optim.nesterov (False -> True); give' in err
+  assert main.main(args) == 0
+  assert json.loads(path.read_text())['augment']['cam'] is False
 
 
 def test_epoch_lines_in_the_log_where_there_is_no_terminal(finished, caplog):
