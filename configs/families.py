@@ -98,7 +98,7 @@ METHODS = {
       'teacher.run': 'previous',
       'optim.curve': 'steps',
       'optim.schedule': ((0, 0.01), (0.5, 0.0001)),
-      'optim.warmup_fraction': 0.125,
+      'optim.warmup_epochs': 0.0,
     }.items()
   },
   # a network anew, taught by that of the first stage, whose predictions are flattened

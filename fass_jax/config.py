@@ -252,8 +252,13 @@ def flatten(config: Mapping[str, Any], prefix: str = '', tuples: bool = False) -
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`.
 
-  A key that `old` lacks because it is older than the key has had the default.
+  A key that `old` lacks, because it is older than the key, counts as the default of `defaults.py`.
   """
-  a, b = {**flatten(base_config('')), **flatten(old)}, flatten(new)
-  keys = [k for k in sorted(a.keys() | b.keys()) if not k.startswith(FREE)]
-  return [f'{k} ({a.get(k, "unset")} -> {b.get(k, "unset")})' for k in keys if a.get(k) != b.get(k)]
+  a, b, then = flatten(old), flatten(new), flatten(base_config(''))
+  for section, defaults in DEFAULTS.items():
+    for name in old.get(section, {}):
+      then |= flatten(defaults, f'{section}.{name}.')
+  then |= a
+  keys = [k for k in sorted(then.keys() | b.keys()) if not k.startswith(FREE)]
+  other = [k for k in keys if then.get(k) != b.get(k)]
+  return [f'{k} ({a.get(k, "unset")} -> {b.get(k, "unset")})' for k in other]

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from fass_jax import checkpoint, paths, stages
 from fass_jax.config import flatten
 from fass_jax.defaults import NET
+from fass_jax.devices import Placement, copy
 from fass_jax.nets import pretrained
 from fass_jax.recipe import Recipe
 from fass_jax.state import TrainState
@@ -82,6 +83,16 @@ def of_seed(earlier: Earlier, seed: int) -> PyTree:
   there = seed if first <= seed < first + n else first
   log.info('%s: seed %d of %s.', earlier.key, there, earlier.workdir)
   return earlier.lanes[there - first]
+
+
+def of_seeds(earlier: Earlier, seed: int, seeds: int, where: Placement) -> list[PyTree]:
+  """Returns the variables for each of several seeds on their devices, each run's once.
+
+  So a seed has what it has alone, and those that the run does not have share its first.
+  """
+  found = [of_seed(earlier, seed + i) for i in range(seeds)]
+  there = {id(x): copy(x, where) for x in found}
+  return [there[id(x)] for x in found]
 
 
 def check_held_out(config: ConfigDict, earlier: Earlier) -> None:

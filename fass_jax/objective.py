@@ -77,11 +77,35 @@ def check(config: ConfigDict) -> None:
       "The second branch of the loss 'bbn' would never be active in 1 epoch; set --config.epochs=2 "
       'or more.'
     )
-  looks = config.augment.cam or any('cam' in view.augment for view in config.views.values())
-  if config.teacher.run and not looks and not any(LOSSES[n].taught for n in names if n in LOSSES):
+  _check_teacher(config, any(LOSSES[n].taught for n in names if n in LOSSES))
+
+
+def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
+  """Names the augmentations of a view: its own, or those of the data set and of the methods."""
+  added = (name for name, on in config.augment.items() if on)
+  return tuple(view.augment) or (*config.data.augment, *added)
+
+
+def _check_teacher(config: ConfigDict, followed: bool) -> None:
+  """Refuses ops that no view has, and a teacher that nobody asks or that is not there."""
+  named = {v for t in config.terms.values() for v in
+           ((t.views,) if isinstance(t.views, str) else t.views)}  # fmt: skip
+  ops = {op for v in named if v in config.views for op in ops_of(config.views[v], config)}
+  for op, on in config.augment.items():
+    if on and op not in ops:
+      raise UserError(
+        f'--config.augment.{op}=True would never be active: every view has ops of its own; name it '
+        f'in --config.views.{min(named)}.augment.'
+      )
+  if 'cam' in ops and not config.teacher.run:
+    raise UserError(
+      "The augmentation 'cam' needs a trained network that looks: give the work directory of its "
+      'run, --config.teacher.run=WORKDIR.'
+    )
+  if config.teacher.run and not followed and 'cam' not in ops:
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
-      'add the method distill.'
+      'add the method distill, or --config.augment.cam=True.'
     )
 
 

@@ -84,17 +84,11 @@ def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset, look: Loo
       f'--config.{key}.mix={c.mix} needs --config.streams.{c.stream}.partner=permutation: it '
       'mixes features of one batch.'
     )
-  added = tuple(n for n, on in config.augment.items() if on)
-  named = tuple(c.augment) or (*config.data.augment, *added)
+  named = objective.ops_of(c, config)
   names = tuple(one_of(op, chain.OPS, f'{key}.augment') for op in chain.OPS if op in named)
   unknown = [op for op in named if op not in chain.OPS]
   if unknown:
     one_of(unknown[0], chain.OPS, 'data.augment')
-  if 'cam' in names and not config.teacher.run:
-    raise UserError(
-      f"--config.{key}.augment has 'cam', which needs a trained network that looks: give the work "
-      'directory of a run, --config.teacher.run=WORKDIR.'
-    )
   joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,

@@ -51,7 +51,7 @@ class Session(NamedTuple):
   data: Dataset
   recipe: Recipe
   store: Store  # without a teacher: each run may have its own
-  teacher: earlier.Earlier | None  # the run whose networks teach
+  teachers: list[PyTree]  # by seed
   reader: Reader | None  # the training images, where they are decoded when they are needed
   cut: feed.Cut  # how they are cut then
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
@@ -77,7 +77,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   loaded = devices.first_before_others(lambda: load(config))
   kept = keep(config, loaded)
   data, train = kept.data, kept.train
-  recipe, teacher = _taught(config, data, workdir)
+  recipe, teachers = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
   classes = index_classes(data.train_labels, recipe.num_classes)
   store = None if train else data.train_images, np.int32(data.train_labels), classes
@@ -95,7 +95,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     data=data,
     recipe=recipe,
     store=kept_there,
-    teacher=teacher,
+    teachers=teachers,
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
     test=test,
@@ -120,15 +120,15 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
 
 def _taught(
   config: ConfigDict, data: Dataset, workdir: pathlib.Path
-) -> tuple[Recipe, earlier.Earlier | None]:
-  """Returns the recipe, and the run that teaches if one does."""
+) -> tuple[Recipe, list[PyTree]]:
+  """Returns the recipe, and for each seed the variables of its teacher if there is one."""
   where = devices.place(config.engine.devices)
   if not config.teacher.run:
-    return build(config, data)._replace(where=where), None
+    return build(config, data)._replace(where=where), [None] * config.seeds
   run = earlier.named(config, 'teacher', workdir)
   recipe = build(config, data, earlier.teacher_net(run))
   earlier.check_teacher(recipe, run, run.lanes[0], data.image_shape)
-  return recipe._replace(where=where), run
+  return recipe._replace(where=where), earlier.of_seeds(run, config.seed, config.seeds, where)
 
 
 def variables(state: TrainState) -> PyTree:
@@ -167,8 +167,6 @@ def begin(s: Session) -> list[Lane]:
     state = init_state(s.recipe, jax.random.key(0), s.data.image_shape)
     return [{'state': state, 'best': variables(state)} for _ in seeds]
 
-  # every seed has the teacher of its own seed, as it has alone
-  told = [s.teacher and devices.copy(earlier.of_seed(s.teacher, k), s.recipe.where) for k in seeds]
   found = checkpoint.restore(s.manager, tree, s.recipe.where)
   if found is None:
     _keep_metrics(folders, 0)
@@ -179,7 +177,8 @@ def begin(s: Session) -> list[Lane]:
       run = earlier.named(s.config, 'start', s.workdir)
       states = [earlier.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_settled(s, x) for x in states]
-    return [Lane(k, f, x, variables(x), of) for k, f, x, of in zip(seeds, folders, states, told)]
+    return [Lane(k, f, x, variables(x), told)
+            for k, f, x, told in zip(seeds, folders, states, s.teachers)]  # fmt: skip
   step, trees, meta = found
   _check_same_data(s, meta['notes'])
   s.clock['before'] = meta['seconds']
@@ -187,8 +186,8 @@ def begin(s: Session) -> list[Lane]:
   _keep_metrics(folders, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
   return [
-    Lane(k, f, t['state'], t['best'], of, m['best'], m['last'])
-    for k, f, t, of, m in zip(seeds, folders, trees, told, meta['lanes'])
+    Lane(k, f, t['state'], t['best'], told, m['best'], m['last'])
+    for k, f, t, told, m in zip(seeds, folders, trees, s.teachers, meta['lanes'])
   ]
 
 

@@ -3,13 +3,16 @@
 import functools
 import json
 import pathlib
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, optim, session, stages, step, train, views
+from fass_jax import checkpoint, nets, optim, session, stages, step, train, views
+from fass_jax.augment import chain
+from fass_jax.augment.cam import cam
 from fass_jax.forward import forward
 from fass_jax.recipe import build
 from fass_jax.types import Time, UserError
@@ -99,20 +102,29 @@ def objects_moved(plain, folder):
   view, name = s.recipe.views['natural'], views.pixel_site(s.recipe.views['natural'], 'own')
   index = jnp.arange(len(s.data.train_labels))
 
+  def look(variables, images, labels):
+    return nets.class_activation(s.recipe.net, variables, s.recipe.normalise(images), labels)
+
   @jax.jit
   def seen(teacher):
     images, asked = views.take(s.recipe, s.store._replace(teacher=teacher), index, name)
-    key = jax.random.key(3)
-    still = asked['cam']._replace(share=jnp.zeros(len(index)))
-    return view.augment(key, images, asked), view.augment(key, images, {'cam': still})
+    key, sight, crop = jax.random.key(3), asked['cam'], chain.build(('crop',))
+    own = jax.random.fold_in(key, zlib.crc32(b'cam') & 0x7FFFFFFF)
+    by_hand = cam(look)(own, images, sight._replace(labels=jnp.asarray(s.data.train_labels)))
+    return [view.augment(key, images, asked), crop(key, images, {}), crop(key, by_hand, {})]
 
-  new, old = map(np.asarray, seen(lane.teacher))
+  new, old, by_hand = map(np.asarray, seen(lane.teacher))
+  np.testing.assert_array_equal(new, by_hand)
   changed = (new != old).any(axis=(1, 2, 3))
   counts = np.bincount(s.data.train_labels)
   rate = np.bincount(s.data.train_labels, changed) / counts
   assert rate[0] < 0.1 and rate[5:].mean() > 0.6
   other = jax.tree.map(lambda x: -x, lane.teacher['params'])
   assert (np.asarray(seen({**lane.teacher, 'params': other})[0]) != new).any()
+  # so does a look at some images between two epochs
+  look_at = session.look(s, lane).probe
+  right = look_at(jax.random.key(0), np.random.default_rng(0), np.arange(10), 'cuda', np.zeros(10))
+  assert right.shape == (10,) and right.any()
 
 
 CHECKS = {
@@ -149,10 +161,10 @@ def test_the_deltas_say_what_the_families_are():
   assert (crt.optim.only, head.optim.only) == (('head',), ('head',))
   assert lws.optim.only == ('*/class_scale',) and lws.net.class_scale
   assert not of('crt', 0).net.class_scale and of('crt', 0).optim.only == ()
-  cam = of('cam_drs')
-  assert (cam.streams.natural.sampler, cam.optim.only, cam.loss) == ('class_balanced', (), 'ce')
-  assert cam.augment.cam and cam.start.run == cam.teacher.run == 'stage:stages/first'
-  assert cam.optim.schedule == ((0, 0.01), (0.5, 0.0001)) and not of('cam_drs', 0).augment.cam
+  moves = of('cam_drs')
+  assert (moves.streams.natural.sampler, moves.optim.only) == ('class_balanced', ())
+  assert moves.augment.cam and moves.start.run == moves.teacher.run == 'stage:stages/first'
+  assert moves.optim.schedule == ((0, 0.01), (0.5, 0.0001)) and not of('cam_drs', 0).augment.cam
   bbn = of('bbn')
   # alpha belongs to the first: its views come in this order
   assert bbn.terms.natural.views == ('natural', 'reversed')

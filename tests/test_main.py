@@ -165,10 +165,12 @@ def test_a_run_that_is_older_than_a_key_is_continued(finished, tmp_path, capsys)
   path = tmp_path / 'old' / 'config.json'
   config = json.loads(path.read_text())
   del config['augment']['cam'], config['optim']['nesterov'], config['stacked_priors']
+  del config['streams']['pair']['beta'], config['terms']['fs']['divisor']
   path.write_text(json.dumps(config))
   args = [*runs.SHORT, f'--workdir={tmp_path / "old"}']
-  code, err = call(capsys, *args, '--config.optim.nesterov=True')
-  assert code == 1 and 'another config: optim.nesterov (False -> True); give' in err
+  for key, value in (('optim.nesterov', 'True'), ('streams.pair.beta', '0.5')):
+    code, err = call(capsys, *args, f'--config.{key}={value}')
+    assert code == 1 and f'another config: {key} (unset -> {value}); give' in err
   assert main.main(args) == 0
   assert json.loads(path.read_text())['augment']['cam'] is False
 

@@ -81,7 +81,7 @@ def draw_moves(key: Array, mask: Array) -> tuple[Array, Array, Array]:
     mask: bool `[B, H, W]`, the foreground.
 
   Returns:
-    A float32 `[B, 2, 2]`, c `[B, 2]` and o `[B, 2]`, in (row, column): a pixel p of the moved image
+    A float `[B, 2, 2]`, c `[B, 2]` and o `[B, 2]`, in (row, column): a pixel p of the moved image
     is read at A (p - c) + c + o.
   """
   kinds, turns, scales, ys, xs = jax.random.split(key, 5)

@@ -23,7 +23,7 @@ def class_activation(net: Network, variables: PyTree, x: Array, labels: Array) -
     labels: int32 `[B]`.
 
   Returns:
-    float32 `[B, h, w]`, h and w the size of the maps; no scale, no bias.
+    At least float32, `[B, h, w]`, h and w the size of the maps; no scale, no bias.
 
   Reference: Zhou, Khosla, Lapedriza, Oliva, Torralba, CVPR 2016; Selvaraju et al., ICCV 2017.
   """

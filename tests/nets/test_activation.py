@@ -62,6 +62,18 @@ def test_a_map_is_the_rows_of_the_head_over_the_maps():
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('case', ['small images', 'large images', 'experts'])
+def test_a_map_lies_as_its_image_does(case):
+  """What changes with a corner of the image are the maps of that corner."""
+  net, variables, x = network(case)
+  side = x.shape[1]
+  there = net.maps(variables, x.at[:, : side // 8, -side // 8 :].add(3.0))
+  change = np.abs(np.asarray(there - net.maps(variables, x))).sum(-1)
+  change = change.reshape(-1, *change.shape[-2:]).mean(0)
+  assert np.unravel_index(change.argmax(), change.shape) == (0, change.shape[1] - 1)
+  assert change[0, -1] > 1.3 * max(change[0, 0], change[-1, 0], change[-1, -1])
+
+
 def test_of_a_cosine_head_it_is_grad_cam():
   """The logit does not see the length of the features, so its gradient adds nothing along them."""
   net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10)
