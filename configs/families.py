@@ -144,8 +144,8 @@ _ZHOU = 'Zhou et al., CVPR 2020'
 _TRICKS = 'Zhang et al., AAAI 2021'
 _SAMPLER = 'sampler of the natural stream'
 ABOUT = {
-  'inverse': ('weights 1 / n', '-', 'class weights'),
-  'inverse_sqrt': ('weights 1 / sqrt(n)', '-', 'class weights'),
+  'inverse': ('weights 1 / n', 'Huang et al., CVPR 2016', 'class weights'),
+  'inverse_sqrt': ('weights 1 / sqrt(n)', 'Mahajan et al., ECCV 2018', 'class weights'),
   'drw_inverse': (
     'weights 1 / n in the last fifth',
     'Cao et al., NeurIPS 2019',

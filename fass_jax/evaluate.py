@@ -102,6 +102,10 @@ def parse(argv: Sequence[str]) -> command.Words:
     raise UserError('The work directory of a run is missing: give --workdir=DIR.')
   if not words.flags['--seed'].isdecimal():
     raise UserError(f'--seed={words.flags["--seed"]} is not a whole number of 0 or more.')
+  if words.flags['--seed'] != '0' and words.flags['--shifts'] != 'resample':
+    raise UserError(
+      f'--seed={words.flags["--seed"]} does nothing without --shifts=resample, whose draw it is of.'
+    )
   free = _free()
   for key, value in words.sets:
     if key not in free:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -166,6 +167,20 @@ def _check_pair(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
     )
 
 
+def _check_groups(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
+  """Refuses a term of 'range' whose batches have no two images of a class, or one class."""
+  for view in views:
+    stream = config.views[view].stream
+    s = config.streams[stream]
+    size = math.ceil(s.rho * config.batch_size - 1e-9) if s.gate == 'first' else config.batch_size
+    if s.sampler == 'groups' and not 2 <= s.images < size:
+      raise UserError(
+        f'--config.terms.{name}: the range loss would never be active on stream {stream} of {size} '
+        f'images a step, {s.images} of each class: it compares images of a class, and classes; set '
+        f'--config.streams.{stream}.images to 2 or more, and below {size}.'
+      )
+
+
 def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
   """Returns what a loss reads of the config; a schedule `((when, value), ...)` becomes a function.
 
@@ -212,6 +227,8 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
   _check_needs(loss, config)
   if loss == 'bbn':
     _check_pair(name, views, config)
+  if loss == 'range':
+    _check_groups(name, views, config)
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   return Term(
     views=views,

@@ -152,6 +152,20 @@ def choose_prior(run: Trained, prior: str, model: str) -> tuple[np.ndarray, np.n
   return found.prior, wanted
 
 
+def warn_of_classifier(run: Trained) -> None:
+  """Says so where the figures of a run are of another classifier than answers here."""
+  name = run.config.classifier
+  if name == 'trained' and not run.config.classifier_args.calibrate:
+    return
+  instead = ' (--prior=uniform does what post_hoc does by default)' * (name == 'post_hoc')
+  log.warning(
+    "The run's figures are of the classifier %s; here its network answers as it was trained, whose "
+    'figures are under as_trained in summary.json%s.',
+    'with calibrated probabilities' if name == 'trained' else name,
+    instead,
+  )
+
+
 @contextlib.contextmanager
 def answers(
   target: str, files: Sequence[str], classes: Sequence[str]
@@ -200,6 +214,7 @@ def work(options: Options) -> int:
   files = find(options.paths)
   run = trained.open_run(words['--workdir'], words['--which'])
   programs.keep_on_disk(run.config.engine.cache)
+  warn_of_classifier(run)
   prior = choose_prior(run, words['--prior'], words['--model_prior'])
   log.info('%d classes; the network of %s (%s).', len(run.classes), run.at, words['--which'])
   if len(run.lanes) > 1:

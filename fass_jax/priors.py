@@ -100,8 +100,9 @@ def _removed(config: ConfigDict, loss: str) -> float:
   if loss == 'two_rate':
     # between its two powers: exact where they are equal
     return (args.tau1 + args.tau2) / 2
-  # whatever its tau, weights make up for what the margins of weighted_la leave
-  full = ('balanced_softmax', 'weighted_la', 'la_adaptive')
+  # whatever its tau, weights make up for what the margins of weighted_la leave; equalised takes out
+  # most of it: to take out all once more would be worse (15.3 % for 10.3 % on two Gaussians)
+  full = ('balanced_softmax', 'weighted_la', 'la_adaptive', 'equalised')
   return 1.0 if loss in full else 0.0
 
 

@@ -194,7 +194,8 @@ def spread(values: Sequence[float | None]) -> dict[str, float]:
 
 def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
   """Joins the summaries of several seeds into one."""
-  names = [k for k, v in runs[0]['last'].items() if isinstance(v, float)]
+  # None: a shot group without a class, or an infinite NLL
+  names = [k for k, v in runs[0]['last'].items() if v is None or isinstance(v, float)]
   shared = ('name', 'method', 'epochs', 'wall_s', 'device', 'classifier')
 
   def spreads(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -217,6 +218,8 @@ def group_table(group: dict[str, Any]) -> str:
   """Returns the metrics of several seeds, last and best epoch side by side, in percent."""
 
   def cell(v: dict[str, float]) -> str:
+    if not np.isfinite(v['mean']):
+      return f'{"-":>8}{"":25}'
     interval = f'[{percent(v["low"])}, {percent(v["high"])}]'
     return f'{percent(v["mean"]):>8} ± {percent(v["sd"]):<6}{interval:16}'
 

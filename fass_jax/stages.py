@@ -43,8 +43,9 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
   """Returns the stages of a run, in the order of their names after the first.
 
   A stage has the run's data, network, optimiser and the like, the slots of plain training (CE of
-  the images as they are), and what its own deltas set; its time counts from its beginning. A run
-  with `start.run` has its first stage behind it: that run.
+  the images as they are), and what its own deltas set; its time counts from its beginning. One that
+  begins anew (its `start.run` is '') has the slots of the run. A run with `start.run` has its first
+  stage behind it: that run.
 
   Args:
     config: of the run, with its section `stages`.
@@ -72,7 +73,7 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
   if config.start.run:
     plain, here = (flatten({k: c[k] for k in _FIRST_SLOTS}) for c in (base_config(''), config))
     lost = sorted(k for k in here if here[k] != plain.get(k))
-    if lost:
+    if lost and not any(_anew(config, name) for name in names):
       log.warning(
         'The first stage is the finished run %s: what the methods %s set for it is not trained '
         'again (%s).', config.start.run, config.method, ', '.join(lost[:5]),
@@ -97,10 +98,16 @@ def folder_of(run: str, folder: pathlib.Path) -> str:
   return os.path.normpath(folder / run.removeprefix(OWN)) if run.startswith(OWN) else run
 
 
+def _anew(config: ConfigDict, name: str) -> bool:
+  """Says whether a stage begins with no parameters of an earlier one."""
+  return flatten(config.stages[name]).get('start.run') == ''
+
+
 def _stage(config: ConfigDict, name: str, before: str) -> ConfigDict:
   plain = base_config(config.name)
   stage = config.copy_and_resolve_references().unlock()
-  for slot in SLOTS:
+  # what comes out of a stage that begins anew is trained by it alone
+  for slot in ('teacher', 'start', 'stages') if _anew(config, name) else SLOTS:
     stage[slot] = plain[slot]
   stage.start.run = before
   sets = flatten(config.stages[name], tuples=True)

@@ -14,7 +14,8 @@ INTRO = """\
 Written by `python launch/tables.py --report` from `results/`. Top-1 on the test set in percent,
 mean ± sd over seeds; last = the last epoch, best = the epoch with the highest test top-1, chosen
 on the test set; many, medium, few (more than 100, 20 to 100, under 20 training images) and worst
-class are of the last epoch."""
+class are of the last epoch. "wall s" is the time of a seed as it was run, often beside other work:
+no measure of a method's speed."""
 THESIS = """\
 Of the thesis' tables: "thesis" is what it prints (FASS is its "Ours"); "other published" is what
 others report for the same setting, mostly for the best epoch; "ours" is what this code did. In
@@ -146,7 +147,7 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
     # this table may stand alone in the README
     lines[0] += (
       ': top-1 on the test set in percent, mean ± sd over seeds; best = the epoch with the highest '
-      'test top-1, chosen on the test set.'
+      'test top-1, chosen on the test set; wall s: as it was run, often beside other work.'
     )
   for value in dict.fromkeys(row.overrides.get(by) for row, _ in shown):
     head = ['', f'{by} = {value:g}'] if by else []

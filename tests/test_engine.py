@@ -1,6 +1,7 @@
 """The loop around the programs: no fetch and no compilation in an epoch, several seeds at once."""
 
 import json
+import logging
 import math
 import pathlib
 import signal
@@ -153,6 +154,19 @@ def test_seeds_in_turns_are_the_single_runs_bit_for_bit(linear, tmp_path):
   assert top1[0] != top1[1]
   assert summary['last']['top1']['mean'] == pytest.approx(sum(top1) / 2)
   assert summary['last']['top1']['sd'] == pytest.approx(abs(top1[0] - top1[1]) / math.sqrt(2))
+
+
+def test_seeds_of_a_set_without_few_shot_classes(linear, tmp_path, caplog):
+  """114 to 76 images a class: none is few-shot, and that is no figure."""
+  config = runs.config_of(*QUICK, '--config.seeds=2', '--config.imb_factor=1.5')
+  logging.getLogger('fass_jax').propagate = True
+  summary = train.run(config, tmp_path)
+  for part in ('last', 'best'):
+    assert all(v is None for v in summary[part]['few'].values())
+    assert summary[part]['medium']['mean'] > 0.2
+  (row,) = [x for x in caplog.text.splitlines() if x.startswith('few-shot')]
+  assert row.split() == ['few-shot', '-', '-']
+  assert json.loads((tmp_path / 'summary.json').read_text())['last']['few']['mean'] is None
 
 
 def test_batched_seeds_resume_bit_equal(linear, tmp_path):

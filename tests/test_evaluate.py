@@ -170,6 +170,7 @@ def test_seeds_are_averaged_and_a_prior_may_be_a_file(bare, tmp_path, capsys, mo
      ['--config.data.held_out=0.1', 'give --tau=1']),
     (['--workdir=RUN', '--calibrate'], ['--config.data.held_out=0.1', 'leave --calibrate out']),
     (['--workdir=RUN', '--prior=uniform'], ['--prior=uniform does nothing', 'post_hoc']),
+    (['--workdir=RUN', '--shifts', '--seed=1'], ['--seed=1 does nothing', '--shifts=resample']),
     (['--workdir=RUN', '--classifier=post_hoc', '--prior=unifrom'], ['--prior=unifrom', 'mean']),
     (['--workdir=RUN', '--classifier=post_hoc', '--tau=x'], ['--tau=x is neither']),
     (['--workdir=RUN', '--classifier=post_hoc', '--prior=none.csv'],

@@ -233,7 +233,7 @@ def test_range_loss_moves_the_network():
   ['fass+bbn', 'mixup+bbn', 'cmo+bbn', 'cuda_plain+bbn', 'ride+crt', 'ride+lws', 'fass+crt',
    'cmo+cuda+fass+lws', 'mixup+balanced_softmax', 'cmo+logit_adjustment', 'fass+drs',
    'cuda+class_balanced', 'ldam+crt', 'fass+ncm', 'ride+tau_norm', 'cmo+fass+range',
-   'balanced_softmax+crt', 'fass+cam_drs', 'ride+cam_drs', 'ldam+cam_drs'],
+   'balanced_softmax+crt', 'fass+cam_drs', 'ride+cam_drs', 'ldam+cam_drs', 'fass+cmo+cuda+dive'],
 )  # fmt: skip
 def test_families_combine(methods):
   """Builds every stage, or says why not."""

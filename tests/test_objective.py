@@ -103,6 +103,10 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     ),
     ('ce', ['--config.loss=focal_sigmoid', '--config.loss_args.sigmoid_gamma=-1.0'], 'at least 0'),
     ('range', ['--config.loss_args.range_k=0'], 'is not at least 1'),
+    ('range', ['--config.streams.groups.images=1'], 'range loss would never be active on stream'),
+    ('range', ['--config.streams.groups.images=32'], 'images to 2 or more, and below 32'),
+    ('equalised+class_balanced', [], 'correct the class prior twice'),
+    ('cb', ['--config.loss=equalised'], 'correct the class prior twice'),
     ('ce', ['--config.loss=range'], 'would train no classifier; give it a term of its own'),
   ],
 )

@@ -164,6 +164,22 @@ def test_the_log_says_what_a_prior_takes_out(finished, caplog):
   np.testing.assert_allclose(wanted, 0.1)
 
 
+def test_a_classifier_that_is_not_asked_is_said(finished, caplog):
+  main.log.propagate = True
+  run = trained.open_run(str(finished / 'run'))
+  run.config.unlock()
+  predict.warn_of_classifier(run)
+  assert not caplog.text
+  run.config.classifier = 'post_hoc'
+  predict.warn_of_classifier(run)
+  assert 'the classifier post_hoc; here its network answers as it was trained' in caplog.text
+  assert '--prior=uniform does what post_hoc does' in caplog.text
+  caplog.clear()
+  run.config.classifier, run.config.classifier_args.calibrate = 'trained', True
+  predict.warn_of_classifier(run)
+  assert 'classifier with calibrated probabilities' in caplog.text and '--prior' not in caplog.text
+
+
 @pytest.mark.parametrize(
   'args, words',
   [

@@ -33,7 +33,7 @@ def margins(loss):
     ('ce', ['loss=two_rate', 'loss_args.tau1=0.0', 'loss_args.tau2=2.0'], [1 / 2, 1 / 2],
      [margins('two_rate')]),
     ('ce', ['loss=la_adaptive'], [1 / 2, 1 / 2], [margins('la_adaptive')]),
-    ('ce', ['loss=equalised'], [3 / 4, 1 / 4], [margins('equalised')]),
+    ('ce', ['loss=equalised'], [1 / 2, 1 / 2], [margins('equalised')]),
     ('ce', ['loss=label_smoothing'], [3 / 4, 1 / 4], [margins('label_smoothing')]),
     ('ce', ['loss=cdt'], [3 / 4, 1 / 4], [margins('cdt')]),
     ('ce', ['loss=sigmoid'], [3 / 4, 1 / 4], [margins('sigmoid')]),

@@ -109,6 +109,15 @@ def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
     'natural': ('host', 0.5), 'distill': ('distillation', 0.5)}  # fmt: skip
   assert (c.loss, c.loss_args.distill_temperature, c.loss_args.distill_power, c.epochs) == (
     'balanced_softmax', 2.0, 0.5, 10)  # fmt: skip
+  # what stands beside it trains the student too, which is what comes out
+  first, student = split(config_of('dive+fass+cutout'), tmp_path)
+  for stage in (first, student):
+    assert stage.config.augment.cutout and stage.config.terms.fs.weight == 0.8
+  assert set(student.config.terms) == {'natural', 'distill', 'fs'}
+  assert set(first.config.terms) == {'natural', 'fs'}
+  assert not student.config.stages and student.config.signals.score.kind == 'score_matrix'
+  c = split(config_of('dive+fass', '--config.stages.student.streams.pair.rho=0.5'), tmp_path)
+  assert [x.config.streams.pair.rho for x in c] == [0.3, 0.5]
   # a finished run teaches instead of a first stage
   (only,) = split(config_of('dive', '--config.start.run=elsewhere'), tmp_path)
   assert (only.config.teacher.run, only.config.start.run) == ('elsewhere', '')

@@ -214,6 +214,7 @@ LOSSES: dict[str, Kind] = {
       of_logits(lambda z, y, n: equalised(z, y, n, share, below / n.shape[0])),
     ),
     {'share': 'loss_args.equalised_share', 'below': 'loss_args.equalised_below'},
+    corrects_prior=True,
   ),
   'label_smoothing': Kind(
     lambda smoothing: (of_logits(lambda z, y, n: label_smoothing(z, y, smoothing)),),
