@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
 
 def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
-  """Returns the stages of a run, in the order of their names after the first.
+  """Returns the stages of a run: the first, those that begin anew, the others; each by name.
 
   A stage has the run's data, network, optimiser and the like, the slots of plain training (CE of
   the images as they are), and what its own deltas set; its time counts from its beginning. One that
@@ -54,7 +54,8 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
   Raises:
     UserError: for a key of a stage that there is not, or a first stage that trains a part alone.
   """
-  names = sorted(config.stages)
+  # what comes out has been through all that follow
+  names = sorted(config.stages, key=lambda name: (not _anew(config, name), name))
   if not names:
     return [Stage('', config, workdir)]
   found = []

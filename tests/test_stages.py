@@ -118,6 +118,12 @@ def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
   assert not student.config.stages and student.config.signals.score.kind == 'score_matrix'
   c = split(config_of('dive+fass', '--config.stages.student.streams.pair.rho=0.5'), tmp_path)
   assert [x.config.streams.pair.rho for x in c] == [0.3, 0.5]
+  # and what follows is done to the student, not to its teacher
+  parts = split(config_of('dive+crt'), tmp_path)
+  assert [p.name for p in parts] == ['first', 'student', 'classifier']
+  assert parts[-1].folder == tmp_path and parts[-1].config.optim.only == ('head',)
+  assert stages.folder_of(parts[-1].config.start.run, tmp_path) == str(parts[1].folder)
+  assert stages.folder_of(parts[1].config.teacher.run, parts[1].folder) == str(parts[0].folder)
   # a finished run teaches instead of a first stage
   (only,) = split(config_of('dive', '--config.start.run=elsewhere'), tmp_path)
   assert (only.config.teacher.run, only.config.start.run) == ('elsewhere', '')

@@ -130,8 +130,11 @@ def paste_moved(image: Array, mask: Array, matrix: Array, centre: Array, offset:
   # products in full: a GPU would round the places in TF32
   read = jnp.matmul(matrix, p, precision='highest') + (centre + offset)[:, None]
   planes = jnp.concatenate([image, 255 * mask[..., None]], axis=-1).astype(read.dtype)
-  one = lambda plane: map_coordinates(plane, list(read), order=1)  # noqa: E731
-  moved = jax.vmap(one, in_axes=-1, out_axes=-1)(planes).reshape(height, width, 4)
+
+  def bilinear(plane: Array) -> Array:
+    return map_coordinates(plane, list(read), order=1)
+
+  moved = jax.vmap(bilinear, in_axes=-1, out_axes=-1)(planes).reshape(height, width, 4)
   inside = (read >= 0) & (read <= jnp.array([[height - 1], [width - 1]]))
   there = (mask | (moved[..., 3] > 255 * TOUCH)) & inside.all(axis=0).reshape(height, width)
   return jnp.where(there[..., None], jnp.round(moved[..., :3]).astype(image.dtype), image)
