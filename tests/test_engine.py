@@ -160,6 +160,7 @@ def test_seeds_of_a_set_without_few_shot_classes(linear, tmp_path, caplog):
   """114 to 76 images a class: none is few-shot, and that is no figure."""
   config = runs.config_of(*QUICK, '--config.seeds=2', '--config.imb_factor=1.5')
   logging.getLogger('fass_jax').propagate = True
+  caplog.set_level(logging.INFO, 'fass_jax')
   summary = train.run(config, tmp_path)
   for part in ('last', 'best'):
     assert all(v is None for v in summary[part]['few'].values())
