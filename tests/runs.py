@@ -162,14 +162,20 @@ def use_linear_net(patch):
 
   A step of it takes no time at any level of optimisation; its compilation takes half at 0.
   """
-  from fass_jax import nets, programs
+  from fass_jax import nets
 
   def build(*args, branch='stages', **how):
     return linear_net(args[-1], how['experts'] if branch == 'block' else 1)
 
   patch.setattr(nets, 'build', build)
-  options = programs.compiler_options()
-  quick = {**options, 'xla_backend_optimization_level': 0}
+  compile_quickly(patch, 0)
+
+
+def compile_quickly(patch, level):
+  """Compiles programs at a lower level of optimisation, where few steps are done."""
+  from fass_jax import programs
+
+  quick = {**programs.compiler_options(), 'xla_backend_optimization_level': level}
   patch.setattr(programs, 'compiler_options', lambda: quick)
 
 

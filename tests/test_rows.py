@@ -16,9 +16,11 @@ CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
 
 @pytest.mark.slow
 @pytest.mark.parametrize('method', THESIS)
-def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path):
+def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkeypatch):
   """The whole network: finite, above chance, every piece active, unlike the other rows."""
   sets = ['--config.epochs=5', '--config.eval.every=5']
+  if '+' in method:  # a program of its own, for 30 steps
+    runs.compile_quickly(monkeypatch, 1)
   if '+' in method and 'fass' in method:  # one program instead of two; 'fass' itself has both
     sets.append('--config.streams.pair.start=on')
   if 'cuda' in method:  # some class rises within 30 steps
