@@ -25,7 +25,7 @@ class Bench:
 
   def __init__(self, *args, linear=False, batch=8):
     sets = [f'--config.batch_size={batch}']
-    if 'range' in args[0] and batch < 16:  # half of it has two classes all the same
+    if any('range' in a for a in args) and batch < 16:  # half of it has two classes all the same
       sets.append('--config.streams.groups.images=2')
     config = runs.config_of(*args, *sets)
     data = load(config)
