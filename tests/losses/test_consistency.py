@@ -62,3 +62,10 @@ def test_from_samples():
   sample = consistency.draw(0, 10_000)
   assert sample.y.sum() == 500
   assert error_of('logit adjustment', sample) < consistency.BAYES + 0.002
+
+
+def test_a_second_correction_beside_equalised_is_worse(grid):
+  """So it counts as one: what post-hoc adjustment takes out, it has taken out for the most part."""
+  rows = consistency.fit(consistency.LOSSES['equalised, g .9'], grid)
+  twice = consistency.balanced_error(consistency.adjusted(rows))
+  np.testing.assert_allclose(twice, 0.1525, atol=5e-4)
