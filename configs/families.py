@@ -17,6 +17,11 @@ def _sampled(name):
   return {'streams.natural.sampler': name}
 
 
+def _stage(name, delta):
+  """A stage that follows, with what it sets."""
+  return {f'stages.{name}.{key}': value for key, value in delta.items()}
+
+
 def _classifier(epochs, parts, **sets):
   """A second stage that trains parts of the head on the frozen rest, batch statistics too.
 
@@ -32,7 +37,7 @@ def _classifier(epochs, parts, **sets):
     'optim.warmup_epochs': 0.0,
     **{key.replace('__', '.'): value for key, value in sets.items()},
   }
-  return {f'stages.classifier.{key}': value for key, value in delta.items()}
+  return _stage('classifier', delta)
 
 
 METHODS = {
@@ -89,9 +94,9 @@ METHODS = {
   ),
   # at a low rate on class-balanced samples, of which so many are new images that the classes are
   # balanced: what the network of the first stage sees them in is moved
-  'cam_drs': {
-    f'stages.deferred.{key}': value
-    for key, value in {
+  'cam_drs': _stage(
+    'deferred',
+    {
       'epochs': 0.25,
       'streams.natural.sampler': 'class_balanced',
       'augment.cam': True,
@@ -99,26 +104,24 @@ METHODS = {
       'optim.curve': 'steps',
       'optim.schedule': ((0, 0.01), (0.5, 0.0001)),
       'optim.warmup_epochs': 0.0,
-    }.items()
-  },
-  # a network anew, taught by that of the first stage, whose predictions are flattened
-  'dive': {
-    'loss': 'balanced_softmax',
-    **{
-      f'stages.student.{key}': value
-      for key, value in {
-        'start.run': '',
-        'teacher.run': 'previous',
-        'loss': 'balanced_softmax',
-        'loss_args.distill_temperature': 2.0,
-        'loss_args.distill_power': 0.5,
-        'terms.natural.weight': 0.5,
-        'terms.distill.views': ('natural',),
-        'terms.distill.loss': 'distillation',
-        'terms.distill.weight': 0.5,
-      }.items()
     },
-  },
+  ),
+  # a network anew, taught by that of the first stage, whose predictions are flattened
+  'dive': {'loss': 'balanced_softmax'}
+  | _stage(
+    'student',
+    {
+      'start.run': '',
+      'teacher.run': 'previous',
+      'loss': 'balanced_softmax',
+      'loss_args.distill_temperature': 2.0,
+      'loss_args.distill_power': 0.5,
+      'terms.natural.weight': 0.5,
+      'terms.distill.views': ('natural',),
+      'terms.distill.loss': 'distillation',
+      'terms.distill.weight': 0.5,
+    },
+  ),
   # test-time classifiers of a trained network
   'tau_norm': {'classifier': 'tau_norm', 'data.held_out': 0.1},
   'ncm': {'classifier': 'ncm'},

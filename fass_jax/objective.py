@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from fass_jax import optim
 from fass_jax.config import one_of, pick
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
+from fass_jax.streams import size_of
 from fass_jax.types import Term, UserError
 
 # parameter of a loss: the loss, what is asked of it, and that in words
@@ -81,6 +81,11 @@ def check(config: ConfigDict) -> None:
   _check_teacher(config, any(LOSSES[n].taught for n in names if n in LOSSES))
 
 
+def views_of(term: ConfigDict) -> tuple[str, ...]:
+  """Names the views of a term; a single one may be given as a word."""
+  return (term.views,) if isinstance(term.views, str) else tuple(term.views)
+
+
 def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
   """Names the augmentations of a view: its own, or those of the data set and of the methods."""
   added = (name for name, on in config.augment.items() if on)
@@ -89,8 +94,7 @@ def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
 
 def _check_teacher(config: ConfigDict, followed: bool) -> None:
   """Refuses ops that no view has, and a teacher that nobody asks or that is not there."""
-  named = {v for t in config.terms.values() for v in
-           ((t.views,) if isinstance(t.views, str) else t.views)}  # fmt: skip
+  named = {view for term in config.terms.values() for view in views_of(term)}
   ops = {op for v in named if v in config.views for op in ops_of(config.views[v], config)}
   for op, on in config.augment.items():
     if on and op not in ops:
@@ -172,7 +176,7 @@ def _check_groups(name: str, views: tuple[str, ...], config: ConfigDict) -> None
   for view in views:
     stream = config.views[view].stream
     s = config.streams[stream]
-    size = math.ceil(s.rho * config.batch_size - 1e-9) if s.gate == 'first' else config.batch_size
+    size = size_of(s, config.batch_size)
     if s.sampler == 'groups' and not 2 <= s.images < size:
       raise UserError(
         f'--config.terms.{name}: the range loss would never be active on stream {stream} of {size} '
@@ -207,7 +211,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
   Raises:
     UserError: for a name or value that is none.
   """
-  views = (c.views,) if isinstance(c.views, str) else tuple(c.views)
+  views = views_of(c)
   for view in views:
     one_of(view, config.views, f'terms.{name}.views')
   host = c.loss == 'host'

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from fass_jax.config import did_you_mean, pick
 from fass_jax.data.samplers import rebalanced_weight
 from fass_jax.losses import LOSSES
-from fass_jax.objective import class_weights
+from fass_jax.objective import class_weights, views_of
 from fass_jax.types import Classes, UserError
 
 # their optimum is known
@@ -139,7 +139,7 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
       continue
     if kind.joint or kind.taught:
       continue  # no labels against logits
-    for name in (term.views,) if isinstance(term.views, str) else term.views:
+    for name in views_of(term):
       view = config.views[name]
       q = _labelled(view, config, n)
       if weights is not None and loss == config.loss:

@@ -13,7 +13,7 @@ from fass_jax import classify, paths
 from fass_jax.classifiers import READS
 from fass_jax.data.load import load
 from fass_jax.data.store import is_resident
-from fass_jax.objective import loss_parameters
+from fass_jax.objective import loss_parameters, views_of
 from fass_jax.recipe import Recipe, build
 from fass_jax.stages import OWN
 from fass_jax.types import Dataset, Stream
@@ -107,8 +107,7 @@ def _view(c: ConfigDict, name: str, recipe: Recipe) -> str:
 
 def _term(c: ConfigDict, config: ConfigDict) -> str:
   loss = config.loss if c.loss == 'host' else c.loss
-  views = (c.views,) if isinstance(c.views, str) else c.views
-  text = f'{loss} of {", ".join(views)}; weight {_over_time(c.weight, config.epochs)}'
+  text = f'{loss} of {", ".join(views_of(c))}; weight {_over_time(c.weight, config.epochs)}'
   numbers = {k: v for k, v in loss_parameters(config, loss).items() if not callable(v)}
   if numbers:
     text += '; ' + ', '.join(f'{k} {_number(v)}' for k, v in numbers.items())

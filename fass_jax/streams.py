@@ -31,6 +31,11 @@ def _sampler(c: ConfigDict, name: str, epochs: int) -> Sampler:
   return pick(SAMPLERS, c.sampler, f'{key}.sampler')(options)
 
 
+def size_of(c: ConfigDict, batch_size: int) -> int:
+  """Returns how many images a stream draws in a step: ceil(rho B), or B where rho is of a gate."""
+  return math.ceil(c.rho * batch_size - 1e-9) if c.gate == 'first' else batch_size
+
+
 def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
   """Fills a stream: its sampler, its size, its partners and how much of them is mixed in.
 
@@ -72,7 +77,7 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     )
   return Stream(
     sampler=_sampler(c, name, epochs),
-    size=math.ceil(c.rho * batch_size - 1e-9) if gate == 'first' else batch_size,
+    size=size_of(c, batch_size),
     keep=c.rho if gate == 'bernoulli' else 1.0,
     coin=c.rho if gate == 'coin' else 1.0,
     skip_first=start == 'skip',

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob('*.py'))
 LEAVES = {'types', 'score', 'mixing', 'config', 'defaults', 'state', 'counts', 'paths'}
 SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
 # each may import those before it
-ORDER = ['devices', 'shown', 'stages', 'overrides', 'objective', 'priors', 'streams', 'recipe',
+ORDER = ['devices', 'shown', 'stages', 'overrides', 'streams', 'objective', 'priors', 'recipe',
          'views', 'forward', 'step', 'programs', 'feed', 'metrics', 'passes', 'shifts',
          'classifiers', 'classify', 'checkpoint', 'workdir', 'earlier', 'trained', 'session',
          'records', 'together', 'pictures', 'report', 'slots', 'train', 'main', 'command',
