@@ -14,6 +14,7 @@ from fass_jax.config import config_dir, methods
 
 _THESIS = runpy.run_path(str(pathlib.Path(__file__).with_name('thesis_tables.py')))
 _BAG = runpy.run_path(str(pathlib.Path(__file__).with_name('bagoftricks.py')))
+_EVIDENCE = runpy.run_path(str(pathlib.Path(__file__).with_name('evidence.py')))
 _METHODS = runpy.run_path(str(config_dir() / 'methods.py'))
 _ABOUT = _METHODS['ABOUT']
 
@@ -136,6 +137,7 @@ TABLES = {
       'epoch that was best without it.',
     ),
   },
+  **_EVIDENCE['TABLES'],
   **_THESIS['TABLES'],
   **_BAG['TABLES'],
 }  # fmt: skip
