@@ -2,20 +2,24 @@
 
 import gc
 import logging
-import mmap
 import os
 import pathlib
-import sysconfig
+import subprocess
+import sys
 import tempfile
 
 
-def _knows(flag):
-  """Tells whether the installed XLA has a flag, by its name in the library."""
-  path = pathlib.Path(sysconfig.get_path('platlib')) / 'jaxlib' / 'libjax_common.so'
-  if not path.exists():
-    return False
-  with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-    return text.find(flag.encode()) >= 0
+def _accepted(flags):
+  """Returns those of some XLA flags that the installed version knows.
+
+  XLA ends a process at a flag that it does not know, so a child process tries them.
+  """
+  program = 'import jax; jax.jit(lambda x: x + 1)(0.0)'
+  env = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ' '.join(flags)}
+  done = subprocess.run([sys.executable, '-c', program], env=env, capture_output=True, text=True)
+  if done.returncode == 0:
+    return flags
+  return [f for f in flags if _accepted([f])] if len(flags) > 1 else []
 
 
 # before jax is imported, and inherited by every process that a test starts
@@ -26,15 +30,17 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
 if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
   _MEMO = tempfile.TemporaryDirectory(prefix='fass-jax-test-memo-')
   os.environ['FASS_TEST_MEMO'] = _MEMO.name
-# runs of a few steps do not pay for optimised programs; a session may set a level of its own
-if '--xla_backend_optimization_level' not in os.environ.get('XLA_FLAGS', ''):
-  _FLAGS = [os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=1']
-  # the older way to emit fusions compiles in four fifths of the time; XLA ends the process at a
-  # flag that it does not know, so a version that has dropped this one goes without
-  _EMITTERS = 'xla_cpu_use_fusion_emitters'
-  if _knows(_EMITTERS):
-    _FLAGS.append(f'--{_EMITTERS}=false')
-  os.environ['XLA_FLAGS'] = ' '.join(filter(None, _FLAGS))
+# runs of a few steps do not pay for optimised programs; a session may set a level of its own. Its
+# workers inherit what its first process found
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+  _WANTED = [
+    '--xla_backend_optimization_level=1',
+    # the older way to emit fusions compiles in four fifths of the time; jax 0.12 has dropped it
+    '--xla_cpu_use_fusion_emitters=false',
+  ]
+  _GIVEN = os.environ.get('XLA_FLAGS', '')
+  if '--xla_backend_optimization_level' not in _GIVEN:
+    os.environ['XLA_FLAGS'] = ' '.join(filter(None, [_GIVEN, *_accepted(_WANTED)]))
 # every operation of a lowered program carries the Python stack it came from, which nobody reads
 os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 # tracing makes much garbage without cycles: looking through all objects for some took a tenth
