@@ -1,0 +1,281 @@
+"""One step of every method, late in a run and with everything on, is held to recorded numbers.
+
+`python -m tests.test_golden --renew` writes the numbers anew.
+"""
+
+import functools
+import itertools
+import json
+import pathlib
+import sys
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fass_jax.classifiers.base import logits
+from fass_jax.classify import Material, chosen, judge
+from fass_jax.config import flatten, methods
+from fass_jax.data.load import load
+from fass_jax.data.samplers import index_classes
+from fass_jax.nets.base import apply
+from fass_jax.passes import make_fold
+from fass_jax.recipe import build
+from fass_jax.stages import split
+from fass_jax.step import active_views, init_state, plan_epoch, train_step
+from fass_jax.views import Store
+from tests import runs, tiny
+
+FILE = pathlib.Path(__file__).parent / 'golden' / 'steps.json'
+HOW = 'renew only if the change is meant: python -m tests.test_golden --renew'
+NEAR, TINY = 1e-5, 1e-6  # relative; absolute, of values near zero
+CLASSES = 10
+LATE = 0.85  # of a run: deferred weights and samplers, late temperatures
+SEED = 4  # CMO's coin shows heads in its late step
+# what the earlier run is called, which is made by hand
+EARLIER = {'distill': '--config.teacher.run=earlier', 'ride_router': '--config.start.run=earlier'}
+# methods whose late step is the same by identity; of first stages see FIRST
+ALIKE = {
+  frozenset({'balanced_softmax', 'logit_adjustment'}),  # the second with tau = 1 is the first
+}
+# what trains a first stage
+FIRST = {'cam_drs': 'ce', 'cb_head': 'ce', 'crt': 'ce', 'lws': 'ce', 'dive': 'balanced_softmax'}
+# one step: to optimise it takes longer than it then runs
+QUICK = {'xla_backend_optimization_level': 0}
+
+
+def variables(net, seed):
+  """Returns what a network could have come to in an earlier run, without zeros and ones.
+
+  NumPy draws it: to compile the draws of JAX takes longer than the step.
+  """
+  shapes = jax.eval_shape(lambda key: net.init(key, (8, 8, 3)), jax.random.key(0))
+
+  def leaf(where, x):
+    path = jax.tree_util.keystr(where, simple=True, separator='/')
+    if x.ndim > 1:
+      rng = np.random.RandomState(zlib.crc32(path.encode()) % 1000 + seed)
+      return jnp.asarray(
+        rng.standard_normal(x.shape) * (2.0 / np.prod(x.shape[:-1])) ** 0.5, x.dtype
+      )
+    about_one = path.endswith(('scale', 'var'))
+    return jnp.asarray(about_one + 0.1 * np.cos(seed + np.arange(x.size)), x.dtype)
+
+  return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def confusions():
+  """Returns a score matrix `[C, C]`: classes have rivals of their own, and lambda is .33 to .62."""
+  c = np.arange(CLASSES)
+  raw = 1.0 + 0.5 * np.cos(3.0 * c[:, None] + c[None] ** 2)
+  raw[c, (c + 1 + c % 4) % CLASSES] = 8.0
+  raw[c, c] = 4.0 + c
+  return jnp.asarray(raw / raw.sum(1, keepdims=True), jnp.float32)
+
+
+def with_signals(signals):
+  """Sets the memory of every signal by hand, so that what reads it does something."""
+  c = np.arange(CLASSES)
+  by_hand = {
+    'score': lambda s: s._replace(matrix=confusions()),
+    'levels': lambda s: s._replace(level=jnp.asarray(3 * c % 10 + 1, jnp.int32)),
+    'ops': lambda s: s._replace(
+      weight=jnp.asarray(1 + (c[:, None] + 2 * c[None]) % 7, jnp.int32),
+      op=jnp.asarray((7 * c + 3) % 10, jnp.int32),
+      hits=jnp.asarray(c, jnp.float32),
+      last=jnp.asarray(9 - c, jnp.float32),
+    ),
+  }
+  return {name: by_hand[name](state) for name, state in signals.items()}
+
+
+def norm(tree):
+  """Returns the length of all leaves together, summed in float64."""
+  squares = (np.square(np.asarray(x, np.float64)).sum() for x in jax.tree.leaves(tree))
+  return float(np.sqrt(sum(squares)))
+
+
+def minus(a, b, times=1.0):
+  """Returns a - times * b, leaf by leaf, in float64."""
+  return jax.tree.map(lambda x, y: np.asarray(x, np.float64) - times * np.asarray(y), a, b)
+
+
+class Trial:
+  """A stage of a method as its recipe, and the program of a step of it."""
+
+  def __init__(self, config):
+    self.config, self.data = config, load(config)
+    # late steps are small; they have to stand out from the rounding of the weights
+    config.optim.lr *= 100.0
+    teacher = config.net if config.teacher.run else None
+    with pytest.MonkeyPatch.context() as patch:
+      tiny.use_tiny_net(patch)
+      self.recipe = build(config, self.data, teacher)
+    told = None if teacher is None else variables(self.recipe.teacher, 5)
+    classes = index_classes(self.data.train_labels, CLASSES)
+    arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
+    self.store = Store(*arrays, classes, told)
+    active = active_views(self.recipe, 1, {})
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def step(state, store):
+      plan = plan_epoch(self.recipe, state.key, state.step, store)
+      return train_step(self.recipe, active, state, store, plan)
+
+    self.step = step
+
+  def state(self, epoch):
+    """Returns the state before the last step of an epoch, whose batch may have fillers."""
+    recipe = self.recipe
+    start = init_state(recipe, jax.random.key(SEED), (8, 8, 3), variables(recipe.net, 2))
+    return start._replace(
+      step=jnp.asarray((epoch + 1) * recipe.steps_per_epoch - 1, jnp.int32),
+      opt_state=jax.tree.map(lambda v: jnp.full_like(v, 0.01), start.opt_state),
+      signals=with_signals(start.signals),
+    )
+
+  def numbers(self):
+    """Does the late step and an early one; returns what they came to."""
+    before = self.state(int(LATE * self.recipe.epochs))
+    after = self.step(before, self.store)
+    tally, early = jax.device_get((after.tally, self.step(self.state(1), self.store).tally))
+    line = {
+      'loss': tally['loss'],
+      'terms': {name: term['sum'] for name, term in tally['terms'].items()},
+      # with the decay of the weights, as it comes to the momentum
+      'gradient': norm(minus(after.opt_state, before.opt_state, self.config.optim.momentum)),
+      'change': norm(minus(after.params, before.params)),
+      'statistics': norm(after.batch_stats),
+      'rate': tally['lr'],
+      'seen': tally['seen'],
+      'early': {'loss': early['loss'], 'rate': early['lr']},
+    }
+    if self.recipe.signals:
+      line['signals'] = {
+        name: {key: norm(x) for key, x in state._asdict().items()}
+        for name, state in after.signals.items()
+      }
+    if tally['mixed']:
+      line['mixed'] = {
+        view: {key: x.sum() for key, x in sums.items()} for view, sums in tally['mixed'].items()
+      }
+    if self.config.classifier != 'trained' or self.config.method == 'ce':
+      line['test'] = self.classified({'params': after.params, 'batch_stats': after.batch_stats})
+    return line
+
+  def classified(self, trained):
+    """Returns what the classifier makes of a network, on the test set."""
+    recipe, data = self.recipe, self.data
+    classifier, setting = chosen(self.config, data)
+    test = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
+    held = None
+    if data.held_labels is not None:
+      held = jnp.asarray(data.held_images), jnp.asarray(data.held_labels)
+    fold = make_fold(recipe, 1000, lambda outs: outs)
+    train = self.store.images, self.store.labels
+    meets = Material(recipe.net, data.image_shape, fold, train, held, test, CLASSES, 15)
+    with pytest.MonkeyPatch.context() as patch:
+      runs.compile_quickly(patch, 0)
+      fitted = judge(classifier, setting, meets).fit(trained)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def scores(trained, images, fitted):
+      outs, _ = apply(recipe.net, trained, recipe.normalise(images), False)
+      return logits(classifier, outs, fitted)
+
+    z = np.asarray(scores(trained, test[0], fitted), np.float64)
+    own = z[np.arange(len(z)), data.test_labels]
+    return {
+      'nll': float((np.log(np.exp(z).sum(1)) - own).mean()),
+      'top1': float((z.argmax(1) == data.test_labels).mean()),
+      'size': float(np.abs(z).mean()),
+    }
+
+
+def lines_of(method):
+  """Returns the numbers of a method, `{method or method/stage: line}`."""
+  sets = [EARLIER[method]] if method in EARLIER else []
+  config = runs.config_of(
+    f'--config=digits_lt.py:{method}', '--config.engine.precision=float32', *sets
+  )
+  found = {}
+  for part in split(config, pathlib.Path('run')):
+    name = f'{method}/{part.name}' if part.name else method
+    found[name] = jax.tree.map(lambda x: float(f'{float(x):.8g}'), Trial(part.config).numbers())
+  return found
+
+
+@functools.cache
+def recorded():
+  return json.loads(FILE.read_text())
+
+
+def agree(a, b):
+  return abs(a - b) <= max(NEAR * abs(b), TINY)
+
+
+def unlike(line, other):
+  """Returns the numbers that two lines both have and that differ."""
+  a, b = flatten(line), flatten(other)
+  return [key for key in a.keys() & b.keys() if not agree(a[key], b[key])]
+
+
+def test_every_method_has_its_line():
+  there = {name.partition('/')[0] for name in recorded()}
+  new, gone = sorted(methods().keys() - there), sorted(there - methods().keys())
+  assert not new, f'{new} have no line in {FILE.name}; add it: python -m tests.test_golden --renew'
+  assert not gone, f'{FILE.name} has lines of {gone}, which are no methods any more; {HOW}'
+
+
+@pytest.mark.parametrize('method', sorted(methods()))
+def test_a_step_comes_to_what_is_recorded(method):
+  got = lines_of(method)
+  want = {k: v for k, v in recorded().items() if k.partition('/')[0] == method}
+  assert got.keys() == want.keys(), f'{method} has other stages than {FILE.name}; {HOW}'
+  wrong = []
+  for name in got:
+    now, then = flatten(got[name]), flatten(want[name])
+    assert now.keys() == then.keys(), f'{name}: {now.keys() ^ then.keys()} came or went; {HOW}'
+    wrong += [f'{name} {k}: {then[k]} -> {now[k]}' for k in now if not agree(now[k], then[k])]
+  assert not wrong, '\n'.join([*wrong, HOW])
+
+
+def test_no_two_methods_do_the_same():
+  """Of a first stage this holds for the method that it is; `early` tells what is deferred."""
+  lines = {k: v for k, v in recorded().items() if not k.endswith('/first')}
+  pairs = itertools.combinations(lines, 2)
+  alike = {frozenset(pair) for pair in pairs if not unlike(*(lines[name] for name in pair))}
+  assert alike == ALIKE, f'only one of these sets has {[sorted(x) for x in alike ^ ALIKE]}'
+
+
+def test_a_first_stage_is_the_plain_method():
+  first = {name.partition('/')[0] for name in recorded() if name.endswith('/first')}
+  assert first == FIRST.keys()
+  for name, plain in FIRST.items():
+    assert not unlike(recorded()[f'{name}/first'], recorded()[plain]), name
+
+
+def test_what_is_left_to_chance_is_on():
+  """A step that CMO's coin leaves as it is would hold it to the numbers of CE."""
+  for name, line in recorded().items():
+    for view, sums in line.get('mixed', {}).items():
+      assert sums['area'] > 0.05 * sums['drawn'] > 0, (name, view)
+
+
+def renew():
+  jax.config.update('jax_platforms', 'cpu')
+  lines = {}
+  for method in sorted(methods()):
+    lines |= lines_of(method)
+    print(method, flush=True)
+  rows = ',\n'.join(f'{json.dumps(name)}: {json.dumps(line)}' for name, line in lines.items())
+  FILE.parent.mkdir(exist_ok=True)
+  FILE.write_text(f'{{\n{rows}\n}}\n')
+
+
+if __name__ == '__main__':
+  if sys.argv[1:] != ['--renew']:
+    sys.exit('python -m tests.test_golden --renew writes the numbers anew.')
+  renew()
