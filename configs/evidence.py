@@ -67,7 +67,7 @@ _OTHER_READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('joint batch statistics', 'fass', {'forward': 'joint'}),
   ('first epoch: random class, lambda .5', 'fass', {'streams.pair.start': 'on'}),
 )
-_CE = ('CE', 'ce', {})
+_CE: tuple[str, str, dict[str, Any]] = ('CE', 'ce', {})
 _BESIDE: tuple[tuple[str, str, dict[str, Any]], ...] = (
   _CE,
   ('w/o FASS', 'random_mix', {}),
@@ -75,7 +75,7 @@ _BESIDE: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('CMO', 'cmo', {}),
   ('logit adjustment', 'logit_adjustment', {}),
 )
-_BCL = ('BCL', 'bcl', {})
+_BCL: tuple[str, str, dict[str, Any]] = ('BCL', 'bcl', {})
 _SMALL = 'ResNet-8, 40 epochs, evaluated every fifth'
 _SMALL_RUN: dict[str, Any] = {'net.depth': 8, 'epochs': 40, 'eval.every': 5}
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fass_jax import command
+from fass_jax.command import flags as command
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
   from fass_jax.classifiers.base import Classifier, Setting
-  from fass_jax.classify import Judge, Material
   from fass_jax.data.store import Kept
-  from fass_jax.devices import Placement
-  from fass_jax.trained import Trained
+  from fass_jax.report.judge import Judge, Material
+  from fass_jax.types import Placement
+  from fass_jax.workdir.open import Trained
 
 log = logging.getLogger('fass_jax')
 
@@ -72,7 +72,7 @@ ARGS = ('tau', 'prior', 'ncm')
 
 def _free() -> list[str]:
   """Returns the config keys that may be given: they change where and how fast, not what."""
-  from fass_jax.defaults import FREE
+  from fass_jax.config.keys import FREE
 
   kept = ('checkpoint.', 'engine.processes')
   return [key for key in FREE if key not in kept]
@@ -123,8 +123,8 @@ def configured(run: Trained, words: command.Words) -> ConfigDict:
     UserError: for a flag that the classifier does not read.
   """
   from fass_jax.classifiers import CLASSIFIERS, READS
-  from fass_jax.config import did_you_mean
-  from fass_jax.overrides import override
+  from fass_jax.command.overrides import override
+  from fass_jax.config.lookup import did_you_mean
 
   config, flags = run.config, words.flags
   name = flags['--classifier'] or config.classifier
@@ -178,7 +178,9 @@ def material_of(
   run: Trained, config: ConfigDict, kept: Kept, where: Placement, train: bool
 ) -> Material:
   """Returns what the classifier meets: the passes over the run's data as the run made them."""
-  from fass_jax import classify, devices, passes, shown
+  from fass_jax.engine import devices, passes
+  from fass_jax.recipe import images as shown
+  from fass_jax.report import judge as classify
 
   data, e = kept.data, config.eval
   eye = passes.Eye(
@@ -206,13 +208,18 @@ def material_of(
 
 def work(words: command.Words) -> int:
   """Evaluates the run; returns the exit code."""
-  from fass_jax import classifiers, classify, devices, evaluation, programs, trained
+  from fass_jax import classifiers
+  from fass_jax.engine import compiler, devices
+  from fass_jax.recipe import classifier
+  from fass_jax.report import evaluation
+  from fass_jax.report import judge as classify
+  from fass_jax.workdir.open import open_run
 
   flags = words.flags
-  run = trained.open_run(flags['--workdir'], flags['--which'])
+  run = open_run(flags['--workdir'], flags['--which'])
   config = configured(run, words)
-  programs.keep_on_disk(config.engine.cache)
-  setting: Setting = classify.setting_of(config, run.classes, run.counts, '--')
+  compiler.keep_on_disk(config.engine.cache)
+  setting: Setting = classifier.setting_of(config, run.classes, run.counts, '--')
   made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
   kept = load_data(run, config, made.reads_train)
   where = devices.place(config.engine.devices)
@@ -237,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   def do() -> int:
     words = parse(argv)
-    from fass_jax.workdir import explain_full_disk  # late: --help answers without it
+    from fass_jax.workdir.files import explain_full_disk  # late: --help answers without it
 
     with explain_full_disk(pathlib.Path(words.flags['--workdir']), 'it begins anew'):
       return work(words)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fass_jax import command
+from fass_jax.command import flags
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
-  from fass_jax.trained import Trained
+  from fass_jax.workdir.open import Trained
 
 log = logging.getLogger('fass_jax')
 
@@ -86,8 +86,8 @@ def parse(argv: Sequence[str]) -> Options:
   Raises:
     UserError: for an unknown flag, a wrong value, or where there is nothing to do.
   """
-  words, _, paths = command.read(argv, DEFAULTS)
-  command.check_choices(words, CHOICES)
+  words, _, paths = flags.read(argv, DEFAULTS)
+  flags.check_choices(words, CHOICES)
   numbers = {}
   for name, least in LEAST.items():
     text = words.pop(name)
@@ -107,7 +107,7 @@ def find(paths: Sequence[str]) -> list[str]:
   Raises:
     UserError: for a path that is not there, or if there is no image.
   """
-  from fass_jax.data.folder import ENDS, find_images
+  from fass_jax.data.sets.folder import ENDS, find_images
 
   found: list[str] = []
   for path in paths:
@@ -130,15 +130,16 @@ def choose_prior(run: Trained, prior: str, model: str) -> tuple[np.ndarray, np.n
   Raises:
     UserError: for a file that is no prior over the run's classes.
   """
-  from fass_jax import priors
+  from fass_jax.classifiers import prior_shift
+  from fass_jax.recipe import prior as priors
 
   if not prior:
     if model != 'auto':
       raise UserError(f'--model_prior={model} does nothing without --prior; give both, or neither.')
     return None
-  wanted = priors.wanted(prior, run.classes, run.counts)
+  wanted = prior_shift.wanted(prior, run.classes, run.counts)
   if model != 'auto':
-    return priors.wanted(model, run.classes, run.counts), wanted
+    return prior_shift.wanted(model, run.classes, run.counts), wanted
   found = priors.implied(run.config, run.counts)
   log.info(
     'The logits stand for a class prior of %.3g to %.3g, taken out for --prior=%s.',
@@ -207,13 +208,14 @@ def answers(
 
 def work(options: Options) -> int:
   """Classifies the images; returns the number of those that could not be read."""
-  from fass_jax import programs, trained
-  from fass_jax.data import streaming
+  from fass_jax.data.images import streaming
+  from fass_jax.engine import compiler, predictor
+  from fass_jax.workdir.open import open_run
 
   words, numbers = options.words, options.numbers
   files = find(options.paths)
-  run = trained.open_run(words['--workdir'], words['--which'])
-  programs.keep_on_disk(run.config.engine.cache)
+  run = open_run(words['--workdir'], words['--which'])
+  compiler.keep_on_disk(run.config.engine.cache)
   warn_of_classifier(run)
   prior = choose_prior(run, words['--prior'], words['--model_prior'])
   log.info('%d classes; the network of %s (%s).', len(run.classes), run.at, words['--which'])
@@ -221,14 +223,14 @@ def work(options: Options) -> int:
     log.info('The probabilities are the mean over the %d seeds of the run.', len(run.lanes))
   # a power of 2: few images need no large batch, and programs are compiled for few sizes
   size = min(numbers['--batch'], 1 << (len(files) - 1).bit_length())
-  predict = trained.predictor(run, size, prior)
+  predict = predictor.predictor(run, size, prior)
   broken, top = 0, min(numbers['--top'], len(run.classes))
   with (
     answers(words['--csv'], files, run.classes) as put,
     streaming.threads(numbers['--workers']) as pool,
   ):
     decoder = words['--decoder'] or run.config.data.decoder
-    for batch in trained.load(run, files, size, decoder, pool):
+    for batch in predictor.load(run, files, size, decoder, pool):
       for path, reason in batch.broken:
         log.error('%s cannot be read: %s', path, reason)
       broken += len(batch.broken)
@@ -248,14 +250,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
   def do() -> int:
     options = parse(argv)
-    from fass_jax.workdir import explain_full_disk  # late: --help answers without it
+    from fass_jax.workdir.files import explain_full_disk  # late: --help answers without it
 
     target = options.words['--csv']
     where = pathlib.Path('stdout' if target in ('', '-') else target)
     with explain_full_disk(where, 'it begins anew'):
       return int(work(options) > 0)
 
-  return command.end(argv, lambda: HELP.format(decoders=' or '.join(DECODERS)), do)
+  return flags.end(argv, lambda: HELP.format(decoders=' or '.join(DECODERS)), do)
 
 
 if __name__ == '__main__':

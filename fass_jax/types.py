@@ -181,3 +181,35 @@ class Signal(NamedTuple):
   describe: Callable[..., dict[str, float]]  # (old, new) -> diagnostics
   op: str = ''  # the augmentation whose strength it sets
   strength: Callable[..., Array] | None = None  # (state, key, labels [n]) -> float32 [n]
+
+
+class Placement(NamedTuple):
+  """The devices of a run as two shardings; None on a single device, which needs neither."""
+
+  whole: Any = None  # a copy on every device
+  rows: Any = None  # the first axis in equal parts
+
+  def spread(self, x: Array) -> Array:
+    """Spreads a batch over the devices by rows, inside a compiled function.
+
+    A batch that the devices do not divide is padded by the compiler, which its sums leave out.
+    """
+    return x if self.rows is None else jax.lax.with_sharding_constraint(x, self.rows)
+
+
+ALONE = Placement()  # a single device
+
+
+class TrainState(NamedTuple):
+  """Everything a run remembers from one step to the next.
+
+  Arrays only, so that it can be donated, checkpointed and compared.
+  """
+
+  step: Array  # int32, steps done
+  params: PyTree  # float32
+  batch_stats: PyTree  # float32, running statistics of batch normalisation
+  opt_state: PyTree
+  signals: dict[str, PyTree]  # state of each signal, the score matrix among them
+  tally: PyTree  # sums of the running epoch, for its line in metrics.jsonl
+  key: Array  # the run's PRNG key, never advanced: draws fold in the step and the site's name

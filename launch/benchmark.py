@@ -31,17 +31,23 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 REPO = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
 
-import benchmark_report  # noqa: E402
-import contestants  # noqa: E402
-import growth  # noqa: E402
-import jax  # noqa: E402
-import large  # noqa: E402
-import pipeline  # noqa: E402
-import roofline  # noqa: E402
-from contestants import CLASSES, METHODS, JaxRun, Size, ratio, spread  # noqa: E402
+import jax
 
-from fass_jax import main as cli  # noqa: E402
-from fass_jax import programs, train  # noqa: E402
+from fass_jax.command import config_file
+from fass_jax.engine import (
+  compiler,
+  programs,
+)
+from fass_jax.run import loop
+from launch.benchmarks import (
+  contestants,
+  growth,
+  large,
+  pipeline,
+  report,
+  roofline,
+)
+from launch.benchmarks.contestants import CLASSES, METHODS, JaxRun, Size, ratio, spread
 
 PARTS = ('train', 'pipeline', 'large')
 
@@ -62,9 +68,9 @@ def first_step(cache: str, began: float) -> dict[str, float]:
     # asked after each call: at the second time the first step is over
     return 'enough' if len(polls) == 2 else ''
 
-  config = cli.load_config([f'--config.engine.cache={cache}'])[0]
-  with tempfile.TemporaryDirectory() as folder, contextlib.suppress(train.Stopped):
-    train.run(config, folder, stop)
+  config = config_file.load_config([f'--config.engine.cache={cache}'])[0]
+  with tempfile.TemporaryDirectory() as folder, contextlib.suppress(loop.Stopped):
+    loop.run(config, folder, stop)
   return {'seconds': polls[1] - began, 'peak_mib': peak_memory_mib()}
 
 
@@ -213,7 +219,7 @@ def training(args: argparse.Namespace, size: Size, tell: Callable[[str], None]) 
   torch_too = contestants.has_torch()
   tell('start-up of the default run, compile cache empty and warm')
   figures: dict[str, Any] = {'start_up': start_up()}
-  programs.keep_on_disk('auto')
+  compiler.keep_on_disk('auto')
   tell('train steps, in turns')
   figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too, args.quick)
   if torch_too:
@@ -258,13 +264,13 @@ def main() -> None:
   figures = describe(size, args.rounds, args.calls) | parts
   if 'train' in args.only:
     figures['wall_s'] = time.monotonic() - begin
-  text = benchmark_report.markdown(figures)
+  text = report.markdown(figures)
   for path, content in ((args.json, json.dumps(figures, indent=2) + '\n'), (args.markdown, text)):
     if path:
       path.write_text(content)
   if args.save:
     # what the figures hold for belongs to the train steps; other parts have lines of their own
-    benchmark_report.save(figures, REPO, tuple(figures if 'train' in args.only else parts))
+    report.save(figures, REPO, tuple(figures if 'train' in args.only else parts))
   print(text)
 
 

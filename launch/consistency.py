@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fass_jax.classifiers import prior_shift
 from fass_jax.losses import pairwise, prior, softmax
 from fass_jax.losses.sigmoid import sigmoid_loss
 from fass_jax.losses.weights import inverse_frequency_weights
@@ -137,7 +138,7 @@ def normalised(w: np.ndarray, tau: float = 1.0) -> np.ndarray:
 def adjusted(w: np.ndarray) -> np.ndarray:
   """Returns the classifier after post-hoc logit adjustment to a uniform prior."""
   moved = w.copy()
-  moved[:, 2] += np.asarray(prior.post_hoc(jnp.zeros((1, 2)), COUNTS, jnp.ones(2)))[0]
+  moved[:, 2] += np.asarray(prior_shift.post_hoc(jnp.zeros((1, 2)), COUNTS, jnp.ones(2)))[0]
   return moved
 
 

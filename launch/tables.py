@@ -31,9 +31,13 @@ from typing import Any
 REPO = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
 
-import tables_ledger as book  # noqa: E402
-import tables_report  # noqa: E402
-from tables_plan import (  # noqa: E402
+from fass_jax.command import log
+from fass_jax.report.tables import percent
+from fass_jax.run import loop
+from fass_jax.types import Diverged, UserError
+from launch.ledger import ledger as book
+from launch.ledger import report
+from launch.ledger.plan import (
   Job,
   config_of,
   duration,
@@ -43,10 +47,6 @@ from tables_plan import (  # noqa: E402
   name_of,
   plan,
 )
-
-from fass_jax import main, train  # noqa: E402
-from fass_jax.report import percent  # noqa: E402
-from fass_jax.types import Diverged, UserError  # noqa: E402
 
 TABLES = book.TABLES
 KEPT = (
@@ -71,7 +71,7 @@ def commit() -> str:
 def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
   """Trains the seeds of a job; returns a line of the ledger for each."""
   config = config_of(job)
-  summary = train.run(config, job.folder, stop)
+  summary = loop.run(config, job.folder, stop)
   lines = []
   for run in summary.get('runs', [summary]):
     line = {
@@ -122,7 +122,7 @@ def run_jobs(
   """
   end, code, waiting = clock() + budget_s, 0, []
   queue = collections.deque(jobs)
-  with main.StopSignals() as asked:
+  with log.StopSignals() as asked:
     while queue and not asked() and clock() < end:
       job = queue.popleft()
       need = expected(job, book.everything(results, name))
@@ -131,7 +131,7 @@ def run_jobs(
         continue
       try:
         lines = run_job(job, lambda: asked() or ('' if clock() < end else 'The budget is spent'))
-      except train.Stopped as stopped:
+      except loop.Stopped as stopped:
         print(f'{name_of(job)}: {stopped}')
         queue.appendleft(job)
         break
@@ -201,13 +201,13 @@ def run(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit code."""
   args, extra = parse(argv)
   logging.getLogger('fass_jax').setLevel(logging.WARNING)
-  main.silence_libraries()
+  log.silence_libraries()
   code = 0
   try:
     if args.table:
       code = run_table(args, extra)
     if args.report:
-      tables_report.write(args.results, REPO / 'docs', REPO / 'README.md')
+      report.write(args.results, REPO / 'docs', REPO / 'README.md')
   except UserError as error:
     print(f'tables: {error}', file=sys.stderr)
     return 1

@@ -11,8 +11,8 @@ import numpy as np
 
 from fass_jax.augment import chain
 from fass_jax.data.load import load
-from fass_jax.data.samplers import index_classes
-from fass_jax.recipe import Recipe, build
+from fass_jax.recipe.build import Recipe, build
+from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Outputs, Time
 from tests import runs
 

@@ -11,8 +11,10 @@ import time
 import jax
 import numpy as np
 
-from fass_jax import checkpoint
-from fass_jax.main import load_config
+from fass_jax.command.config_file import load_config
+from fass_jax.engine import compiler
+from fass_jax.run import resume
+from fass_jax.workdir import checkpoint
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 # runs of one length share their programs in the compile cache
@@ -97,7 +99,7 @@ def saved(workdir):
 
 def paths_of(tree):
   """Returns a tree as {path: leaf}, with slashes."""
-  from fass_jax import paths
+  from fass_jax.nets import paths
 
   return paths.flat(tree)
 
@@ -173,10 +175,9 @@ def use_linear_net(patch):
 
 def compile_quickly(patch, level):
   """Compiles programs at a lower level of optimisation, where few steps are done."""
-  from fass_jax import programs
 
-  quick = {**programs.compiler_options(), 'xla_backend_optimization_level': level}
-  patch.setattr(programs, 'compiler_options', lambda: quick)
+  quick = {**compiler.compiler_options(), 'xla_backend_optimization_level': level}
+  patch.setattr(compiler, 'compiler_options', lambda: quick)
 
 
 def in_memory(config, path, keep=False):
@@ -187,18 +188,18 @@ def in_memory(config, path, keep=False):
   """
   from tqdm import tqdm
 
-  from fass_jax import session, together, train
+  from fass_jax.run import loop, seeds, session
 
   s = session.open_session(config, pathlib.Path(path), lambda: '')
   rows = []
   with s.manager, tqdm(disable=True) as bar:
-    lanes = session.begin(s)
-    together.compile_ahead(s, lanes, 0)
+    lanes = resume.begin(s)
+    seeds.compile_ahead(s, lanes, 0)
     for epoch in range(s.recipe.epochs):
-      lanes = train.train_epoch(s, lanes, epoch, 0, bar)
-      lanes = train.end_epoch(s, lanes, epoch, 1.0)
+      lanes = loop.train_epoch(s, lanes, epoch, 0, bar)
+      lanes = loop.end_epoch(s, lanes, epoch, 1.0)
       rows.append(lanes[0].last_record)
     if keep:
-      session.save(s, lanes)
+      resume.save(s, lanes)
       s.manager.wait_until_finished()
   return lanes[0].state, rows

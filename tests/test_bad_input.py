@@ -8,9 +8,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from fass_jax import train, workdir
 from fass_jax.data.load import check, load, resize
+from fass_jax.run import loop
 from fass_jax.types import UserError
+from fass_jax.workdir import files
 from tests import runs
 
 
@@ -18,7 +19,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
   args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.optim.lr=1e20',
           '--config.checkpoint.every_steps=1', '--config.optim.warmup_epochs=0.0']  # fmt: skip
   with pytest.raises(UserError, match=r'NaN or infinite at step \d+ \(epoch 1\).*optim.lr=1e\+20'):
-    train.run(runs.config_of(*args), tmp_path / 'run')
+    loop.run(runs.config_of(*args), tmp_path / 'run')
   # what was saved before is whole and good
   kept = runs.checkpoints(tmp_path / 'run')
   if kept:
@@ -29,13 +30,13 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
 def test_workdir_under_a_file_cannot_be_written(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match=r'cannot be written .*another --workdir'):
-    train.run(runs.config_of(), tmp_path / 'file' / 'run')
+    loop.run(runs.config_of(), tmp_path / 'file' / 'run')
 
 
 def test_config_json_that_is_not_json(tmp_path):
   (tmp_path / 'config.json').write_text('{')
   with pytest.raises(UserError, match='is not JSON'):
-    workdir.prepare(tmp_path, runs.config_of())
+    files.prepare(tmp_path, runs.config_of())
 
 
 @pytest.mark.parametrize('kib', [1000, 300])  # too little for the checkpoints, for all
@@ -61,18 +62,18 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path, kib):
 def test_no_readable_checkpoint_is_said(tmp_path):
   path = tmp_path / 'run'
   args = ['--config=digits_lt.py:ce', *runs.SHORT]
-  train.run(runs.config_of(*args), path)
+  loop.run(runs.config_of(*args), path)
   for file in (path / 'checkpoints').rglob('*'):
     if file.is_file():
       file.write_bytes(b'')
   with pytest.raises(UserError, match='None of the checkpoints'):
-    train.run(runs.config_of(*args), path)
+    loop.run(runs.config_of(*args), path)
 
 
 def test_other_errors_stay_what_they_are(tmp_path):
-  with pytest.raises(ValueError, match='something else'), workdir.explain_full_disk(tmp_path):
+  with pytest.raises(ValueError, match='something else'), files.explain_full_disk(tmp_path):
     raise ValueError('something else')
-  with pytest.raises(UserError, match='is full'), workdir.explain_full_disk(tmp_path):
+  with pytest.raises(UserError, match='is full'), files.explain_full_disk(tmp_path):
     try:
       raise OSError(28, 'No space left on device')
     except OSError as error:
@@ -98,6 +99,6 @@ def test_images_can_be_scaled():
 
 def test_nan_becomes_null_and_files_are_replaced_whole(tmp_path):
   value = {'a': float('nan'), 'b': [np.float32(1.5), np.arange(2)], 'c': None}
-  assert workdir.jsonable(value) == {'a': None, 'b': [1.5, [0, 1]], 'c': None}
-  workdir.write_json(tmp_path / 'x.json', value)
+  assert files.jsonable(value) == {'a': None, 'b': [1.5, [0, 1]], 'c': None}
+  files.write_json(tmp_path / 'x.json', value)
   assert [p.name for p in pathlib.Path(tmp_path).iterdir()] == ['x.json']

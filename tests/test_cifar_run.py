@@ -8,8 +8,9 @@ import signal
 import numpy as np
 import pytest
 
-from fass_jax import main, train
-from fass_jax.data import cifar_files
+from fass_jax import main
+from fass_jax.data.sets import cifar_files
+from fass_jax.run import loop
 from tests import runs
 
 
@@ -58,7 +59,7 @@ def test_killed_on_cifar_is_bit_equal(sliced, tmp_path):
   assert process.returncode == 0, out
   assert '1000 training images' in out and '200 test images' in out
   assert 32 <= steps.stat().st_size < 1.5 * 32
-  train.run(runs.config_of(*args), tmp_path / 'whole')
+  loop.run(runs.config_of(*args), tmp_path / 'whole')
   runs.assert_same_run(path, tmp_path / 'whole')
 
 

@@ -7,9 +7,8 @@ from ml_collections import ConfigDict
 from scipy import optimize
 
 from fass_jax import classifiers
-from fass_jax.classifiers import base, calibrate, ncm, tau_norm
-from fass_jax.defaults import CLASSIFIER, NET
-from fass_jax.losses import prior
+from fass_jax.classifiers import base, calibrate, ncm, prior_shift, tau_norm
+from fass_jax.config.keys import CLASSIFIER, NET
 from fass_jax.types import Outputs, UserError
 from tests.losses import oracle
 
@@ -180,7 +179,7 @@ def test_the_temperature_acts_before_the_prior():
   got = base.logits(
     made, Outputs(jnp.asarray(z), jnp.zeros((4, 2))), base.Fitted({}, jnp.asarray(2.0))
   )
-  want = prior.post_hoc(z[:, 0] / 2, np.array([6.0, 3, 1]), np.ones(3))
+  want = prior_shift.post_hoc(z[:, 0] / 2, np.array([6.0, 3, 1]), np.ones(3))
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 

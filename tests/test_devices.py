@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from fass_jax import devices
+from fass_jax import types
+from fass_jax.engine import devices
 from fass_jax.types import UserError
 from launch import local
 from tests import runs
@@ -160,5 +161,5 @@ def test_so_many_devices_must_be_there():
 
 def test_rows_are_padded_to_a_multiple():
   alone = devices.place(1)
-  assert alone == devices.ALONE and devices.padded(39, alone) == 39
+  assert alone == types.ALONE and devices.padded(39, alone) == 39
   np.testing.assert_array_equal(devices.own_rows(3, alone), [0, 1, 2])

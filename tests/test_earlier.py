@@ -8,11 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, earlier, main, nets, paths, records, session, step, train, views
-from fass_jax.data.samplers import index_classes
-from fass_jax.forward import lessons
-from fass_jax.recipe import build
+from fass_jax import main, nets
+from fass_jax.engine import step, views
+from fass_jax.engine.forward import lessons
+from fass_jax.nets import paths
+from fass_jax.recipe.build import build
+from fass_jax.run import loop, records, resume, session, start
+from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import UserError
+from fass_jax.workdir import checkpoint
 from tests import runs
 
 
@@ -36,7 +40,7 @@ def opened(path, *args):
   """Opens a session and begins; returns it with its lanes."""
   s = session.open_session(runs.config_of(*args), path, lambda: '')
   with s.manager:
-    return s, session.begin(s)
+    return s, resume.begin(s)
 
 
 # starting from a run
@@ -67,12 +71,12 @@ def test_a_run_starts_where_another_ended(linear, host, tmp_path):
 def test_what_is_taken_over():
   new = {'a': {'x': jnp.zeros(2), 'y': jnp.zeros(3)}, 'b': jnp.zeros(4)}
   old = {'a': {'x': jnp.ones(2)}, 'b': jnp.ones(4), 'c': jnp.ones(1)}
-  got = paths.flat(earlier.take_over(new, old, ()))
+  got = paths.flat(start.take_over(new, old, ()))
   assert {k: float(v.sum()) for k, v in got.items()} == {'a/x': 2, 'a/y': 0, 'b': 4}
-  got = paths.flat(earlier.take_over(new, old | {'b': jnp.ones(5)}, ('b',)))
+  got = paths.flat(start.take_over(new, old | {'b': jnp.ones(5)}, ('b',)))
   assert {k: float(v.sum()) for k, v in got.items()} == {'a/x': 2, 'a/y': 0, 'b': 0}
   with pytest.raises(UserError, match=r'has b of shape \(5,\), which is \(4,\) here.*start.fresh'):
-    earlier.take_over(new, old | {'b': jnp.ones(5)}, ())
+    start.take_over(new, old | {'b': jnp.ones(5)}, ())
 
 
 def test_batch_statistics_may_begin_anew(linear, host, tmp_path):
@@ -95,17 +99,17 @@ def test_images_that_are_held_out_were_not_trained_on_before(linear, host, tmp_p
     with pytest.raises(UserError, match=r'held out here \(data.held_out 0.0 there, 0.1 here\)'):
       opened(tmp_path / method, *args, '--config.data.held_out=0.1')
   config = json.loads((host[0] / 'config.json').read_text())
-  run = earlier.Earlier('start.run', 'w', config, [])
+  run = start.Earlier('start.run', 'w', config, [])
   same = runs.config_of('--config=digits_lt.py:ce')
-  earlier.check_held_out(same, run)
+  start.check_held_out(same, run)
   config['data']['held_out'] = 0.1
   kept = runs.config_of('--config=digits_lt.py:ce', '--config.data.held_out=0.1')
-  earlier.check_held_out(kept, run)
+  start.check_held_out(kept, run)
   other = runs.config_of(
     '--config=digits_lt.py:ce', '--config.data.held_out=0.1', '--config.data.subset_seed=4'
   )
   with pytest.raises(UserError, match='data.subset_seed 0 there, 4 here'):
-    earlier.check_held_out(other, run)
+    start.check_held_out(other, run)
 
 
 def test_what_is_frozen_is_taken_over():
@@ -113,7 +117,7 @@ def test_what_is_frozen_is_taken_over():
 
   def check(old, *args):
     config = runs.config_of('--config.start.run=w', '--config.optim.only=("head",)', *args)
-    earlier.check_frozen(config, 'start.run', here, old)
+    start.check_frozen(config, 'start.run', here, old)
 
   check(['body/a', 'body/b'])
   check(here, '--config.start.fresh=("head",)')
@@ -184,8 +188,8 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   calls, net = [], s.recipe.teacher
 
   def embed(variables, x, train):
-    calls.append((x.shape, train))
-    return net.embed(variables, x, train)
+    calls.append((x.shape, loop))
+    return net.embed(variables, x, loop)
 
   spied = s.recipe._replace(teacher=net._replace(embed=embed))
   every = step.active_views(spied, 1, {})
@@ -254,19 +258,19 @@ def test_a_mistake_is_one_sentence(linear, host, tmp_path, capsys, args, words):
 
 
 def test_a_teacher_of_other_classes(host):
-  run = earlier.read(str(host[0]), 'teacher.run')
+  run = start.read(str(host[0]), 'teacher.run')
   config = runs.config_of('--config=digits_lt.py:distill', f'--config.teacher.run={host[0]}')
   with pytest.MonkeyPatch.context() as patch:
     runs.use_linear_net(patch)
-    recipe = build(config, session.load(config), earlier.teacher_net(run))
+    recipe = build(config, session.load(config), start.teacher_net(run))
   fewer = {**run.lanes[0], 'params': {'w': run.lanes[0]['params']['w'][:, :7]}}
   with pytest.raises(UserError, match=r'\(192, 7\), and \(192, 10\) is needed for the 10 classes'):
-    earlier.check_teacher(recipe, run, fewer, (8, 8, 3))
+    start.check_teacher(recipe, run, fewer, (8, 8, 3))
 
 
 def test_a_refused_run_is_mended_in_its_work_directory(linear, host, tmp_path):
   with pytest.raises(UserError, match='nowhere'):
-    train.run(runs.config_of('--config=digits_lt.py:ce', '--config.start.run=nowhere'), tmp_path)
+    loop.run(runs.config_of('--config=digits_lt.py:ce', '--config.start.run=nowhere'), tmp_path)
   s, _ = opened(tmp_path, '--config=digits_lt.py:ce', f'--config.start.run={host[0]}')
   assert json.loads((tmp_path / 'config.json').read_text())['start']['run'] == str(host[0])
   # with a checkpoint it belongs to its config
@@ -376,7 +380,7 @@ def test_a_linear_net_is_distilled_from_experts(ride, tmp_path, monkeypatch):
   )
   s = session.open_session(config, tmp_path, lambda: '')
   with s.manager:
-    (lane,) = session.begin(s)
+    (lane,) = resume.begin(s)
   for part, want in (('params', ride[1].params), ('batch_stats', ride[1].batch_stats)):
     jax.tree.map(np.testing.assert_array_equal, lane.teacher[part], want)
   state, rows = runs.in_memory(config, tmp_path)

@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from fass_jax import programs, report, session, together, train
+from fass_jax.engine import compiler, programs
+from fass_jax.report import tables
+from fass_jax.run import loop as train
+from fass_jax.run import resume, seeds, session
 from fass_jax.types import UserError
 from tests import meters, runs
 
@@ -29,8 +32,8 @@ class Loop:
 
   def __init__(self, path, *args):
     self.s = session.open_session(runs.config_of(*QUICK, *args), path, lambda: '')
-    self.lanes = session.begin(self.s)
-    together.compile_ahead(self.s, self.lanes, 0)
+    self.lanes = resume.begin(self.s)
+    seeds.compile_ahead(self.s, self.lanes, 0)
 
   def train(self, epoch):
     self.lanes = train.train_epoch(self.s, self.lanes, epoch, 0, tqdm(disable=True))
@@ -215,9 +218,9 @@ def test_several_seeds_from_the_command_line(tmp_path):
 def test_the_race_times_both_ways(linear, tmp_path):
   s = session.open_session(runs.config_of(*QUICK, '--config.seeds=2'), tmp_path, lambda: '')
   with s.manager:
-    lanes = session.begin(s)
+    lanes = resume.begin(s)
     before = jax.tree.map(np.asarray, [x.state.params for x in lanes])
-    found = together.race(s, lanes)
+    found = seeds.race(s, lanes)
     after = jax.tree.map(np.asarray, [x.state.params for x in lanes])
   assert found.keys() == {'interleaved', 'batched'} and min(found.values()) > 0
   assert len(s.programs) == 2
@@ -237,13 +240,13 @@ def test_bad_requests_are_refused(linear, tmp_path):
 
 
 def test_interval_of_the_mean_by_hand():
-  got = report.spread([0.5, 0.6, 0.7])
+  got = tables.spread([0.5, 0.6, 0.7])
   # t_{.975, 2} = 4.3027, sd .1
   half = 4.3027 * 0.1 / math.sqrt(3)
   assert got['mean'] == pytest.approx(0.6) and got['sd'] == pytest.approx(0.1)
   assert got['low'] == pytest.approx(0.6 - half, abs=1e-5)
   assert got['high'] == pytest.approx(0.6 + half, abs=1e-5)
-  assert math.isnan(report.spread([0.5])['sd'])
+  assert math.isnan(tables.spread([0.5])['sd'])
 
 
 # the compile cache
@@ -253,14 +256,14 @@ def test_programs_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch,
   told = {}
   monkeypatch.setattr(jax.config, 'update', lambda k, v: told.__setitem__(k, v))
   monkeypatch.setenv('FASS_JAX_CACHE', str(tmp_path))
-  programs.keep_on_disk('auto')
+  compiler.keep_on_disk('auto')
   assert told == {'jax_enable_compilation_cache': True}  # the tests have a cache of their own
   unset = property(lambda self: {'jax_compilation_cache_dir': None})
   monkeypatch.setattr(type(jax.config), 'values', unset)
-  programs.keep_on_disk('auto')
+  compiler.keep_on_disk('auto')
   assert pathlib.Path(told['jax_compilation_cache_dir']) == tmp_path / 'programs'
-  programs.keep_on_disk(str(tmp_path / 'mine'))
+  compiler.keep_on_disk(str(tmp_path / 'mine'))
   assert pathlib.Path(told['jax_compilation_cache_dir']) == tmp_path / 'mine'
   told.clear()
-  programs.keep_on_disk('off')
+  compiler.keep_on_disk('off')
   assert told == {'jax_enable_compilation_cache': False}

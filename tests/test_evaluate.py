@@ -7,9 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import evaluate, main, report, session, trained
+from fass_jax import evaluate, main
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.data.load import load
+from fass_jax.report import tables
+from fass_jax.run import resume, session
+from fass_jax.workdir.open import open_run
 from tests import runs
 from tests.data import photos
 
@@ -198,13 +201,13 @@ def test_a_mistake_is_one_sentence(bare, capsys, tmp_path, args, words):
 
 def test_a_class_without_a_prior(finished, capsys, tmp_path):
   """Its images are given up: probability 0, and an infinite NLL that JSON does not have."""
-  weights = dict.fromkeys(trained.open_run(str(finished)).classes, 1.0)
+  weights = dict.fromkeys(open_run(str(finished)).classes, 1.0)
   weights[next(iter(weights))] = 0.0
   (tmp_path / 'p.json').write_text(json.dumps(weights))
   found, out = evaluated(capsys, finished, 'post_hoc', f'--prior={tmp_path / "p.json"}')
   assert 'inf' in out
   end = {'last': {**summary(finished)['last'], 'nll': None}, 'best': summary(finished)['best']}
-  assert '         inf' in report.summary_table({**summary(finished), **end})
+  assert '         inf' in tables.summary_table({**summary(finished), **end})
 
 
 def test_another_training_set_is_said(bare, capsys, tmp_path):
@@ -247,7 +250,7 @@ def test_squares_and_streamed_images_fit_the_same(tmp_path, monkeypatch):
     config.classifier, config.classifier_args.calibrate = 'ncm', True
     s = session.open_session(config, tmp_path / store, lambda: '')
     with s.manager:
-      (lane,) = session.begin(s)
+      (lane,) = resume.begin(s)
     assert len(s.data.train_labels) == 15 and len(s.data.held_labels) == 9
     now = session.variables(lane.state)
     fitted = s.judge.fit(now)

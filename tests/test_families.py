@@ -10,12 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, nets, optim, session, stages, step, train, views
+from fass_jax import nets
 from fass_jax.augment import chain
 from fass_jax.augment.cam import cam
-from fass_jax.forward import forward
-from fass_jax.recipe import build
+from fass_jax.config import stages
+from fass_jax.engine import step, views
+from fass_jax.engine.forward import forward
+from fass_jax.recipe import optimiser
+from fass_jax.recipe.build import build
+from fass_jax.run import loop, resume, session
 from fass_jax.types import Time, UserError
+from fass_jax.workdir import checkpoint
 from tests import pieces, runs
 from tests.test_programs import Bench
 
@@ -25,7 +30,7 @@ SETS = ['--config.epochs=5', '--config.eval.every=5']
 def finished(method, folder, *sets):
   """Trains a method to its end; returns its summary and its parameters."""
   config = runs.config_of(f'--config=digits_lt.py:{method}', *SETS, *sets)
-  summary = train.run(config, folder)
+  summary = loop.run(config, folder)
   return summary, runs.paths_of(checkpoint.variables(pathlib.Path(folder) / 'checkpoints')[0])
 
 
@@ -98,7 +103,7 @@ def objects_moved(plain, folder):
   (part,) = stages.split(config, folder)
   s = session.open_session(part.config, folder, lambda: '')
   with s.manager:
-    (lane,) = session.begin(s)
+    (lane,) = resume.begin(s)
   view, name = s.recipe.views['natural'], views.pixel_site(s.recipe.views['natural'], 'own')
   index = jnp.arange(len(s.data.train_labels))
 
@@ -193,7 +198,7 @@ def test_image_sets_have_the_numbers_of_their_authors(tmp_path):
     0.05,
     1e-4,
   )
-  rate = optim.learning_rate(0.05, bbn.optim.schedule, 5.0, 0.0, 180)
+  rate = optimiser.learning_rate(0.05, bbn.optim.schedule, 5.0, 0.0, 180)
   rates = [float(rate(Time(0, jnp.int32(e), 0.0))) for e in (119, 120, 159, 160)]
   assert rates == pytest.approx([0.05, 0.005, 0.005, 0.0005])
   assert of('imagenet_lt', 'bbn').optim.schedule == of('imagenet_lt', 'ce').optim.schedule

@@ -9,11 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import devices, feed, metrics, passes, session, together, train
-from fass_jax.data import decode, streaming
-from fass_jax.step import clock, plan_epoch
+from fass_jax.data.images import decode, streaming
+from fass_jax.engine import devices, feed, passes
+from fass_jax.engine.step import clock, plan_epoch
+from fass_jax.engine.views import draw_partner, draw_streams, pixel_site
+from fass_jax.report import metrics
+from fass_jax.run import loop, resume, session
+from fass_jax.run import seeds as together
 from fass_jax.types import Squares, UserError
-from fass_jax.views import draw_partner, draw_streams, pixel_site
 from tests import runs
 from tests.data import photos
 
@@ -46,7 +49,7 @@ def config_of(folder, *args):
 
 def opened(folder, path, *args):
   s = session.open_session(config_of(folder, *args), path, lambda: '')
-  (lane,) = session.begin(s)
+  (lane,) = resume.begin(s)
   if s.recipe.signals:  # a score matrix as after an epoch
     matrix = jax.random.dirichlet(jax.random.key(1), np.ones(3), (3,))
     score = lane.state.signals['score']._replace(matrix=matrix)
@@ -91,16 +94,16 @@ def test_a_step_gets_the_crops_of_its_plan(folder, tmp_path):
 
 
 def test_a_run_stopped_inside_an_epoch_goes_on_bit_equal(folder, tmp_path):
-  whole = train.run(config_of(folder), tmp_path / 'whole')
+  whole = loop.run(config_of(folder), tmp_path / 'whole')
   asked = []
 
   def stop():
     asked.append(1)
     return 'SIGTERM' if len(asked) > 4 else ''
 
-  with pytest.raises(train.Stopped, match='saved at step 4'):
-    train.run(config_of(folder), tmp_path / 'cut', stop)
-  cut = train.run(config_of(folder, '--config.data.workers=1'), tmp_path / 'cut')
+  with pytest.raises(loop.Stopped, match='saved at step 4'):
+    loop.run(config_of(folder), tmp_path / 'cut', stop)
+  cut = loop.run(config_of(folder, '--config.data.workers=1'), tmp_path / 'cut')
   runs.assert_same_run(tmp_path / 'whole', tmp_path / 'cut')
   assert whole['last'] == cut['last'] and whole['last']['top1'] > 0
   lines = (tmp_path / 'whole' / 'metrics.jsonl').read_text().splitlines()
@@ -111,10 +114,10 @@ def test_a_run_stopped_inside_an_epoch_goes_on_bit_equal(folder, tmp_path):
 def test_a_set_that_has_changed_is_not_gone_on_with(tmp_path):
   images = photos.write(tmp_path / 'images' / 'train', photos.images(COUNTS)).parent
   photos.write(images / 'test', photos.images((1, 1, 1), 'test'))
-  train.run(config_of(images), tmp_path / 'run')
+  loop.run(config_of(images), tmp_path / 'run')
   photos.write(images / 'train', {'n02/one_more.jpg': photos.jpeg(1)})
   with pytest.raises(UserError, match='24 images of 3 classes then, 25 of 3 now'):
-    train.run(config_of(images), tmp_path / 'run')
+    loop.run(config_of(images), tmp_path / 'run')
 
 
 def test_a_whole_pass_sees_every_image_once_in_the_middle(folder, tmp_path):

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import feed, step, views
-from fass_jax.data import partners
-from fass_jax.forward import forward, lessons
-from fass_jax.recipe import build
+from fass_jax.engine import feed, step, views
+from fass_jax.engine.forward import forward, lessons
+from fass_jax.recipe.build import build
+from fass_jax.sampling import partners
 from fass_jax.types import UserError
 from tests import pieces, runs
 from tests.test_programs import Bench

@@ -16,16 +16,17 @@ import numpy as np
 import pytest
 
 from fass_jax.classifiers.base import logits
-from fass_jax.classify import Material, chosen, judge
-from fass_jax.config import flatten, methods
+from fass_jax.config.deltas import flatten, methods
+from fass_jax.config.stages import split
 from fass_jax.data.load import load
-from fass_jax.data.samplers import index_classes
+from fass_jax.engine.passes import make_fold
+from fass_jax.engine.step import active_views, init_state, plan_epoch, train_step
+from fass_jax.engine.views import Store
 from fass_jax.nets.base import apply
-from fass_jax.passes import make_fold
-from fass_jax.recipe import build
-from fass_jax.stages import split
-from fass_jax.step import active_views, init_state, plan_epoch, train_step
-from fass_jax.views import Store
+from fass_jax.recipe.build import build
+from fass_jax.recipe.classifier import chosen
+from fass_jax.report.judge import Material, judge
+from fass_jax.sampling.samplers import index_classes
 from tests import runs, tiny
 
 FILE = pathlib.Path(__file__).parent / 'golden' / 'steps.json'

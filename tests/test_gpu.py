@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import train
+from fass_jax.run import loop
 from tests import runs
 
 pytestmark = [
@@ -15,7 +15,7 @@ ARGS = ['--config.epochs=4', '--config.checkpoint.every_s=0']
 
 
 def trained(path, *args):
-  train.run(runs.config_of(*ARGS, *args), path)
+  loop.run(runs.config_of(*ARGS, *args), path)
   return runs.saved(path)
 
 
@@ -28,11 +28,11 @@ def test_two_runs_are_bit_equal(tmp_path):
 @pytest.mark.parametrize('together', ['interleaved', 'batched'])
 def test_several_seeds_train(tmp_path, together):
   args = ['--config.seeds=2', f'--config.engine.together={together}']
-  summary = train.run(runs.config_of(*ARGS, *args), tmp_path)
+  summary = loop.run(runs.config_of(*ARGS, *args), tmp_path)
   assert summary['seeds'] == [0, 1] and all(r['last']['top1'] > 0.1 for r in summary['runs'])
 
 
 @pytest.mark.parametrize('precision', ['float32', 'tf32', 'bfloat16'])
 def test_every_precision_trains(tmp_path, precision):
   args = [*ARGS, f'--config.engine.precision={precision}']
-  assert train.run(runs.config_of(*args), tmp_path)['last']['top1'] > 0.1
+  assert loop.run(runs.config_of(*args), tmp_path)['last']['top1'] > 0.1

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import main, pictures
-from fass_jax.config import config_dir, methods
+from fass_jax import main
+from fass_jax.config.deltas import config_dir, methods
 from fass_jax.data.load import DATASETS
-from fass_jax.metrics import shot_groups
+from fass_jax.report import pictures
+from fass_jax.report.metrics import shot_groups
 
 NAMES = ('imagenet_lt', 'places_lt', 'inat18', 'folder')
 

@@ -1,8 +1,6 @@
 """The pieces of the benchmark: what the device could do, how costs grow, the PyTorch loops."""
 
-import importlib.util
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,21 +8,7 @@ import numpy as np
 import pytest
 
 from fass_jax import score
-from tests import runs
-
-LAUNCH = runs.REPO / 'launch'
-
-
-def load(name):
-  """Imports a script of launch/, which is no package."""
-  spec = importlib.util.spec_from_file_location(name, LAUNCH / f'{name}.py')
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-roofline, growth = load('roofline'), load('growth')
-
+from launch.benchmarks import growth, roofline
 
 # what the device could do
 
@@ -143,11 +127,11 @@ def test_the_step_touches_rows_of_the_score_and_not_all_of_it():
 
 
 @pytest.fixture
-def loops(monkeypatch):
+def loops():
   pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
-  monkeypatch.syspath_prepend(str(LAUNCH))
-  yield load('torch_loops')
-  sys.modules.pop('torch_baseline', None)
+  from launch.benchmarks import torch_loops
+
+  return torch_loops
 
 
 def small_set():

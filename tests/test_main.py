@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from fass_jax import main
+from fass_jax.command import config_file
 from tests import runs
 
 
@@ -90,7 +91,7 @@ def test_help_names_configs_methods_and_overrides():
 
 
 def test_overrides_reach_the_config():
-  config, workdir, given = main.load_config([
+  config, workdir, given = config_file.load_config([
     '--config', 'configs/cifar100_lt.py:fass', '--config.imb_factor=50', '--workdir=x',
     '--config.net.depth', '8', '--config.terms.fs.weight=0.5',
     '--config.optim.schedule=((0, 1.0), (0.5, 0.1))', '--config.data.augment=("crop",)',
@@ -106,7 +107,7 @@ def test_overrides_reach_the_config():
 
 
 def test_defaults_are_digits_with_fass():
-  config, workdir, _ = main.load_config([])
+  config, workdir, _ = config_file.load_config([])
   assert (config.name, config.method, workdir) == ('digits_lt', 'fass', '')
   assert str(main.default_workdir(config)) == 'runs/digits_lt-fass-seed0'
 

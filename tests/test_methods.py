@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import stages
-from fass_jax.config import flatten, merge_deltas, methods
+from fass_jax.config import stages
+from fass_jax.config.deltas import flatten, merge_deltas, methods
 from fass_jax.data.load import load
-from fass_jax.recipe import build
+from fass_jax.recipe.build import build
 from fass_jax.types import Time, UserError
 from tests import pieces, runs
 from tests.test_families import CHECKS

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from fass_jax import nets, recipe
-from fass_jax.config import base_config
+from fass_jax import nets
+from fass_jax.config.deltas import base_config
+from fass_jax.counts import class_counts
 from fass_jax.data.load import load
-from fass_jax.data.samplers import index_classes
-from fass_jax.data.subset import class_counts
-from fass_jax.metrics import (
+from fass_jax.engine.passes import make_fold, make_probe
+from fass_jax.engine.views import Store
+from fass_jax.recipe import build
+from fass_jax.report.metrics import (
   Counts,
   count,
   group_means,
@@ -21,9 +23,8 @@ from fass_jax.metrics import (
   shot_edges,
   shot_groups,
 )
-from fass_jax.passes import make_fold, make_probe
+from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Dataset, Outputs
-from fass_jax.views import Store
 from tests import runs
 
 # recalls .8, .5, 0 and 1
@@ -261,7 +262,7 @@ def tiny():
   config = base_config('tiny')
   config.batch_size, config.net.depth = 4, 8
   config.data.mean, config.data.std = (0.0,) * 3, (1.0,) * 3
-  return recipe.build(config, data), jnp.asarray(images), jnp.asarray(labels)
+  return build.build(config, data), jnp.asarray(images), jnp.asarray(labels)
 
 
 def grey_level(variables, x, train):
@@ -310,7 +311,7 @@ def test_a_probe_of_one_op_leaves_the_ops_of_other_signals_off():
   config = runs.config_of('--config=digits_lt.py:cuda+doda', '--config.augment.cutout=False')
   config.data.augment = ()
   data = load(config)
-  built = recipe.build(config, data)
+  built = build.build(config, data)
   every = built.normalise(jnp.asarray(data.train_images)).reshape(len(data.train_labels), -1)
   labels = jnp.asarray(data.train_labels, jnp.int32)
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fass_jax import objective
+from fass_jax.config.keys import STREAM, VIEW
 from fass_jax.data.load import load
-from fass_jax.defaults import STREAM, VIEW
 from fass_jax.losses.weights import effective_number_weights
-from fass_jax.recipe import build
+from fass_jax.recipe import terms
+from fass_jax.recipe.build import build
 from fass_jax.types import Classes, Outputs, Time, UserError
 from tests import runs
 
@@ -129,13 +129,13 @@ def two_views(start='on', rho=1.0):
 
 
 def test_a_loss_reads_a_key_without_a_section():
-  assert objective.loss_parameters(two_views(), 'bbn') == {'epochs': 10}
+  assert terms.loss_parameters(two_views(), 'bbn') == {'epochs': 10}
 
 
 def test_two_whole_views_are_one_joint_term():
   config = two_views()
-  objective.check(config)
-  term = objective.build_term(config.terms.natural, 'natural', config)
+  terms.check(config)
+  term = terms.build_term(config.terms.natural, 'natural', config)
   assert term.joint and term.views == ('natural', 'other')
 
 
@@ -143,12 +143,12 @@ def test_two_whole_views_are_one_joint_term():
 def test_views_that_are_no_whole_batches(how):
   config = two_views(**how)
   with pytest.raises(UserError, match='give two --config.terms.natural.views'):
-    objective.build_term(config.terms.natural, 'natural', config)
+    terms.build_term(config.terms.natural, 'natural', config)
 
 
 def test_a_joint_loss_of_features_needs_no_embedding():
   config = runs.config_of('--config=digits_lt.py:ce', '--config.loss=range')
-  term = objective.build_term(config.terms.natural, 'natural', config)
+  term = terms.build_term(config.terms.natural, 'natural', config)
   assert term.joint and not config.net.projection
 
 

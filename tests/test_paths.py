@@ -2,7 +2,7 @@
 
 import pytest
 
-from fass_jax import paths
+from fass_jax.nets import paths
 from fass_jax.types import UserError
 
 TREE = {'body': {'conv1': {'kernel': 1}, 'conv10': {'kernel': 2}}, 'head': {'kernel': 3}}

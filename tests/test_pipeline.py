@@ -1,35 +1,22 @@
 """The benchmark's parts for image files: the host pipeline, ResNet-50, and saving a part alone."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_launch import LAUNCH, load
+from launch.benchmarks import large, pipeline, report
 
 
 @pytest.fixture
-def scripts(monkeypatch):
-  """Imports scripts that import each other."""
-  monkeypatch.syspath_prepend(str(LAUNCH))
-  before = set(sys.modules)
-  yield load
-  for name in set(sys.modules) - before:
-    if (LAUNCH / f'{name}.py').exists():
-      del sys.modules[name]
-
-
-@pytest.fixture
-def jpegs(scripts, tmp_path):
-  pipeline = scripts('pipeline')
+def jpegs(tmp_path):
   pipeline.make_photos(tmp_path, 6)
-  return pipeline, tmp_path
+  return tmp_path
 
 
-def test_the_pipeline_is_measured(jpegs, scripts, monkeypatch):
-  pipeline, folder = jpegs
+def test_the_pipeline_is_measured(jpegs, monkeypatch):
+  folder = jpegs
   monkeypatch.setattr(pipeline.contestants, 'has_torch', lambda: False)
   paths = pipeline.find(folder)
   assert sorted(paths) == sorted(map(str, folder.iterdir())) and len(paths) == 6
@@ -40,16 +27,17 @@ def test_the_pipeline_is_measured(jpegs, scripts, monkeypatch):
   assert all(v['min'] > 0 for v in got['images_per_s'].values())
   sample = pipeline.describe(paths, 'made')
   assert (sample['images'], sample['width'], sample['height']) == (6, 500, 375)
-  text = '\n'.join(scripts('benchmark_report').pipeline_tables({'': {'sample': sample} | got}))
+  text = '\n'.join(report.pipeline_tables({'': {'sample': sample} | got}))
   assert '6 images (made), median 500 x 375' in text and names[0] in text
   (folder / 'none').mkdir()
   with pytest.raises(SystemExit, match='no .jpg'):
     pipeline.find(folder / 'none')
 
 
-def test_the_dataloader_beside_it(scripts, tmp_path):
+def test_the_dataloader_beside_it(tmp_path):
   torch = pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
-  pictures = scripts('torch_pictures')
+  from launch.benchmarks import torch_pictures as pictures
+
   path = tmp_path / 'grey.jpg'
   Image.new('L', (60, 40), 128).save(path)
   x, _ = pictures.Crops([str(path)], 3, side=16)[2]
@@ -67,9 +55,8 @@ def test_the_dataloader_beside_it(scripts, tmp_path):
     assert width < 2 * height or boxes[:, 3].max() <= 300 and w.max() == 30
 
 
-def test_what_resnet_50_is_measured_on(jpegs, scripts):
-  pipeline, folder = jpegs
-  large = scripts('large')
+def test_what_resnet_50_is_measured_on(jpegs):
+  folder = jpegs
   with large.streaming.threads(1) as pool:
     runs, about = large.line_up(pipeline.find(folder), pool, 10, 32)
     on_cpu = ['ce float32, batch 4, resident', 'ce float32, batch 4, streamed']
@@ -82,8 +69,7 @@ def test_what_resnet_50_is_measured_on(jpegs, scripts):
   assert runs[on_cpu[1]].store.images is None
 
 
-def test_a_part_that_is_saved_leaves_the_others(scripts, tmp_path):
-  report = scripts('benchmark_report')
+def test_a_part_that_is_saved_leaves_the_others(tmp_path):
   docs, kept = tmp_path / 'docs', {'device': 'cpu: x', 'cpu_cores': 2, 'versions': {}}
   docs.mkdir()
   (docs / 'performance.md').write_text(f'head {report.BEGIN} old {report.END} tail')

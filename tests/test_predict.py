@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import main, passes, predict, session, trained
-from fass_jax.data.digits import load_digits
+from fass_jax import main, predict
+from fass_jax.data.sets.digits import load_digits
+from fass_jax.engine import passes
+from fass_jax.run import resume, session
+from fass_jax.workdir.open import open_run
 from tests import runs
 from tests.losses import oracle
 
@@ -36,7 +39,7 @@ def logits(finished):
   """What evaluation computes for the test set, [600, 10]."""
   s = session.open_session(runs.config_of(*ARGS), finished / 'run', lambda: '')
   with s.manager:
-    (lane,) = session.begin(s)
+    (lane,) = resume.begin(s)
   fold = passes.make_fold(s.recipe, 600)
   out = fold(
     lambda acc, logits, labels, mask: logits, np.zeros((600, 10), np.float32),
@@ -152,7 +155,7 @@ def test_a_broken_image_is_named_and_the_others_are_there(finished, capsys, tmp_
 
 def test_the_log_says_what_a_prior_takes_out(finished, caplog):
   main.log.propagate = True
-  run = trained.open_run(str(finished / 'run'))
+  run = open_run(str(finished / 'run'))
   run.config.unlock()
   assert predict.choose_prior(run, '', 'auto') is None
   predict.choose_prior(run, 'uniform', 'auto')
@@ -166,7 +169,7 @@ def test_the_log_says_what_a_prior_takes_out(finished, caplog):
 
 def test_a_classifier_that_is_not_asked_is_said(finished, caplog):
   main.log.propagate = True
-  run = trained.open_run(str(finished / 'run'))
+  run = open_run(str(finished / 'run'))
   run.config.unlock()
   predict.warn_of_classifier(run)
   assert not caplog.text

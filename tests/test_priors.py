@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fass_jax import priors
+from fass_jax.classifiers import prior_shift
+from fass_jax.recipe import prior
 from fass_jax.types import UserError
 from tests import runs
 
@@ -73,16 +74,16 @@ def margins(loss):
 def test_implied_by_hand(method, sets, want, guesses):
   config = runs.config_of(f'--config=digits_lt.py:{method}', *(f'--config.{s}' for s in sets))
   for c in (config, ConfigDict(json.loads(json.dumps(config.to_dict())))):  # as config.json has it
-    got = priors.implied(c, [3, 1])
+    got = prior.implied(c, [3, 1])
     np.testing.assert_allclose(got.prior, want, rtol=1e-5)
     assert sorted(got.guesses) == sorted(guesses)
 
 
 def test_a_part_alone_and_a_teacher_are_said():
   config = runs.config_of('--config=digits_lt.py:ce', '--config.optim.only=("head",)')
-  assert 'only a part of the network was trained' in priors.implied(config, [3, 1]).guesses
+  assert 'only a part of the network was trained' in prior.implied(config, [3, 1]).guesses
   config = runs.config_of('--config=digits_lt.py:distill')
-  got = priors.implied(config, [3, 1])
+  got = prior.implied(config, [3, 1])
   assert got.guesses == (margins('distillation'),)
   np.testing.assert_allclose(got.prior, [0.75, 0.25])
 
@@ -93,8 +94,8 @@ CLASSES, COUNTS = ('cat', 'dog, large', 'newt'), (6, 3, 1)
 
 
 def test_priors_by_name():
-  np.testing.assert_allclose(priors.wanted('train', CLASSES, COUNTS), [0.6, 0.3, 0.1])
-  np.testing.assert_allclose(priors.wanted('uniform', CLASSES, COUNTS), [1 / 3] * 3)
+  np.testing.assert_allclose(prior_shift.wanted('train', CLASSES, COUNTS), [0.6, 0.3, 0.1])
+  np.testing.assert_allclose(prior_shift.wanted('uniform', CLASSES, COUNTS), [1 / 3] * 3)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_priors_by_name():
 )
 def test_a_file_in_any_order(tmp_path, name, text):
   (tmp_path / name).write_text(text, encoding='utf-8')
-  got = priors.wanted(str(tmp_path / name), CLASSES, COUNTS)
+  got = prior_shift.wanted(str(tmp_path / name), CLASSES, COUNTS)
   np.testing.assert_allclose(got, [0.5, 0.3, 0.2])
 
 
@@ -131,13 +132,13 @@ def test_a_file_in_any_order(tmp_path, name, text):
 def test_a_file_that_is_no_prior(tmp_path, name, text, words):
   (tmp_path / name).write_text(text)
   with pytest.raises(UserError) as error:
-    priors.wanted(str(tmp_path / name), CLASSES, COUNTS)
+    prior_shift.wanted(str(tmp_path / name), CLASSES, COUNTS)
   assert words in str(error.value)
 
 
 def test_neither_a_name_nor_a_file(tmp_path):
   with pytest.raises(UserError, match="did you mean 'uniform'"):
-    priors.wanted('unifrom', CLASSES, COUNTS)
+    prior_shift.wanted('unifrom', CLASSES, COUNTS)
   (tmp_path / 'p.csv').write_bytes(b'\xff\xfeclass')
   with pytest.raises(UserError, match='cannot be read .*columns class,weight'):
-    priors.wanted(str(tmp_path / 'p.csv'), CLASSES, COUNTS)
+    prior_shift.wanted(str(tmp_path / 'p.csv'), CLASSES, COUNTS)

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets, programs, step
-from fass_jax.config import methods
+from fass_jax import nets
+from fass_jax.config.deltas import methods
 from fass_jax.data.load import load
-from fass_jax.data.samplers import index_classes
-from fass_jax.forward import forward
-from fass_jax.recipe import build
+from fass_jax.engine import programs, step
+from fass_jax.engine.forward import forward
+from fass_jax.engine.views import Store
+from fass_jax.recipe.build import build
+from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import UserError
-from fass_jax.views import Store
 from tests import runs
 
 SEEDS = (0, 1, 2)
@@ -153,7 +154,7 @@ def test_views_in_one_pass_are_the_separate_views():
 
 
 def _input(x):
-  from fass_jax.views import Input
+  from fass_jax.engine.views import Input
 
   return Input(x, None, None, None, None, None)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fass_jax import train
+from fass_jax.run import loop
 from tests import runs
 
 ARGS = [*runs.SHORT, '--config.seed=3']
@@ -16,7 +16,7 @@ EVERY = [*ARGS, '--config.checkpoint.every_steps=5']
 def whole(tmp_path_factory):
   """The work directory of a run that nothing disturbed."""
   path = tmp_path_factory.mktemp('whole') / 'run'
-  train.run(runs.config_of(*EVERY), path)
+  loop.run(runs.config_of(*EVERY), path)
   return path
 
 
@@ -78,7 +78,7 @@ def finished(tmp_path, whole):
 
 def test_a_finished_run_is_left_as_it_is(finished):
   before, records = runs.saved(finished), runs.records(finished)
-  summary = train.run(runs.config_of(*EVERY), finished)
+  summary = loop.run(runs.config_of(*EVERY), finished)
   assert runs.records(finished) == records and summary['epochs'] == 5
   assert all((before[k] == v).all() for k, v in runs.saved(finished).items())
 
@@ -88,7 +88,7 @@ def test_damaged_newest_checkpoint_falls_back(finished, whole, caplog):
   for file in (finished / 'checkpoints' / 'step_30').rglob('*'):
     if file.is_file() and file.stat().st_size > 200:
       file.write_bytes(file.read_bytes()[:100])
-  train.run(runs.config_of(*EVERY), finished)
+  loop.run(runs.config_of(*EVERY), finished)
   assert 'Checkpoint 30 is damaged' in caplog.text
   runs.assert_same_run(finished, whole)
 
@@ -97,5 +97,5 @@ def test_torn_metrics_line_is_written_again(finished):
   rows = runs.records(finished)
   with open(finished / 'metrics.jsonl', 'a') as file:
     file.write('{"epoch": 6, "st')
-  train.run(runs.config_of(*EVERY), finished)
+  loop.run(runs.config_of(*EVERY), finished)
   assert runs.records(finished) == rows

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fass_jax import shifts
-from fass_jax.shifts import Shift
+from fass_jax.report import shifts
+from fass_jax.report.shifts import Shift
 
 
 def test_profiles_by_hand():

@@ -7,9 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from fass_jax import checkpoint, classify, main, slots, stages, step, train
-from fass_jax.recipe import build
+from fass_jax import main
+from fass_jax.config import stages
+from fass_jax.engine import step
+from fass_jax.recipe import classifier, words
+from fass_jax.recipe.build import build
+from fass_jax.run import loop
 from fass_jax.types import UserError
+from fass_jax.workdir import checkpoint
 from tests import pieces, runs
 
 SHORT = ['--config.epochs=10', '--config.eval.every=10', '--config.checkpoint.every_s=0']
@@ -146,10 +151,10 @@ def test_a_stage_after_a_part_alone_is_refused(tmp_path):
 
 def test_ncm_of_a_head_that_was_trained_again_is_said(tmp_path, caplog):
   stage = split(config_of('crt+ncm'), tmp_path)[1].config
-  classify.chosen(stage, pieces.digits())
+  classifier.chosen(stage, pieces.digits())
   assert 'ncm reads the features alone' in caplog.text
   caplog.clear()
-  classify.chosen(config_of('ncm'), pieces.digits())
+  classifier.chosen(config_of('ncm'), pieces.digits())
   assert not caplog.records
 
 
@@ -163,14 +168,14 @@ def test_the_recipe_names_every_stage(capsys):
   said = capsys.readouterr().out
   assert said.index('stage first') < said.index('stage classifier') < said.index('trains')
   assert 'begins anew' in said and 'no decay' not in said
-  said = slots.resolve(config_of('drs'))
+  said = words.resolve(config_of('drs'))
   assert 'sampler power n^q, q 1, from epoch 9 on 0' in said and 'begins anew' not in said
 
 
 def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path):
   config = config_of('crt', "--config.stages.classifier.optim.only=('nothing',)")
   with pytest.raises(UserError, match="Stage classifier: .*names 'nothing'"):
-    train.run(config, tmp_path)
+    loop.run(config, tmp_path)
   assert not (tmp_path / 'stages').exists()
 
 
@@ -178,13 +183,13 @@ def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path):
 def done(tmp_path_factory):
   """A run of cRT, finished."""
   path = tmp_path_factory.mktemp('crt')
-  train.run(config_of('crt'), path)
+  loop.run(config_of('crt'), path)
   return path
 
 
 def test_a_run_of_stages_can_be_moved(done, tmp_path):
   shutil.copytree(done, tmp_path / 'moved')
-  again = train.run(config_of('crt'), tmp_path / 'moved')
+  again = loop.run(config_of('crt'), tmp_path / 'moved')
   assert again['last'] == summary(done)['last']
   before = (done / 'checkpoints').iterdir(), (tmp_path / 'moved' / 'checkpoints').iterdir()
   assert len({frozenset(p.name for p in names) for names in before}) == 1  # nothing was trained
@@ -194,7 +199,7 @@ def test_another_config_is_refused_before_its_first_stage_trains(done, tmp_path)
   shutil.copytree(done, tmp_path / 'run')
   shutil.rmtree(tmp_path / 'run' / 'stages')
   with pytest.raises(UserError, match=r'run of another config: optim.lr \(0.1 -> 0.2\)'):
-    train.run(config_of('crt', '--config.optim.lr=0.2'), tmp_path / 'run')
+    loop.run(config_of('crt', '--config.optim.lr=0.2'), tmp_path / 'run')
   assert not (tmp_path / 'run' / 'stages').exists()
 
 
@@ -203,7 +208,7 @@ def test_a_frozen_part_is_never_as_it_is_initialised(done, tmp_path):
   sets = f'--config.start.run={done / "stages" / "first"}', '--config.net.depth=14'
   for config in (config_of('crt', *sets), config_of('lws', *sets)):
     with pytest.raises(UserError, match=r'does not give body/.*block1.*, which is frozen here'):
-      train.run(config, tmp_path / config.method)
+      loop.run(config, tmp_path / config.method)
 
 
 def test_crt_trains_the_head_alone_and_anew(done):
@@ -227,7 +232,7 @@ def test_lws_trains_the_scales_alone_and_statistics_may_drift(done, tmp_path):
   sets = [f'--config.start.run={done / "stages" / "first"}']
   drift = '--config.stages.classifier.optim.frozen_statistics=drift'
   for name, more in (('keep', []), ('drift', [drift])):
-    train.run(config_of('lws', *sets, *more), tmp_path / name)
+    loop.run(config_of('lws', *sets, *more), tmp_path / name)
   before = network(done / 'stages' / 'first')
   kept, drifted = network(tmp_path / 'keep'), network(tmp_path / 'drift')
   scale = kept.pop('params/head/class_scale')
@@ -253,10 +258,10 @@ def test_a_staged_run_that_is_stopped_in_either_stage_ends_the_same(done, tmp_pa
   for n in (25, 40):  # in the middle of the first stage, and at the end of the second
     steps.clear()
     try:
-      train.run(config_of('crt'), tmp_path, stop_at(n))
-    except train.Stopped:
+      loop.run(config_of('crt'), tmp_path, stop_at(n))
+    except loop.Stopped:
       continue
-  train.run(config_of('crt'), tmp_path)
+  loop.run(config_of('crt'), tmp_path)
   # the folder of the first stage is part of the second's config and of nothing else
   a, b = (runs.saved(x) for x in (done, tmp_path))
   assert a.keys() == b.keys()

@@ -10,23 +10,30 @@ import sys
 
 import pytest
 
-from fass_jax.config import methods
+from fass_jax.config.deltas import methods
 from tests import runs
 
 PACKAGE = runs.REPO / 'fass_jax'
 FILES = sorted(PACKAGE.rglob('*.py'))
-LEAVES = {'types', 'score', 'mixing', 'config', 'defaults', 'state', 'counts', 'paths'}
-SIBLINGS = {'data', 'augment', 'losses', 'nets', 'signals', 'optim'}
-# each may import those before it
-ORDER = ['devices', 'shown', 'stages', 'overrides', 'streams', 'objective', 'priors', 'recipe',
-         'views', 'forward', 'step', 'programs', 'feed', 'metrics', 'passes', 'shifts',
-         'classifiers', 'classify', 'checkpoint', 'workdir', 'earlier', 'trained', 'session',
-         'records', 'together', 'pictures', 'report', 'slots', 'train', 'main', 'command',
-         'predict', 'evaluation', 'evaluate']  # fmt: skip
+# from the bottom to the top: a room may import those of the levels below, and none of its own level
+LEVELS = (
+  ('types', 'score', 'mixing'),
+  ('counts', 'config', 'augment', 'signals'),
+  ('data', 'sampling', 'losses', 'nets', 'command'),
+  ('classifiers', 'workdir'),
+  ('recipe',),
+  ('engine',),
+  ('report',),
+  ('run',),
+  ('main', 'predict', 'evaluate'),
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+# doors that need less than the level below them
+HIGHEST = {'predict': 'engine', 'evaluate': 'report'}
 
 
 def imported(path):
-  """Returns the top-level names under fass_jax that a file imports."""
+  """Returns the rooms of the package that a file imports: folders and files directly in it."""
   found = set()
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('fass_jax'):
@@ -37,18 +44,22 @@ def imported(path):
   return found
 
 
-@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
-  own = path.relative_to(PACKAGE).parts[0].removesuffix('.py')
-  used = imported(path) - {own}
-  if own in ('score', 'mixing', 'types', '__init__'):
-    assert not used
-  elif own in SIBLINGS | {'config', 'defaults', 'state', 'counts', 'paths'}:
-    assert used <= LEAVES, f'{own} imports {used - LEAVES}'
-  else:
-    late = set(ORDER[ORDER.index(own) + 1 :])
-    # metrics serves report's table, workdir the session
-    assert not used & late, f'{own} imports {used & late}'
+def test_the_levels_name_every_room():
+  here = {p.name.removesuffix('.py') for p in PACKAGE.iterdir() if not p.name.startswith('__')}
+  assert here == LEVEL.keys()
+  folders = [p for p in PACKAGE.iterdir() if p.is_dir() and p.name != '__pycache__']
+  assert len(folders) <= 15 and len(list(PACKAGE.glob('*.py'))) <= 8
+
+
+@pytest.mark.parametrize('room', LEVEL)
+def test_imports_point_down(room):
+  """No room imports one of its own level or above; so there is no circle."""
+  top = LEVEL[HIGHEST[room]] + 1 if room in HIGHEST else LEVEL[room]
+  for path in FILES:
+    if path.relative_to(PACKAGE).parts[0].removesuffix('.py') == room:
+      used = imported(path) - {room}
+      above = {r for r in used if LEVEL[r] >= top}
+      assert not above, f'{path.relative_to(PACKAGE)} imports {above}'
 
 
 def test_only_nets_imports_flax():
@@ -124,8 +135,9 @@ def test_every_process_compiles_the_same_program(tmp_path):
   """The step's text must not depend on the order of a set, or no compile cache would hit."""
   program = """
 import hashlib, jax, functools
-from fass_jax import nets, step
-from fass_jax.session import open_session
+from fass_jax import nets
+from fass_jax.engine import step
+from fass_jax.run.session import open_session
 from tests import runs
 import pathlib, sys
 nets.build = lambda *args, **how: runs.linear_net(args[-1])

@@ -1,23 +1,24 @@
 """The tables as code: what is run, in which order, once; and what the report makes of it."""
 
-import importlib
 import itertools
 import json
 import math
-import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import optim, pictures, recipe, stages, types
-from fass_jax.config import methods
+from fass_jax import types
+from fass_jax.config import stages
+from fass_jax.config.deltas import methods
+from fass_jax.recipe import build, optimiser
+from fass_jax.report import pictures
+from launch import tables
+from launch.ledger import ledger as book
+from launch.ledger import plan as planned
+from launch.ledger import report
 from tests import runs
 
-sys.path.insert(0, str(runs.REPO / 'launch'))  # its files are no package
-tables, book, planned, report = map(
-  importlib.import_module, ('tables', 'tables_ledger', 'tables_plan', 'tables_report')
-)
 TABLES = book.TABLES
 ROWS = [(name, row) for name, table in TABLES.items() for row in book.rows(table)]
 DIGITS = {'title': 'Tiny', 'config': 'configs/digits_lt.py', 'overrides': {'epochs': 2}}
@@ -69,7 +70,7 @@ def test_every_row_builds_its_config_and_its_recipe(name):
       'x', np.ones((512, 8, 8, 3), np.uint8), labels, labels, np.ones((1, 8, 8, 3), np.uint8),
       labels[:1], tuple(map(str, range(classes))),
     )  # fmt: skip
-    assert recipe.build(config, data).num_classes == classes
+    assert build.build(config, data).num_classes == classes
 
 
 def test_no_two_rows_of_a_table_are_the_same_run():
@@ -189,7 +190,7 @@ def test_rows_of_bagoftricks_have_its_settings(tmp_path):
     o = config(hundred, method, 100.0)[1]
     assert (o.epochs, o.optim.curve, o.optim.weight_decay) == (30, 'steps', 5e-4)
     assert o.optim.frozen_statistics == 'drift' and o.optim.nesterov
-    rate = optim.learning_rate(
+    rate = optimiser.learning_rate(
       0.1, o.optim.schedule, o.optim.warmup_epochs, o.optim.warmup_fraction, 30
     )
     rates = [float(rate(types.Time(0, jnp.int32(e), 0.0))) for e in (0, 4, 9, 10, 19, 20)]
@@ -201,7 +202,7 @@ def test_rows_of_bagoftricks_have_its_settings(tmp_path):
     assert (first.epochs, first.optim.schedule, second.epochs) == (160, ((0, 1.0),), 40)
     o = second.optim
     assert first.optim.nesterov and o.nesterov and second.net.head == 'linear_torch'
-    rate = optim.learning_rate(0.1, o.schedule, o.warmup_epochs, o.warmup_fraction, 40)
+    rate = optimiser.learning_rate(0.1, o.schedule, o.warmup_epochs, o.warmup_fraction, 40)
     rates = [float(rate(types.Time(0, jnp.int32(e), 0.0))) for e in (0, 4, 19, 20, 39)]
     assert rates == pytest.approx([begin, 1e-3, 1e-3, 1e-5, 1e-5])
   first, student = config(hundred, 'dive', 100.0)

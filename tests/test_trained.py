@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import checkpoint, feed, session, trained
-from fass_jax.data import streaming
-from fass_jax.data.digits import load_digits
+from fass_jax.data.images import streaming
+from fass_jax.data.sets.digits import load_digits
+from fass_jax.engine import feed, predictor
+from fass_jax.run import resume, session
 from fass_jax.types import UserError
+from fass_jax.workdir import checkpoint
+from fass_jax.workdir.open import open_run
 from tests import runs
 from tests.data import photos
 from tests.losses import oracle
@@ -38,12 +41,12 @@ def pair(tmp_path_factory):
 
 def shown(run, paths, size=3, decoder='pillow'):
   with ThreadPoolExecutor(2) as pool:
-    return list(trained.load(run, [str(p) for p in paths], size, decoder, pool))
+    return list(predictor.load(run, [str(p) for p in paths], size, decoder, pool))
 
 
 def test_seeds_are_averaged_and_own_statistics_kept(pair):
   """Against NumPy: the mean of the softmax of (x / 255 - mean) / std times w of each seed."""
-  run, data = trained.open_run(str(pair)), load_digits()
+  run, data = open_run(str(pair)), load_digits()
   pixels = data.train_images.reshape(-1, 3) / 255.0
   np.testing.assert_allclose(run.how['mean'], pixels.mean(0), rtol=1e-12)
   np.testing.assert_allclose(run.how['std'], pixels.std(0), rtol=1e-12)
@@ -52,20 +55,20 @@ def test_seeds_are_averaged_and_own_statistics_kept(pair):
   each = [np.float64(v['params']['w']) for v in checkpoint.variables(pair / 'checkpoints')]
   assert len(each) == 2 and not np.array_equal(*each)
   want = np.mean([oracle.softmax(x @ w) for w in each], axis=0)
-  got = trained.predictor(run, 8)(data.test_images[:5])
+  got = predictor.predictor(run, 8)(data.test_images[:5])
   assert got.shape == (5, 10)
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
   # a prior moves each seed before the mean
   old, new = np.asarray(run.counts), np.arange(10)
   moved = [oracle.softmax(x @ w + np.log(np.maximum(new, 1e-30) / old)) for w in each]
-  got = trained.predictor(run, 8, (old / old.sum(), new / new.sum()))(data.test_images[:5])
+  got = predictor.predictor(run, 8, (old / old.sum(), new / new.sum()))(data.test_images[:5])
   np.testing.assert_allclose(got, np.mean(moved, axis=0), rtol=1e-4, atol=1e-6)
   assert (got[:, 0] == 0).all()
 
 
 def test_the_best_epoch(pair):
   meta = checkpoint.meta(pair / 'checkpoints')
-  run = trained.open_run(str(pair), 'best')
+  run = open_run(str(pair), 'best')
   assert run.at == 'epoch ' + ', '.join(str(x['best']['epoch']) for x in meta['lanes'])
   for a, b in zip(run.lanes, checkpoint.variables(pair / 'checkpoints', 'best')):
     np.testing.assert_array_equal(a['params']['w'], b['params']['w'])
@@ -95,14 +98,14 @@ def of_folder(request, tmp_path):
   config.data.augment, config.batch_size = ('resized_crop',), 4
   s = session.open_session(config, tmp_path / 'run', lambda: '')
   with s.manager:
-    session.save(s, session.begin(s))
+    resume.save(s, resume.begin(s))
     s.manager.wait_until_finished()
   return s
 
 
 def test_a_file_is_shown_as_evaluation_shows_it(of_folder, tmp_path):
   s = of_folder
-  run = trained.open_run(str(s.workdir))
+  run = open_run(str(s.workdir))
   assert run.classes == ('a', 'b') and run.counts == (3, 3)
   assert (run.how['side'], run.how['centre'], run.how['upright']) == (12, 0.875, True)
   images = s.test[0]
@@ -119,7 +122,7 @@ def test_a_file_is_shown_as_evaluation_shows_it(of_folder, tmp_path):
 
 
 def test_broken_files_are_named_and_the_others_shown(pair, tmp_path):
-  run = trained.open_run(str(pair))
+  run = open_run(str(pair))
   image = load_digits().test_images[0]
   paths = [tmp_path / name for name in ('a.png', 'bad.png', 'b.png', 'gone.png', 'c.png')]
   for path in paths[::2]:
@@ -151,7 +154,7 @@ def edited(pair, tmp_path, edit):
 def test_a_checkpoint_from_before_the_notes(pair, tmp_path):
   path = edited(pair, tmp_path, lambda meta: meta['notes'].pop('mean'))
   with pytest.raises(UserError, match='continue that run until it saves again, or train again'):
-    trained.open_run(path)
+    open_run(path)
 
 
 @pytest.mark.parametrize(
@@ -167,16 +170,16 @@ def test_a_run_that_is_not_over_is_said(pair, tmp_path, caplog, how, words):
   file = pathlib.Path(path) / 'config.json'
   file.write_text(json.dumps(json.loads(file.read_text()) | how))
   for which in ('last', 'best'):
-    trained.open_run(path, which)
+    open_run(path, which)
   said = [r.getMessage() for r in caplog.records if r.name == 'fass_jax']
   assert len(said) == bool(words) and ''.join(said).endswith(words)
 
 
 def test_no_epoch_is_the_best_yet(pair, tmp_path):
   path = edited(pair, tmp_path, lambda meta: meta['lanes'][1].update(best=None, last={}))
-  assert trained.open_run(path).at == 'step 12'
+  assert open_run(path).at == 'step 12'
   with pytest.raises(UserError, match='take --which=last'):
-    trained.open_run(path, 'best')
+    open_run(path, 'best')
 
 
 def test_a_config_from_before_a_key_has_its_default(pair, tmp_path):
@@ -185,17 +188,17 @@ def test_a_config_from_before_a_key_has_its_default(pair, tmp_path):
   config = json.loads(file.read_text())
   del config['loss_args'], config['net']['router'], config['reweight']
   file.write_text(json.dumps(config))
-  assert trained.open_run(path).config.loss_args.tau == 1.0
+  assert open_run(path).config.loss_args.tau == 1.0
 
 
 def test_no_work_directory_and_no_checkpoint(pair, tmp_path):
   with pytest.raises(UserError, match='is not the work directory .*config.json cannot be read'):
-    trained.open_run(str(tmp_path))
+    open_run(str(tmp_path))
   (tmp_path / 'stages').mkdir()
   with pytest.raises(UserError, match='has not come to its last stage yet; start that run again'):
-    trained.open_run(str(tmp_path))
+    open_run(str(tmp_path))
   (tmp_path / 'stages').rmdir()
   shutil.copy(pair / 'config.json', tmp_path)
   with pytest.raises(UserError, match='has no checkpoint that can be read'):
-    trained.open_run(str(tmp_path))
+    open_run(str(tmp_path))
   assert [p.name for p in tmp_path.iterdir()] == ['config.json']  # nothing was written

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import step
-from fass_jax.forward import join
+from fass_jax.engine import step
+from fass_jax.engine.forward import join
+from fass_jax.engine.views import Input
 from fass_jax.types import Outputs, Targets, Term
-from fass_jax.views import Input
 
 
 class Seen(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from fass_jax.classifiers import ncm, post_hoc, tau_norm, trained
 from fass_jax.classifiers.base import Classifier, Setting, needs_held
-from fass_jax.config import pick
+from fass_jax.config.lookup import pick
 
 CLASSIFIERS: dict[str, Callable[[Setting], Classifier]] = {
   'trained': trained.build,

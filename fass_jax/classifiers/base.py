@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from fass_jax.losses.prior import post_hoc
+from fass_jax.classifiers.prior_shift import post_hoc
 from fass_jax.nets.base import experts_used
 from fass_jax.types import Array, Outputs, PyTree, UserError
 

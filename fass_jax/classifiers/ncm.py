@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fass_jax.classifiers.base import Classifier, Sets, Setting, in_full
-from fass_jax.config import did_you_mean
+from fass_jax.config.lookup import did_you_mean
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
 KINDS = ('cl2n', 'l2n', 'un', 'cosine')

@@ -6,8 +6,7 @@ import logging
 
 import numpy as np
 
-from fass_jax import priors
-from fass_jax.classifiers import trained
+from fass_jax.classifiers import prior_shift, trained
 from fass_jax.classifiers.base import Classifier, Setting, number
 from fass_jax.types import UserError
 
@@ -35,7 +34,7 @@ def build(setting: Setting) -> Classifier:
       f'{setting.flag}tau={args.tau} would move logits by {span:.0f} nats against each other, more '
       f'than a float32 holds as a prior; give at most {tau * SPAN / span:.3g}.'
     )
-  wanted = priors.wanted(args.prior, setting.classes, setting.counts, f'{setting.flag}prior')
+  wanted = prior_shift.wanted(args.prior, setting.classes, setting.counts, f'{setting.flag}prior')
   old = np.exp(shift - shift.max())
   if np.allclose(old / old.sum(), wanted, rtol=1e-3, atol=0):
     log.warning('post_hoc changes nothing here: the logits imply the prior that is wanted already.')

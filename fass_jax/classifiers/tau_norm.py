@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax import paths
 from fass_jax.classifiers.base import Classifier, Sets, Setting, in_full, needs_held, number
+from fass_jax.nets import paths
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
 GRID = np.linspace(0, 2, 21)  # of the authors

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from fass_jax.data.encoded import Part
+from fass_jax.data.images.encoded import Part
 from fass_jax.types import Dataset, Pictures, Squares, UserError
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from ml_collections import ConfigDict
 
-from fass_jax.config import did_you_mean
-from fass_jax.data.cifar import load_cifar
-from fass_jax.data.digits import load_digits
+from fass_jax.config.lookup import did_you_mean
 from fass_jax.data.held_out import hold_out
+from fass_jax.data.sets.cifar import load_cifar
+from fass_jax.data.sets.digits import load_digits
 from fass_jax.types import Dataset, UserError
 
 
@@ -37,7 +37,7 @@ def _cifar(base: int):
 
 def _listed(kind: str):
   def load(config: ConfigDict) -> Dataset:
-    from fass_jax.data.imagenet_lt import load_listed  # late: arrays need no decoder
+    from fass_jax.data.sets.imagenet_lt import load_listed  # late: arrays need no decoder
 
     return load_listed(kind, config)
 
@@ -45,7 +45,7 @@ def _listed(kind: str):
 
 
 def _folder(config: ConfigDict) -> Dataset:
-  from fass_jax.data.folder import load_folder  # late, as above
+  from fass_jax.data.sets.folder import load_folder  # late, as above
 
   return load_folder(config)
 

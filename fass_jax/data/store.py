@@ -10,9 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from fass_jax.config import one_of
-from fass_jax.data import decode, streaming
-from fass_jax.data.streaming import Reader
+from fass_jax.config.lookup import one_of
+from fass_jax.data.images import decode, streaming
+from fass_jax.data.images.streaming import Reader
 from fass_jax.types import Dataset, Squares, UserError
 
 log = logging.getLogger(__name__)

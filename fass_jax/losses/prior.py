@@ -142,26 +142,3 @@ def equalised(logits: Array, labels: Array, counts: Array, share: float, below: 
   wrong, _ = _prior(counts)
   kept = jnp.where(wrong < below, 1.0 - share, 1.0)
   return additive_margin_loss(logits, labels, jnp.log(kept), jnp.zeros_like(kept))
-
-
-def post_hoc(logits: Array, implied: Array, wanted: Array) -> Array:
-  """Returns z_c - log pi_c + log pi'_c, the logits under another class prior.
-
-  Where softmax(z) is p(y | x) for classes that come with prior pi, the softmax of the result is
-  p(y | x) for classes that come with pi', if nothing but the prior differs.
-
-  Args:
-    logits: float `[B, C]`, z.
-    implied: `[C]`, > 0, proportional to pi, the prior that z implies: the training counts after
-      cross-entropy, ones after a loss that takes the prior out itself.
-    wanted: `[C]`, >= 0 and not all 0, proportional to pi'.
-
-  Returns:
-    float32 `[B, C]`: z itself where both are the same, -inf for a class with pi' = 0.
-
-  Reference: Saerens, Latinne, Decaestecker, Neural Computation 2002; Menon, Jayasumana, Rawat,
-  Jain, Veit, Kumar, ICLR 2021 (pi' uniform); Hong, Han, Choi, Seo, Kim, Chang, CVPR 2021.
-  """
-  old, new = jnp.asarray(implied, float), jnp.asarray(wanted, float)
-  shift = jnp.log(new / new.sum()) - jnp.log(old / old.sum())
-  return jnp.asarray(logits, float) + shift[None, :]

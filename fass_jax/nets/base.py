@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fass_jax import paths
+from fass_jax.nets import paths
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.nets.heads import (
   ContrastiveHead,

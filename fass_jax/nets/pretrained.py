@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fass_jax import paths
+from fass_jax.nets import paths
 from fass_jax.types import PyTree, UserError
 
 log = logging.getLogger('fass_jax')

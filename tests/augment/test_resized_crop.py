@@ -19,7 +19,7 @@ from fass_jax.augment.resized_crop import (
   resized_crop,
   scaled,
 )
-from fass_jax.data import decode
+from fass_jax.data.images import decode
 
 SQUARE = 256
 

@@ -11,7 +11,7 @@ import tarfile
 
 import numpy as np
 
-from fass_jax.data import cifar
+from fass_jax.data.sets import cifar, cifar_set
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = tuple(f'name{i}' for i in range(100))
@@ -72,7 +72,7 @@ def load(tmp_path, base=100, factor=10, **kw):
 
 
 def set_dir(tmp_path, base=100, factor=10):
-  return cifar.prepared_dir(cifar.Spec(base, factor), tmp_path / 'cache')
+  return cifar_set.prepared_dir(cifar_set.Spec(base, factor), tmp_path / 'cache')
 
 
 def same(a, b):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from fass_jax.config import base_config
+from fass_jax.config.deltas import base_config
 
 
 @functools.cache

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from fass_jax.data import cifar, cifar_files
-from fass_jax.data.subset import class_counts, long_tail_indices
+from fass_jax.counts import class_counts
+from fass_jax.data.sets import cifar, cifar_files
+from fass_jax.data.sets.subset import long_tail_indices
 from fass_jax.types import UserError
 from tests.data.cifar_made import (
   NAMES,
@@ -135,8 +136,8 @@ def test_damaged_records(ready):
 def test_preparing_without_tfds_says_what_to_install(tmp_path, monkeypatch):
   folder_of(tmp_path / 'data' / 'cifar-100-binary', binary100())
   monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-  monkeypatch.delitem(sys.modules, 'fass_jax.data.cifar_lt', raising=False)
-  monkeypatch.delattr('fass_jax.data.cifar_lt', raising=False)
+  monkeypatch.delitem(sys.modules, 'fass_jax.data.sets.cifar_lt', raising=False)
+  monkeypatch.delattr('fass_jax.data.sets.cifar_lt', raising=False)
   with pytest.raises(UserError, match='pip install tensorflow-datasets'):
     load(tmp_path)
 

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from fass_jax.data import cifar, cifar_files
+from fass_jax.data.sets import cifar, cifar_files, cifar_set
 from fass_jax.types import UserError
 from tests.data.cifar_made import (
   archive_of,
@@ -32,7 +32,7 @@ def _assert_refused(tmp_path, files, folder, name, match, base=100):
     load(tmp_path, base)
   text = str(e.value)
   assert name in text and 'again' in text and '\n' not in text
-  assert not cifar.is_prepared(set_dir(tmp_path, base))
+  assert not cifar_set.is_prepared(set_dir(tmp_path, base))
 
 
 @pytest.mark.parametrize('cut', [100, 3074])  # inside an image, between two images

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax.data import decode
-from fass_jax.data.encoded import Paths
+from fass_jax.data.images import decode
+from fass_jax.data.images.encoded import Paths
 from fass_jax.types import UserError
 from tests.data import photos
 

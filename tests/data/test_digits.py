@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from fass_jax.data import digits
-from fass_jax.data.digits import load_digits
+from fass_jax.data.sets import digits
+from fass_jax.data.sets.digits import load_digits
 from fass_jax.types import UserError
 
 

@@ -10,9 +10,9 @@ import tempfile
 import numpy as np
 import pytest
 
-from fass_jax.data import checks, decode
-from fass_jax.data.folder import report
+from fass_jax.data.images import checks, decode
 from fass_jax.data.load import load
+from fass_jax.data.sets.folder import report
 from fass_jax.types import UserError
 from tests.data import photos
 

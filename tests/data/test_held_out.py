@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fass_jax.data.encoded import Paths
 from fass_jax.data.held_out import held_positions, hold_out
+from fass_jax.data.images.encoded import Paths
 from fass_jax.data.load import load
 from fass_jax.types import Dataset, Squares, UserError
 from tests import runs

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax.data import image_records
+from fass_jax.data.images import image_records
 from fass_jax.data.load import load
 from fass_jax.types import UserError
 from tests.data import photos

@@ -7,9 +7,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from fass_jax.data import imagenet_lt, lists, published_lists
-from fass_jax.data.fetch import DownloadError
-from fass_jax.data.lists import KNOWN, Listing, read_list
+from fass_jax.data.images import lists
+from fass_jax.data.images.fetch import DownloadError
+from fass_jax.data.images.lists import KNOWN, Listing, read_list
+from fass_jax.data.sets import imagenet_lt, published_lists
 from fass_jax.types import UserError
 from tests.data import photos
 

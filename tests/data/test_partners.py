@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data import partners
-from fass_jax.data.samplers import index_classes
+from fass_jax.sampling import partners
+from fass_jax.sampling.samplers import index_classes
 
 COUNTS = [9, 5, 3, 2]
 image_class = np.random.default_rng(0).permutation(np.repeat(np.arange(4), COUNTS))

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import optim
-from fass_jax.data import partners, samplers
+from fass_jax.recipe import optimiser
+from fass_jax.sampling import partners, samplers
 from fass_jax.types import Time
 from tests.data.test_samplers import LONG_TAIL, N, chi_square, classes_of
 
@@ -76,7 +76,7 @@ def test_reversed_partners_are_rare_classes(long_tail):
 
 
 def power_plan(long_tail, epoch, steps=85, n=128):
-  power = optim.piecewise(((0, 1.0), (0.8, 0.0)), 10)
+  power = optimiser.piecewise(((0, 1.0), (0.8, 0.0)), 10)
   sampler = samplers.SAMPLERS['power'](samplers.Options(power=power, epochs=10))
   assert sampler.scope == 'epoch'
   return sampler.draw(jax.random.key(5), long_tail[0], jnp.int32(epoch), steps, n)

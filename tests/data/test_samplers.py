@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data import samplers
-from fass_jax.data.subset import class_counts
+from fass_jax.counts import class_counts
+from fass_jax.sampling import samplers
 from fass_jax.types import Time
 
 N = 10847

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fass_jax.data.subset import class_counts, long_tail_indices
+from fass_jax.counts import class_counts
+from fass_jax.data.sets.subset import long_tail_indices
 from fass_jax.types import UserError
 
 TOTALS = [

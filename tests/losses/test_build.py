@@ -4,14 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data.samplers import index_classes
 from fass_jax.losses import build, combine
 from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.experts import ride
 from fass_jax.losses.margins import ldam
 from fass_jax.losses.softmax import cross_entropy
 from fass_jax.losses.weights import effective_number_weights
-from fass_jax.optim import piecewise
+from fass_jax.recipe.optimiser import piecewise
+from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Outputs, Targets, Time
 from tests.losses import oracle
 

@@ -5,9 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.test_launch import load
-
-consistency = load('consistency')
+from launch import consistency
 
 
 @pytest.fixture(scope='module')

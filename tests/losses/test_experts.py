@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data.subset import class_counts
+from fass_jax.counts import class_counts
 from fass_jax.losses import experts, margins
 from fass_jax.losses.experts import ride_temperature
 from tests.losses import oracle

@@ -5,7 +5,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from fass_jax import nets
-from fass_jax.defaults import STREAM, TERM, VIEW
+from fass_jax.config.keys import STREAM, TERM, VIEW
 from tests import runs
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data.subset import class_counts
+from fass_jax.counts import class_counts
 from fass_jax.losses import margins
 from fass_jax.losses.margins import ldam_margins
 from fass_jax.losses.softmax import log_loss

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data.subset import class_counts
+from fass_jax.classifiers import prior_shift
+from fass_jax.counts import class_counts
 from fass_jax.losses import prior, softmax
 from tests.losses import oracle
 
@@ -91,10 +92,10 @@ def test_gradient(f, size):
 def test_post_hoc_by_hand():
   z = jnp.log(jnp.array([[0.6, 0.4], [0.5, 0.5]]))
   # the odds 3/2 and 1 were got with three images of one class to one of the other
-  got = jax.nn.softmax(prior.post_hoc(z, jnp.array([30, 10]), jnp.array([1, 1])))
+  got = jax.nn.softmax(prior_shift.post_hoc(z, jnp.array([30, 10]), jnp.array([1, 1])))
   np.testing.assert_allclose(got, [[1 / 3, 2 / 3], [1 / 4, 3 / 4]], rtol=1e-6)
   # to nine of the second for one of the first: odds 3/2 / 3 / 9
-  got = jax.nn.softmax(prior.post_hoc(z, jnp.array([30, 10]), jnp.array([0.1, 0.9])))
+  got = jax.nn.softmax(prior_shift.post_hoc(z, jnp.array([30, 10]), jnp.array([0.1, 0.9])))
   np.testing.assert_allclose(got, [[1 / 19, 18 / 19], [1 / 28, 27 / 28]], rtol=1e-6)
 
 
@@ -103,19 +104,21 @@ def test_post_hoc_is_bayes_rule():
   rng = np.random.default_rng(0)
   likelihood = rng.dirichlet(np.ones(50), 6).T  # [x, y]
   old, new = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(6))
-  got = jax.nn.softmax(prior.post_hoc(np.float32(np.log(likelihood * old)), 300 * old, 7 * new))
+  got = jax.nn.softmax(
+    prior_shift.post_hoc(np.float32(np.log(likelihood * old)), 300 * old, 7 * new)
+  )
   want = likelihood * new / (likelihood @ new)[:, None]
   np.testing.assert_allclose(got, want, rtol=1e-4)
 
 
 def test_post_hoc_between_equal_priors_changes_no_bit():
   logits, _ = oracle.random_logits(4, 50, 100)
-  np.testing.assert_array_equal(prior.post_hoc(logits, N, N), logits)
+  np.testing.assert_array_equal(prior_shift.post_hoc(logits, N, N), logits)
 
 
 def test_post_hoc_rules_out_a_class_that_cannot_come():
   logits, _ = oracle.random_logits(5, 20, 3)
-  got = prior.post_hoc(logits, np.ones(3), np.array([1, 0, 1]))
+  got = prior_shift.post_hoc(logits, np.ones(3), np.array([1, 0, 1]))
   assert (got[:, 1] == -np.inf).all()
   np.testing.assert_allclose(
     jax.nn.softmax(got)[:, [0, 2]], oracle.softmax(logits[:, [0, 2]]), rtol=1e-5
@@ -125,7 +128,7 @@ def test_post_hoc_rules_out_a_class_that_cannot_come():
 def test_post_hoc_undoes_the_balanced_softmax():
   """The balanced softmax puts back what the move to a uniform prior took out."""
   logits, labels = oracle.random_logits(6, 50, 100)
-  balanced = prior.post_hoc(logits, N, np.ones(100))
+  balanced = prior_shift.post_hoc(logits, N, np.ones(100))
   np.testing.assert_allclose(
     balanced_softmax(balanced, labels, N), log_loss(logits, labels), rtol=1e-4, atol=1e-4
   )

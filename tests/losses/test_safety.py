@@ -10,10 +10,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fass_jax.defaults import LOSS_ARGS
+from fass_jax.config.keys import LOSS_ARGS
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
-from fass_jax.objective import loss_parameters
+from fass_jax.recipe.terms import loss_parameters
 from fass_jax.types import Classes, Outputs, Time
 from tests import runs
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.data.subset import class_counts
+from fass_jax.counts import class_counts
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.combine import pair_loss
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights

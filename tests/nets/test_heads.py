@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets, optim, paths
+from fass_jax import nets
+from fass_jax.nets import paths
 from fass_jax.nets.base import apply
+from fass_jax.recipe import optimiser
 from fass_jax.types import UserError
 
 
@@ -108,7 +110,7 @@ def test_patterns_name_parts_wherever_they_are():
 def test_parts_without_decay_keep_their_size():
   params = {'head': {'linear': {'kernel': jnp.ones(3), 'bias': jnp.ones(2)}}}
   zeros = jax.tree.map(jnp.zeros_like, params)
-  rule = optim.sgd(0.0, 0.1, False, (), ('*/bias',))
+  rule = optimiser.sgd(0.0, 0.1, False, (), ('*/bias',))
   moved, _ = rule.update(zeros, rule.init(params), params)
   np.testing.assert_allclose(moved['head']['linear']['kernel'], np.full(3, 0.1), rtol=1e-6)
   np.testing.assert_array_equal(moved['head']['linear']['bias'], np.zeros(2))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from fass_jax import earlier, nets, paths, session
-from fass_jax.nets import pretrained
+from fass_jax import nets
+from fass_jax.nets import paths, pretrained
 from fass_jax.nets.pretrained import read, to_variables
+from fass_jax.run import resume, session, start
 from fass_jax.types import UserError
 from tests import runs
 
@@ -194,7 +195,7 @@ def test_a_run_starts_from_the_file(tmp_path):
   )  # fmt: skip
   s = session.open_session(runs.config_of(*args), tmp_path / 'run', lambda: '')
   with s.manager:
-    (lane,) = session.begin(s)
+    (lane,) = resume.begin(s)
   params, stats = paths.flat(lane.state.params), paths.flat(lane.state.batch_stats)
   np.testing.assert_array_equal(
     params['body/conv1/kernel'], np.einsum('oihw->hwio', weights['conv1.weight'])
@@ -209,7 +210,7 @@ def test_a_run_starts_from_the_file(tmp_path):
   )
 
   def again(*more):
-    return earlier.from_weights(runs.config_of(*args[:-1], *more), [empty])[0]
+    return start.from_weights(runs.config_of(*args[:-1], *more), [empty])[0]
 
   np.testing.assert_array_equal(again().params['head']['linear']['kernel'], weights['fc.weight'].T)
   part = again('--config.start.fresh=("body/layer4_block0",)', '--config.start.statistics=False')

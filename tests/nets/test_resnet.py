@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets, paths
+from fass_jax import nets
+from fass_jax.nets import paths
 from fass_jax.nets.base import apply
 from fass_jax.nets.resnet import Bottleneck
 from fass_jax.types import UserError

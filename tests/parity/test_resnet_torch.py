@@ -1,32 +1,22 @@
 """The network, the optimiser and the weighted mean against PyTorch, with copied weights."""
 
-import importlib.util
-import pathlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets, optim
+from fass_jax import nets
 from fass_jax.losses.combine import weighted_mean
 from fass_jax.nets.base import apply
+from fass_jax.recipe import optimiser
 from fass_jax.types import Time
 
 torch = pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
 
-PATH = pathlib.Path(__file__).parents[2] / 'launch' / 'torch_baseline.py'
 DEPTH, CLASSES, BATCH = 32, 10, 16
 
 
-def load_baseline():
-  spec = importlib.util.spec_from_file_location('torch_baseline', PATH)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-baseline = load_baseline()
+from launch.benchmarks import torch_baseline as baseline  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -155,12 +145,12 @@ def test_ten_steps_of_sgd_follow_torch_in_double_precision(nesterov):
   x, y, start = linear_problem()
   decay, epochs = 0.05, 10
   pairs = ((0, 1.0), (0.5, 0.3), (0.8, 0.01))
-  rate = optim.learning_rate(0.1, pairs, 5.0, 0.4, epochs)
+  rate = optimiser.learning_rate(0.1, pairs, 5.0, 0.4, epochs)
   w, b = (torch.tensor(start[k], requires_grad=True) for k in 'wb')
   opponent = torch.optim.SGD([w, b], 0.1, 0.9, weight_decay=decay, nesterov=nesterov)
   with jax.enable_x64(True):
     params = jax.tree.map(jnp.asarray, start)
-    sgd = optim.sgd(0.9, decay, nesterov)
+    sgd = optimiser.sgd(0.9, decay, nesterov)
     state = sgd.init(params)
 
     def loss(p):
@@ -184,7 +174,7 @@ def test_ten_steps_of_sgd_follow_torch_in_double_precision(nesterov):
 
 def test_one_whole_step_of_the_network_follows_torch(net, model, variables, images):
   labels = np.arange(BATCH) % CLASSES
-  sgd = optim.sgd(0.9, 2e-4, False)
+  sgd = optimiser.sgd(0.9, 2e-4, False)
 
   @jax.jit
   def ours(params, stats):

@@ -1,0 +1,1 @@
+"""What a command line is: flags, config files, overrides, and what a command prints."""

@@ -1,0 +1,8 @@
+"""Configs: every key with its default, methods as deltas over them, stages.
+
+These names are what a config file imports.
+"""
+
+from fass_jax.config.deltas import base_config, config_dir, image_config, methods, with_methods
+
+__all__ = ['base_config', 'config_dir', 'image_config', 'methods', 'with_methods']

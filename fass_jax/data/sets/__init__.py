@@ -1,0 +1,1 @@
+"""The data sets by name: how each is found, prepared and read."""

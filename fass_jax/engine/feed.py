@@ -1,0 +1,136 @@
+"""Batches of images that are decoded while the device works: of an epoch's steps, or in order.
+
+Which images a step shows is planned before the epoch (`step.plan_epoch` with the signals), so the
+threads know what to decode ahead. Every crop is drawn from (seed, step, site, row) alone: a run
+that is resumed inside an epoch, or on another number of devices, sees the same pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fass_jax.data.images import decode, streaming
+from fass_jax.data.images.ahead import ahead
+from fass_jax.data.images.streaming import Pending, Reader
+from fass_jax.engine import devices
+from fass_jax.engine.views import Plan, partner_role, pixel_site
+from fass_jax.recipe.build import Recipe
+from fass_jax.types import Array, Placement
+
+
+class Cut(NamedTuple):
+  """How random crops are drawn, and the middle that stands in for them where there is none."""
+
+  area: tuple[float, float]  # shares of the image
+  centre: float  # share of the short side
+
+
+def sites(recipe: Recipe, active: Sequence[str]) -> dict[str, tuple[str, bool]]:
+  """Returns what the views of a step load: by `pixel_site`, the plan's key, and if at random."""
+  found = {}
+  for name in active:
+    view = recipe.views[name]
+    found[pixel_site(view, 'own')] = view.stream, view.random
+    if view.mix is not None and not view.deep:
+      role = partner_role(recipe, name)
+      found[pixel_site(view, role)] = f'{view.stream}/{role}', view.random
+  return found
+
+
+def boxes(
+  cut: Cut, seed: int, step: int, site: str, at_random: bool
+) -> Callable[[int], decode.Box]:
+  """Returns the box of each row of a batch, a function of (seed, step, site, row)."""
+  if not at_random:
+    middle = decode.centre(cut.centre)
+    return lambda row: middle
+  crc = zlib.crc32(site.encode())
+
+  def box(row: int) -> decode.Box:
+    return decode.random_box(np.random.default_rng((seed, step, crc, row)), cut.area)
+
+  return box
+
+
+def of_epoch(
+  recipe: Recipe, reader: Reader, cut: Cut, seed: int, plan: Plan, epoch: int, first: int,
+  active: Callable[[int], Sequence[str]],
+) -> Iterator[dict[str, Pending]]:  # fmt: skip
+  """Yields the pixels of an epoch's steps from `first` on, by `pixel_site`.
+
+  Args:
+    recipe: the recipe.
+    reader: the training images.
+    cut: how crops are drawn.
+    seed: of the run.
+    plan: all positions of the epoch.
+    epoch: 0-based.
+    first: the first step of the epoch that is still to do.
+    active: from a step of the epoch to the views that are on.
+  """
+  index = {name: np.asarray(value[0]) for name, value in jax.device_get(plan).items()}
+  total, where = recipe.steps_per_epoch, recipe.where
+
+  def job(row: int) -> dict[str, Pending]:
+    loads = {}
+    for site, (key, at_random) in sites(recipe, active(row)).items():
+      wanted = index[key][row]
+      box = boxes(cut, seed, epoch * total + row, site, at_random)
+      n = devices.padded(len(wanted), where)
+      loads[site] = streaming.begin(reader, wanted, box, devices.own_rows(n, where), n)
+    return loads
+
+  return ahead(functools.partial(job, row) for row in range(first, total))
+
+
+def in_order(reader: Reader, size: int, share: float, where: Placement) -> Iterator[Array]:
+  """Yields a set in its order, the middle of each image, in batches of `size` rows."""
+  middle = decode.centre(share)
+  rows = devices.own_rows(size, where)
+
+  def job(start: int) -> dict[str, Pending]:
+    index = np.arange(start, min(start + size, len(reader.pictures)))
+    return {'': streaming.begin(reader, index, lambda row: middle, rows, size)}
+
+  for loads in ahead(
+    functools.partial(job, start) for start in range(0, len(reader.pictures), size)
+  ):
+    yield devices.batch(streaming.finish(loads['']), where)
+
+
+def at_once(
+  reader: Reader, cut: Cut, at_random: bool, where: Placement, seed: int, index: np.ndarray,
+  step: int,
+) -> Array:  # fmt: skip
+  """Loads the images at `index` for a look at them between two epochs."""
+  n, box = devices.padded(len(index), where), boxes(cut, seed, step, 'probe', at_random)
+  pending = streaming.begin(reader, index, box, devices.own_rows(n, where), n)
+  return devices.batch(streaming.finish(pending), where)
+
+
+def wait(loads: dict[str, Pending], idle: Callable[[], bool]) -> float:
+  """Waits until a batch is loaded; returns the seconds in which the device had nothing to do.
+
+  Args:
+    loads: the batch.
+    idle: says whether the device has done all it was given.
+  """
+  starved, before = 0.0, time.monotonic()
+  while not all(load.done() for load in loads.values()):
+    was_idle = idle()
+    time.sleep(0.0005)
+    now = time.monotonic()
+    starved, before = starved + (now - before) * was_idle, now
+  return starved
+
+
+def on_devices(loads: dict[str, Pending], where: Placement) -> dict[str, Array]:
+  """Puts a loaded batch on the devices, by rows."""
+  return {site: devices.batch(streaming.finish(load), where) for site, load in loads.items()}

@@ -1,0 +1,137 @@
+"""The views of a step through the network, and through that of a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fass_jax.engine.views import Input, Store
+from fass_jax.nets import fold_statistics
+from fass_jax.nets.base import apply
+from fass_jax.recipe.build import Recipe
+from fass_jax.types import Array, Outputs, PyTree, Targets
+
+Deep = dict[str, Callable[[Array], Array] | None]  # by group of views, see `between`
+
+
+def between(
+  recipe: Recipe, names: Sequence[str], inputs: dict[str, Input]
+) -> Callable[[Array], Array] | None:
+  """Returns how the features of views are mixed, which are one batch in this order; None: not."""
+  if not any(recipe.views[n].deep for n in names):
+    return None
+
+  def mix(features: Array) -> Array:
+    parts, start = [], 0
+    for n in names:
+      view, inp = recipe.views[n], inputs[n]
+      own = features[start : start + inp.x.shape[0]]
+      start += inp.x.shape[0]
+      if view.deep:
+        assert view.mix is not None
+        own = view.mix(None, own, own[inp.rows], inp.lam)[0]
+      parts.append(own)
+    return jnp.concatenate(parts)
+
+  return mix
+
+
+def forward(
+  recipe: Recipe, params: PyTree, stats: PyTree, inputs: dict[str, Input]
+) -> tuple[dict[str, Outputs], PyTree]:
+  """Runs every group of views through the network, its running statistics group after group.
+
+  With `recipe.vmapped`, groups of equal shape are one pass over a batch of groups: every group
+  keeps its own batch statistics, and the running ones come out as after separate passes.
+  """
+  groups: dict[str, list[str]] = {}
+  for name in inputs:
+    groups.setdefault(recipe.views[name].group, []).append(name)
+  x = {
+    g: jnp.concatenate([inputs[n].x for n in names]) if len(names) > 1 else inputs[names[0]].x
+    for g, names in groups.items()
+  }
+  deep = {g: between(recipe, names, inputs) for g, names in groups.items()}
+  passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x, deep)
+  outs: dict[str, Outputs] = {}
+  for g, names in groups.items():
+    out, start = passed[0][g], 0
+    for n in names:
+      rows = slice(start, start + inputs[n].x.shape[0])
+      outs[n] = _by_row(lambda x, rows=rows: x[rows], out)
+      start = rows.stop
+  return outs, passed[1]
+
+
+def _by_row(function: Callable[..., Array], *outs: Outputs) -> Outputs:
+  """Applies a function to the fields that have a row an image; `extra` is that of the first."""
+  bare = [o._replace(extra={}) for o in outs]
+  return jax.tree.map(function, *bare)._replace(extra=outs[0].extra)
+
+
+def lessons(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
+  """Shows the teacher the views of the terms that ask for one, in evaluation mode.
+
+  Returns:
+    By view, the mean logits of its experts `[n, C]`; nothing where no term asks.
+  """
+  asked = [v for term in recipe.terms.values() if term.taught for v in term.views]
+  told = {}
+  for name in dict.fromkeys(v for v in asked if v in inputs):
+    assert recipe.teacher is not None, 'the recipe was built without its teacher'
+    deep = between(recipe, [name], inputs)
+    outs, _ = apply(recipe.teacher, store.teacher, inputs[name].x, False, deep)
+    told[name] = outs.logits.mean(axis=1)
+  return told
+
+
+def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
+  """Makes one batch of several views, for a loss that compares them.
+
+  Returns:
+    Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
+    compared with); the pair targets of all rows, of the own label alone where a view has only
+    that; the mask.
+  """
+  mask = jnp.concatenate([x.mask for x in inputs])
+  targets = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x.targets for x in inputs))
+  joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
+  return joined._replace(extra={**outs[0].extra, 'mask': mask}), targets, mask
+
+
+def _separately(
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], deep: Deep
+) -> tuple[dict[str, Outputs], PyTree]:
+  outs = {}
+  for g, images in x.items():
+    variables = {'params': params, 'batch_stats': stats}
+    outs[g], stats = apply(recipe.net, variables, images, True, deep[g])
+  return outs, stats
+
+
+def _vmapped(
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], deep: Deep
+) -> tuple[dict[str, Outputs], PyTree]:
+  variables = {'params': params, 'batch_stats': stats}
+  # groups whose features are mixed are passes of their own
+  alike: dict[Any, list[str]] = {}
+  for g, images in x.items():
+    alike.setdefault((images.shape, g if deep[g] else ''), []).append(g)
+  passed: dict[str, tuple[Outputs, PyTree]] = {}
+  for names in alike.values():
+    if len(names) == 1:
+      (g,) = names
+      passed[g] = apply(recipe.net, variables, x[g], True, deep[g])
+      continue
+    stacked = jax.vmap(lambda images: apply(recipe.net, variables, images, True))(
+      jnp.stack([x[g] for g in names])
+    )
+    for i, g in enumerate(names):
+      passed[g] = jax.tree.map(lambda leaf, i=i: leaf[i], stacked)
+  return (
+    {g: passed[g][0] for g in x},
+    fold_statistics(stats, [passed[g][1] for g in x]),
+  )

@@ -1,0 +1,131 @@
+"""Passes of a network over a set in evaluation mode; only what they add up leaves the device."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.data.images.streaming import Reader
+from fass_jax.engine import compiler, devices, feed
+from fass_jax.engine.views import take
+from fass_jax.nets.base import Network, apply, test_logits
+from fass_jax.recipe.build import Recipe
+from fass_jax.recipe.images import Normaliser
+from fass_jax.types import Array, Outputs, Placement, PyTree, Squares
+
+
+class Eye(NamedTuple):
+  """What a pass needs to know of a recipe."""
+
+  net: Network
+  normalise: Normaliser
+  show: Callable[..., Array]  # as of a recipe
+  where: Placement
+
+
+class Fold(NamedTuple):
+  """A pass over a set in evaluation mode, as `make_fold` describes it."""
+
+  prepare: Callable[..., None]
+  run: Callable[..., PyTree]
+
+  def __call__(self, *args: Any) -> PyTree:
+    """Passes the set through the network."""
+    return self.run(*args)
+
+
+def make_fold(
+  recipe: Recipe | Eye, batch_size: int, read: Callable[[Outputs], Any] = test_logits,
+  share: float = 1.0,
+) -> Fold:  # fmt: skip
+  """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
+
+  `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
+  with running batch statistics; another `read` shows it something else of the network's outputs
+  than the logits. A function and a set are one program, compiled at its first use
+  or before by `fold.prepare` with the same arguments; batches of images on the device are cut
+  there, a `Reader` decodes the middle `share` of its images ahead. Only the finished `acc` need
+  ever leave the device.
+  """
+  ready: dict[Any, Callable[..., PyTree]] = {}
+  where = recipe.where
+
+  def advance(observe, size, streamed, carry, start, variables, images, labels):
+    position = start + jnp.arange(size)
+    mask = position < labels.shape[0]
+    index = jnp.minimum(position, labels.shape[0] - 1)
+    if isinstance(images, Squares):
+      x = recipe.show(where.spread(images.images[index]), images.aspect[index])
+    else:
+      x = where.spread(images if streamed else images[index])
+    outs, _ = apply(recipe.net, variables, recipe.normalise(x), False)
+    return observe(carry, read(outs), labels[index], mask), start + size
+
+  def prepare(observe, acc, variables, images, labels):
+    size = min(batch_size, labels.shape[0])
+    shown, streamed = images, isinstance(images, Reader)
+    key = observe, labels.shape, streamed
+    if streamed:
+      size = devices.padded(size, where)
+      shape = (size, images.side, images.side, 3)
+      shown = jax.ShapeDtypeStruct(shape, np.uint8, sharding=where.rows)
+    if key not in ready:
+      step = functools.partial(advance, observe, size, streamed)
+      program = jax.jit(step, out_shardings=where.whole)
+      args = devices.settle(acc, where), devices.copy(np.int32(0), where), variables, shown, labels
+      ready[key] = program.lower(*args).compile(compiler_options=compiler.compiler_options())
+    return ready[key], size
+
+  def run(observe, acc, variables, images, labels):
+    acc = devices.settle(acc, where)
+    program, size = prepare(observe, acc, variables, images, labels)
+    start, total = devices.copy(np.int32(0), where), labels.shape[0]
+    batches: Iterator[Any] = itertools.repeat(images)
+    if isinstance(images, Reader):
+      batches = feed.in_order(images, size, share, where)
+    for _, shown in zip(range(-(-total // size)), batches):
+      acc, start = program(acc, start, variables, shown, labels)
+    return acc
+
+  return Fold(prepare, run)
+
+
+def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
+  """Returns `probe(key, index, op, strengths, variables, store) -> right`, a look at some images.
+
+  The images at `index [n]` are augmented as the natural view is in training, with the given
+  strength of one op, and shown to the network in evaluation mode. `right` is a host array, bool
+  `[n]`: whether every expert names the class. One program an op; the last batch is padded. Where
+  the store has no images, `pixels(index, start)` loads a batch.
+  """
+
+  where = recipe.where
+
+  @functools.partial(jax.jit, static_argnums=0, out_shardings=where.whole)
+  def one(op, key, index, strength, variables, store):
+    view = recipe.views['natural']
+    # the ops of other signals are off: an op that nobody sets would have strength 1
+    others = {s.op: jnp.zeros_like(strength) for s in recipe.signals.values() if s.op}
+    images, asked = take(recipe, store, index, 'probe')
+    x = recipe.normalise(view.augment(key, images, {**others, **asked, op: strength}))
+    outs, _ = apply(recipe.net, variables, where.spread(x), False)
+    return (outs.logits.argmax(-1) == store.labels[index][:, None]).all(axis=1)
+
+  def probe(key, index, op, strengths, variables, store, pixels=None):
+    n, right = len(index), []
+    size = min(batch_size, 256)
+    for start in range(0, n, size):
+      rows = np.arange(start, start + size) % n
+      if pixels is not None:
+        store = store._replace(pixels={'probe': pixels(index[rows], start)})
+      args = index[rows].astype(np.int32), strengths[rows].astype(jnp.result_type(float))
+      right.append(one(op, jax.random.fold_in(key, start), *args, variables, store))
+    return np.concatenate(jax.device_get(right))[:n]
+
+  return probe

@@ -1,0 +1,105 @@
+"""A run as a function from images to class probabilities; its training data are not needed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.classifiers.prior_shift import post_hoc
+from fass_jax.data.images import ahead, decode
+from fass_jax.data.images.encoded import Paths
+from fass_jax.engine import compiler
+from fass_jax.nets.base import apply, test_logits
+from fass_jax.recipe import images as shown
+from fass_jax.types import Array, PyTree
+from fass_jax.workdir.open import Trained
+
+log = logging.getLogger('fass_jax')
+
+
+class Loaded(NamedTuple):
+  """A batch of images."""
+
+  paths: list[str]  # of those that could be read
+  images: np.ndarray  # uint8 [len(paths), side, side, 3]
+  broken: list[tuple[str, str]]  # the others: path, reason
+
+
+def load(
+  run: Trained, paths: Sequence[str], size: int, decoder: str, pool: ThreadPoolExecutor
+) -> Iterator[Loaded]:
+  """Yields images as the run's test images are shown, `size` files at a time.
+
+  Threads decode ahead; a file that cannot be read does not keep the others waiting.
+
+  Args:
+    run: for the side of the square, the share of the image that it shows, and the like.
+    paths: of image files.
+    size: files in a batch.
+    decoder: a key of `decode.DECODERS`.
+    pool: the threads.
+  """
+  box, side = decode.centre(run.how['centre']), run.how['side']
+  read = decode.decoder(decoder, Paths(paths, run.how['upright']))
+
+  def one(path: str) -> np.ndarray | str:
+    try:
+      return read(pathlib.Path(path).read_bytes(), box, side)
+    except decode.Broken as error:
+      return str(error)
+    except OSError as error:
+      return error.strerror or str(error)
+
+  def start(first: int) -> list[Future]:
+    return [pool.submit(one, path) for path in paths[first : first + size]]
+
+  starts = range(0, len(paths), size)
+  for first, work in zip(starts, ahead.ahead(functools.partial(start, i) for i in starts)):
+    done = [(path, w.result()) for path, w in zip(paths[first : first + size], work)]
+    good = [(path, x) for path, x in done if not isinstance(x, str)]
+    yield Loaded(
+      [path for path, _ in good],
+      np.stack([x for _, x in good]) if good else np.zeros((0, side, side, 3), np.uint8),
+      [(path, x) for path, x in done if isinstance(x, str)],
+    )
+
+
+def predictor(
+  run: Trained, size: int, prior: tuple[np.ndarray, np.ndarray] | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns `predict(uint8 [n, side, side, 3]) -> float32 [n, C]`, probabilities, n <= `size`.
+
+  The mean over the seeds of softmax(z), z the logits that metrics read, moved by `post_hoc` where
+  there is a prior. One program, for a batch that is padded to `size`.
+
+  Args:
+    run: from `open_run`.
+    size: rows of the program's batch.
+    prior: the prior that the logits imply and the one that is expected, each `[C]`.
+  """
+  normalise = shown.normaliser(run.how['mean'], run.how['std'])
+  moved = prior and (jnp.asarray(prior[0], float), jnp.asarray(prior[1], float))
+
+  @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
+  def program(variables: PyTree, images: Array, prior: tuple[Array, Array] | None) -> Array:
+    outs, _ = apply(run.net, variables, normalise(images), False)
+    logits = test_logits(outs)
+    if prior is not None:
+      logits = post_hoc(logits, *prior)
+    return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)
+
+  def predict(images: np.ndarray) -> np.ndarray:
+    padded = np.zeros((size, *images.shape[1:]), np.uint8)
+    padded[: len(images)] = images
+    each = [program(variables, padded, moved) for variables in run.lanes]
+    return np.asarray(sum(each[1:], each[0]) / len(each))[: len(images)]
+
+  return predict

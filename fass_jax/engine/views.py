@@ -1,0 +1,178 @@
+"""From streams of image positions to the views of a step."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fass_jax.augment.cam import Sight, generated_share
+from fass_jax.recipe.build import Recipe
+from fass_jax.sampling.partners import batch_rows
+from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
+
+
+class Store(NamedTuple):
+  """What a step reads and leaves as it is: the training set, and a teacher."""
+
+  images: Array | Squares | None  # uint8 [N, H, W, 3]; None: a step's pixels come with it
+  labels: Array  # int32 [N]
+  classes: Classes
+  teacher: PyTree = None  # params and batch_stats of the network that teaches, constants
+  pixels: dict[str, Array] = {}  # of one step, by `pixel_site`: uint8 [n or more, H, W, 3]
+
+
+class Batch(NamedTuple):
+  """What a stream drew."""
+
+  index: Array  # type: ignore[assignment]  # int32 [n]
+  labels: Array  # int32 [n]
+  mask: Array  # bool [n], False: left out of losses, scores and counts
+
+
+class Input(NamedTuple):
+  """A view as it enters the network."""
+
+  x: Array  # float32 [n, H, W, 3]
+  targets: Targets
+  mask: Array  # bool [n]
+  labels: Array  # int32 [n], the own class
+  lam: Array  # float32 [n], the share of the own image that was asked for
+  lam_real: Array  # float32 [n], the share that came out
+  rows: Array | None = None  # int32 [n], with whose features each row's are mixed; None: they stay
+
+
+# by stream, and by stream and role of a partner: (index, mask), both [steps, n]
+Plan = dict[str, tuple[Array, Array]]
+
+
+def site(key: Array, name: str) -> Array:
+  """Folds the name of a consumer into a key, so that adding one moves no other's draws."""
+  return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+
+
+def draw_streams(
+  recipe: Recipe, names: set[str], key: Array, t: Time, store: Store, plan: Plan
+) -> dict[str, Batch]:
+  """Draws the streams that are on; 'natural' always comes first."""
+  row = t.step % recipe.steps_per_epoch
+  batches: dict[str, Batch] = {}
+  for name, stream in recipe.streams.items():
+    if name not in names:
+      continue
+    mask = jnp.ones((stream.size,), bool)
+    if name in plan:
+      index, mask = (x[row] for x in plan[name])
+    elif stream.sampler.scope == 'copy':
+      index, mask = (x[: stream.size] for x in (batches['natural'].index, batches['natural'].mask))
+    else:
+      assert stream.sampler.draw is not None
+      index = stream.sampler.draw(site(key, f'sampler/{name}'), store.classes, stream.size, t)
+    if stream.keep < 1:
+      mask &= jax.random.bernoulli(site(key, f'gate/{name}'), stream.keep, mask.shape)
+    batches[name] = Batch(index, store.labels[index], mask)
+  return batches
+
+
+def pixel_site(view: View, role: str) -> str:
+  """Names the pixels of a view's own images or partners; equal names are equal pixels."""
+  return f'{view.stream}/{role}/{view.augment_name}'
+
+
+def partner_role(recipe: Recipe, name: str) -> str:
+  """Names whose partners a view takes: those of its stream, or its own."""
+  return 'partner' if recipe.streams[recipe.views[name].stream].shared else f'partner/{name}'
+
+
+def draw_partner(
+  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], store: Store
+) -> Array:
+  """Draws the partners of a view that mixes: positions, int32 `[n]`."""
+  view = recipe.views[name]
+  stream = recipe.streams[view.stream]
+  assert stream.partner is not None
+  matrix = signals[stream.score].matrix if stream.score else None
+  partner_key = site(key, f'{partner_role(recipe, name)}/{view.stream}')
+  return stream.partner(partner_key, batch.index, batch.labels, matrix, store.classes)
+
+
+def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, dict[str, Any]]:
+  """Returns the stored images at `index [n]`, spread over the devices, and what ops ask of them.
+
+  Args:
+    recipe: static.
+    store: where the images are; `name` is looked for in the pixels of the step.
+    index: positions.
+    name: of `pixel_site`.
+
+  Returns:
+    uint8 `[n, H, W, 3]`; by op, the aspect of squares to the one that cuts them, and who looks at
+    what to `cam`.
+  """
+  spread, asked = recipe.where.spread, {}
+  if recipe.teacher is not None:
+    labels = store.labels[index]
+    share = generated_share(store.classes.count)[labels]
+    asked['cam'] = Sight(store.teacher, labels, share)
+  if name in store.pixels:
+    return spread(store.pixels[name][: index.shape[0]]), asked
+  if isinstance(store.images, Squares):
+    asked['resized_crop'] = store.images.aspect[index]
+    return spread(store.images.images[index]), asked
+  assert store.images is not None, f'the pixels of {name} were not loaded'
+  return spread(store.images[index]), asked
+
+
+def build_view(
+  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], t: Time,
+  store: Store, plan: Plan,
+) -> Input:  # fmt: skip
+  """Loads, augments, normalises and mixes one view.
+
+  Views of one stream with the same augmentation fold the same names into the key, so they see
+  the same pixels (the compiler loads them once).
+  """
+  view = recipe.views[name]
+  stream = recipe.streams[view.stream]
+  full = jnp.ones(batch.labels.shape, float)
+
+  def load(index: Array, role: str) -> Array:
+    load_key = site(key, f'augment/{pixel_site(view, role)}')
+    images, asked = take(recipe, store, index, pixel_site(view, role))
+    strengths = asked | {
+      s.op: s.strength(signals[n], site(load_key, f'strength/{s.op}'), store.labels[index])
+      for n, s in recipe.signals.items()
+      if s.strength is not None
+    }
+    return recipe.where.spread(recipe.normalise(view.augment(load_key, images, strengths)))
+
+  x = load(batch.index, 'own')
+  if view.mix is None:
+    targets = Targets(batch.labels, batch.labels, full)
+    return Input(x, targets, batch.mask, batch.labels, full, full)
+  assert stream.ratio is not None and view.label is not None
+  matrix = signals[stream.score].matrix if stream.score else None
+  role = partner_role(recipe, name)
+  planned = plan.get(f'{view.stream}/{role}')
+  rows = None
+  if view.deep:
+    rows = batch_rows(site(key, f'{role}/{view.stream}'), batch.labels.shape[0])
+    partner = batch.index[rows]
+  elif planned is None:
+    partner = draw_partner(recipe, name, batch, key, signals, store)
+  else:
+    partner = planned[0][t.step % recipe.steps_per_epoch]
+  labels_t = store.labels[partner]
+  ratio_key = site(key, f'ratio/{view.stream}')
+  lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
+  # one coin for all views of the stream; where it is off, a mix returns the own image
+  on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
+  lam = jnp.where(on, lam, 1.0)
+  mixed, lam_real = x, lam
+  if not view.deep:
+    mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
+  targets = Targets(*view.label(batch.labels, labels_t, lam_real))
+  mixed = recipe.where.spread(mixed)
+  return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real, rows)

@@ -1,0 +1,1 @@
+"""From a config to filled slots: streams, views, terms, signals, optimiser, classifier."""

@@ -1,0 +1,117 @@
+"""The evaluation of a finished run: its figures over seeds, as a table and as JSON."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from fass_jax.report import judge as classify
+from fass_jax.report import metrics, shifts
+from fass_jax.report.judge import Judge
+from fass_jax.report.tables import ROWS, percent
+from fass_jax.types import Dataset, PyTree, UserError
+from fass_jax.workdir import files
+
+
+def evaluate(
+  config: ConfigDict, data: Dataset, judge: Judge, lanes: Sequence[PyTree], how: str, seed: int
+) -> dict[str, Any]:
+  """Fits a classifier on each seed of a run and counts the test set, in one pass a seed.
+
+  Args:
+    config: of the run.
+    data: its data set.
+    judge: the classifier.
+    lanes: variables of each seed.
+    how: '' | 'reweight' | 'resample': whether and how test sets of other class shares are made.
+    seed: of the draw of 'resample'.
+
+  Returns:
+    `classifier`, `args`; `runs`, for each seed `seed`, `fitted`, `metrics`, `as_trained` and
+    `shifts` as below; `metrics` and `as_trained`, the means over the seeds; with `how` also
+    `shifts`: `how`, `columns`, `as_it_is` and `known_prior` (None where the classifier's scores
+    imply no prior), lists of one number a column.
+  """
+  classes = len(data.class_names)
+  train, test = (np.bincount(y, minlength=classes) for y in (data.train_labels, data.test_labels))
+  groups = metrics.groups_of(config.eval, train)
+  n = shifts.profiles(train, test, how == 'resample') if how else np.zeros((0, classes))
+  chosen = shifts.resample(data.test_labels, n, seed) if how == 'resample' else None
+  asked = n if how == 'resample' else np.broadcast_to(test, n.shape)
+  count = judge.shifted(n / np.maximum(n.sum(1, keepdims=True), 1), chosen)
+  runs: list[dict[str, Any]] = []
+  for k, variables in enumerate(lanes):
+    fitted = judge.fit(variables)
+    counts, own, hits = jax.device_get(count(variables, fitted))
+    runs.append(
+      {
+        'seed': config.seed + k,
+        'fitted': classify.told(judge, fitted),
+        'metrics': metrics.metrics(counts, groups),
+        'as_trained': metrics.metrics(own, groups),
+      }
+    )
+    if how:
+      parts = [shifts.figures(h, asked, n, groups) for h in hits]
+      runs[-1]['shifts'] = {'as_it_is': parts[0], 'known_prior': parts[1] if parts[1:] else None}
+  both = {part: _mean([r[part] for r in runs]) for part in ('metrics', 'as_trained')}
+  found = {'classifier': config.classifier, 'args': config.classifier_args.to_dict(), **both}
+  if how:
+    names = [shift.name for shift in shifts.SHIFTS]
+    found['shifts'] = {'how': how, 'columns': names, **_mean([r['shifts'] for r in runs])}
+  return {**found, 'runs': runs}
+
+
+def _mean(values: Sequence[Any]) -> Any:
+  """Returns the mean of equal trees of dicts and lists, number by number."""
+  first = values[0]
+  if isinstance(first, dict):
+    return {k: _mean([v[k] for v in values]) for k in first}
+  if isinstance(first, list):
+    return [_mean(list(v)) for v in zip(*values, strict=True)]
+  return None if first is None else float(np.mean(values))
+
+
+def table(found: dict[str, Any]) -> str:
+  """Returns the metrics in percent beside the network's own, and those of shifted test sets."""
+  new, own, runs = found['metrics'], found['as_trained'], found['runs']
+  ece = next(k for k in new if k.startswith('ece_'))
+  seeds = f', mean of {len(runs)} seeds' if len(runs) > 1 else ''
+  fitted = [', '.join(f'{k} {v:.4g}' for k, v in run['fitted'].items()) for run in runs]
+  lines = [
+    f'{found["classifier"]}{seeds}' + (f' ({"; ".join(fitted)})' if any(fitted) else ''),
+    f'{"":28}{found["classifier"]:>12}{"as trained":>12}',
+    *(f'{label:28}{percent(new[key]):>12}{percent(own[key]):>12}'
+      for key, label in (*ROWS, (ece, f'ECE ({ece[4:]} equal bins)'))),
+    f'{"NLL (nats)":28}{new["nll"]:>12.4f}{own["nll"]:>12.4f}',
+  ]  # fmt: skip
+  if 'shifts' in found:
+    part = found['shifts']
+    lines += ['', 'Test sets of other class shares (F forward, U uniform, B backward, ratio):']
+    lines.append(shifts.table(part['as_it_is'], part['known_prior']))
+    if part['known_prior'] is None:
+      lines.append(
+        '(no prior is taken out of scores that are no probabilities; --calibrate makes them so)'
+      )
+  return '\n'.join(lines)
+
+
+def write(path: pathlib.Path, found: dict[str, Any]) -> None:
+  """Writes the evaluation as JSON.
+
+  Raises:
+    UserError: if the file cannot be written.
+  """
+  try:
+    files.write_json(path, found)
+  except OSError as error:
+    if files.is_full(error):
+      raise
+    raise UserError(
+      f'{path} cannot be written ({error.strerror}); make the work directory writable, or copy it.'
+    ) from error

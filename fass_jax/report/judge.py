@@ -1,0 +1,238 @@
+"""A classifier on a run: fitted on what the run trained on, and counted on its test set."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from fass_jax import types
+from fass_jax.classifiers import calibrate
+from fass_jax.classifiers.base import Classifier, Fitted, Sets, Setting, asked, logits, tempered
+from fass_jax.classifiers.prior_shift import post_hoc
+from fass_jax.data.store import Kept
+from fass_jax.engine import devices
+from fass_jax.engine.passes import Fold
+from fass_jax.nets.base import Network, apply
+from fass_jax.recipe.build import Recipe
+from fass_jax.recipe.classifier import chosen
+from fass_jax.report import metrics
+from fass_jax.types import Array, Outputs, PyTree
+
+log = logging.getLogger('fass_jax')
+
+Images = tuple[Any, Array]  # images as a fold takes them, labels
+
+
+class Material(NamedTuple):
+  """What a classifier meets: passes, and the sets to pass."""
+
+  net: Network
+  image_shape: tuple[int, int, int]
+  fold: Fold  # reads the whole outputs
+  train: Images | None  # None where nobody needs it
+  held: Images | None  # the held-out part of the training set
+  test: Images
+  num_classes: int
+  bins: int  # of the calibration error
+
+
+class Judge(NamedTuple):
+  """A classifier on a run, for any variables of its network."""
+
+  classifier: Classifier
+  fit: Callable[[PyTree], Fitted]  # variables -> fitted
+  counts: Callable[[PyTree, Fitted], metrics.Counts]  # of the test set; on the device
+  shifted: Callable[..., Callable[..., tuple[metrics.Counts, metrics.Counts, Array]]]
+
+
+def judge(classifier: Classifier, setting: Setting, material: Material) -> Judge:
+  """Returns a classifier on a run.
+
+  Args:
+    classifier: of `classifiers.build`.
+    setting: what it was built for.
+    material: what it meets.
+  """
+  return Judge(
+    classifier,
+    functools.partial(_fit, classifier, setting, material, _keep_scores(classifier)),
+    functools.partial(_count, material, _adds(classifier)),
+    functools.partial(_shift_count, classifier, material),
+  )
+
+
+def of_run(
+  config: ConfigDict, kept: Kept, recipe: Recipe, fold: Fold, train: Images, test: Images
+) -> Judge | None:
+  """Returns the classifier of a run's end on that run; None if it is the network's own.
+
+  Raises:
+    UserError: as `classifiers.build`.
+  """
+  made, setting = chosen(config, kept.data)
+  if config.classifier == 'trained' and not made.calibrated:
+    return None
+  material = Material(
+    recipe.net, kept.data.image_shape, fold, train, held_of(kept, recipe.where), test,
+    recipe.num_classes, config.eval.ece_bins,
+  )  # fmt: skip
+  return judge(made, setting, material)
+
+
+def told(judge: Judge, fitted: Fitted) -> dict[str, float]:
+  """Returns what was fitted, for people: `tau`, `temperature`."""
+  found = judge.classifier.told(fitted.own)
+  if judge.classifier.calibrated:
+    found = found | {'temperature': float(fitted.temperature)}
+  return found
+
+
+def held_of(kept: Kept, where: types.Placement) -> Images | None:
+  """Returns the held-out part of a set as a fold takes it; None where there is none."""
+  if kept.data.held_labels is None:
+    return None
+  images = kept.held or devices.copy(kept.data.held_images, where)
+  return images, devices.copy(np.int32(kept.data.held_labels), where)
+
+
+def _width(material: Material, variables: PyTree) -> int:
+  image = jax.ShapeDtypeStruct((1, *material.image_shape), jnp.result_type(float))
+  shape = jax.eval_shape(
+    lambda v, x: apply(material.net, v, x, False)[0].features, variables, image
+  )
+  return int(np.prod(shape.shape))
+
+
+def _fit(
+  classifier: Classifier, setting: Setting, m: Material, keep: Callable[..., PyTree],
+  variables: PyTree,
+) -> Fitted:  # fmt: skip
+  def over(images: Images, observe: Callable[..., PyTree], acc: PyTree) -> PyTree:
+    return m.fold(observe, acc, variables, *images)
+
+  held = None if m.held is None else functools.partial(over, m.held)
+  sets = Sets(
+    train=functools.partial(over, m.train),  # type: ignore[arg-type]  # there, or not asked for
+    held=held,
+    held_labels=None if m.held is None else m.held[1],
+    width=_width(m, variables),
+  )
+  fitted = Fitted(classifier.fit(variables, sets), jnp.ones(()))
+  if not classifier.calibrated:
+    return fitted
+  assert held is not None and m.held is not None
+  labels = m.held[1]
+  empty = jnp.zeros((len(labels), m.num_classes)), jnp.zeros((), jnp.int32), fitted
+  scores = held(keep, empty)[0]
+  implied = classifier.implied
+  implied = np.ones(m.num_classes) if implied is None else implied
+  with np.errstate(divide='ignore'):
+    there = np.log(np.bincount(np.asarray(labels), minlength=m.num_classes) / len(labels))
+  shift = jnp.asarray(there - np.log(implied / implied.sum()), float)
+  found = calibrate.temperature(scores, labels, shift)
+  if float(found) == 1.0:
+    log.warning('No temperature was fitted: every held-out image is named right.')
+  return fitted._replace(temperature=found)
+
+
+def _keep_scores(classifier: Classifier) -> Callable[..., PyTree]:
+  """Returns what keeps the scores of a set in its order: `[H, C]`, on the device."""
+
+  def keep(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
+    scores, start, fitted = acc
+    # fillers are sent beyond the end, where they are dropped
+    place = jnp.where(mask, start + jnp.arange(len(mask)), len(scores))
+    new = scores.at[place].set(tempered(classifier, outs, fitted), mode='drop')
+    return new, start + len(mask), fitted
+
+  return keep
+
+
+def _adds(classifier: Classifier) -> Callable[..., PyTree]:
+  """Returns what adds a batch to `(counts, fitted)`."""
+
+  def add(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
+    counts, fitted = acc
+    new = metrics.count(counts, logits(classifier, outs, fitted), labels, mask)
+    used = asked(classifier, outs)
+    if used is not None:
+      new = new._replace(used=counts.used + jnp.where(mask, used, 0).sum())
+    return new, fitted
+
+  return add
+
+
+def _count(
+  m: Material, add: Callable[..., PyTree], variables: PyTree, fitted: Fitted
+) -> metrics.Counts:
+  return m.fold(add, (metrics.init_counts(m.num_classes, m.bins), fitted), variables, *m.test)[0]
+
+
+def _removed(classifier: Classifier) -> np.ndarray | None:
+  """Returns the prior to take out before a known one is put in; None: it is not known.
+
+  Scores that stand for no probabilities can be moved once they are calibrated, and then as
+  scores of equally frequent classes, for which the temperature was fitted.
+  """
+  if classifier.moves is not None:
+    return classifier.moves[0]
+  if classifier.implied is None and classifier.calibrated:
+    return np.ones(())
+  return classifier.implied
+
+
+def _shift_count(
+  classifier: Classifier, m: Material, targets: np.ndarray, chosen: np.ndarray | None
+) -> Callable[[PyTree, Fitted], tuple[metrics.Counts, metrics.Counts, Array]]:
+  """Returns `(variables, fitted) -> (counts, own counts, hits)`, from one pass over the test set.
+
+  Counts are those of the classifier, own counts those of the network as it was trained; hits is
+  int32 `[2, S, C]`, right answers a class on each of S shifted test sets: as it is, and moved to
+  the prior of that test set; `[1, S, C]` where the scores imply no prior that could be taken out.
+
+  Args:
+    classifier: the classifier.
+    m: what it meets.
+    targets: float `[S, C]`, class shares of the shifted sets; S may be 0.
+    chosen: bool `[S, M]`, the test images of each; None counts all.
+  """
+  removed = _removed(classifier)
+  old = None if removed is None else np.broadcast_to(removed, (m.num_classes,))
+  add = _adds(classifier)
+
+  def observe(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
+    both, own, hits, targets, chosen, start = acc
+    both = add(both, outs, labels, mask)
+    own = metrics.count_outputs(own, outs, labels, mask)
+    guess = logits(classifier, outs, both[1]).argmax(-1)
+    shape = len(targets), len(labels)
+    on = jnp.broadcast_to(mask[None], shape)
+    if chosen is not None:
+      place = jnp.minimum(start + jnp.arange(len(labels)), chosen.shape[1] - 1)
+      on = on & chosen[:, place]
+    guesses = [jnp.broadcast_to(guess[None], shape)]
+    if old is not None:
+      z = tempered(classifier, outs, both[1])
+      guesses.append(
+        jax.lax.map(lambda new: post_hoc(z, jnp.asarray(old), new).argmax(-1), targets)
+      )
+    right = (jnp.stack(guesses) == labels[None, None]) & on[None]
+    hits = hits.at[:, :, labels].add(right.astype(jnp.int32))
+    return both, own, hits, targets, chosen, start + len(labels)
+
+  def run(variables: PyTree, fitted: Fitted) -> tuple[metrics.Counts, metrics.Counts, Array]:
+    empty = metrics.init_counts(m.num_classes, m.bins)
+    hits = jnp.zeros((1 if old is None else 2, *targets.shape), jnp.int32)
+    some = None if chosen is None else jnp.asarray(chosen)
+    acc = (empty, fitted), empty, hits, jnp.asarray(targets, float), some, jnp.zeros((), jnp.int32)
+    (counts, _), own, hits, *_ = m.fold(observe, acc, variables, *m.test)
+    return counts, own, hits
+
+  return run

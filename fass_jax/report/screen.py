@@ -1,0 +1,150 @@
+"""What a run shows while it goes on: lines on the terminal, TensorBoard events."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from fass_jax.report.metrics import edges_of, groups_of
+from fass_jax.report.tables import group_summary, group_table, log, percent, summary_table
+from fass_jax.types import Dataset
+from fass_jax.workdir import files
+
+
+def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
+  """Returns the lines that a run begins with."""
+  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  groups = groups_of(config.eval, counts)
+  sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
+  many, few = edges_of(config.eval, counts)
+  if (many, few) != (config.eval.many, config.eval.few):
+    sizes += f', many above {many} images, few below {few}'
+  held = '' if data.held_labels is None else f', {len(data.held_labels)} held out'
+  last = config.seed + config.seeds - 1
+  seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
+  return (
+    f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
+    f'images ({counts.max()} to {counts.min()} a class; {sizes}), '
+    f'{len(data.test_labels)} test images{held}.\nWork directory: {workdir}'
+  )
+
+
+def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
+  """Says what is about to run, and draws the class counts of a set that people bring themselves."""
+  log.info(opening(config, data, workdir))
+  if not data.side:
+    return
+  from fass_jax.report import pictures  # late: matplotlib takes a second to import
+
+  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  pictures.draw_counts(workdir, counts, groups_of(config.eval, counts))
+
+
+def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
+  """Shows an epoch on the progress bar, or now and then in the log where there is no terminal."""
+  record = records[0]
+  epoch = record['epoch']
+
+  def mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+  accuracy = ''
+  if 'test' in record:
+    accuracy = f'test {percent(mean(r["test"]["top1"] for r in records))}'
+  bar.set_postfix_str(f'epoch {epoch}/{epochs} {accuracy}', refresh=False)
+  if bar.disable and (epoch * 10) // epochs != ((epoch - 1) * 10) // epochs:
+    log.info(
+      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s', epoch, epochs,
+      mean(r['loss'] for r in records), percent(mean(r['train_top1'] for r in records)), accuracy,
+      record['images_per_s'],
+    )  # fmt: skip
+
+
+class Board:
+  """TensorBoard events beside metrics.jsonl, if tensorboardX is installed."""
+
+  def __init__(self, workdir: pathlib.Path):
+    self.events: Any = None
+    # tensorboardX imports PyTorch where it finds it, two seconds of a start, and needs none here
+    hidden = 'torch' not in sys.modules
+    if hidden:
+      sys.modules['torch'] = None  # type: ignore[assignment]
+    try:
+      # not its SummaryWriter: a full disk would end that one's thread and not the run
+      from tensorboardX.event_file_writer import EventsWriter
+    except ImportError:
+      return
+    finally:
+      if hidden:
+        del sys.modules['torch']
+    folder = workdir / 'tensorboard'
+    folder.mkdir(exist_ok=True)
+    self.events = EventsWriter(str(folder / 'events'))
+
+  def add(self, record: dict[str, Any]) -> None:
+    """Writes an epoch's numbers; nested names are joined by '/'."""
+    if self.events is None:
+      return
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    def walk(prefix: str, value: Any) -> None:
+      if isinstance(value, dict):
+        for key, inner in value.items():
+          walk(f'{prefix}/{key}' if prefix else key, inner)
+      elif isinstance(value, int | float) and np.isfinite(value):
+        now = {'wall_time': time.time(), 'step': record['epoch']}
+        self.events.write_event(Event(summary=scalar(prefix, value), **now))
+
+    walk('', record)
+    self.events.flush()
+
+  def __enter__(self) -> Board:
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    if self.events is not None:
+      self.events.close()
+
+
+def finish(
+  config: ConfigDict,
+  data: Dataset,
+  workdir: pathlib.Path,
+  ends: Sequence[tuple[pathlib.Path, dict[str, Any], np.ndarray, np.ndarray | None]],
+) -> dict[str, Any]:
+  """Writes the summaries and the pictures and prints the table.
+
+  Args:
+    config: of the runs.
+    data: what they trained on.
+    workdir: of the session.
+    ends: of each run: its folder, summary, confusion matrix, score matrix if it kept one.
+
+  Returns:
+    The summary as written: of the run, or of all seeds.
+  """
+  from fass_jax.report import pictures  # late: matplotlib takes a second to import
+
+  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  groups = groups_of(config.eval, counts)
+  for folder, summary, confusion, score in ends:
+    files.write_json(folder / 'summary.json', summary)
+    pictures.draw_all(
+      folder, files.read_metrics(folder), confusion, score, counts, groups, data.class_names
+    )
+  summaries = [files.jsonable(end[1]) for end in ends]
+  summary, table = summaries[0], summary_table(summaries[0])
+  if len(ends) > 1:
+    summary = group_summary(summaries)
+    table = group_table(summary)
+    files.write_json(workdir / 'summary.json', summary)
+  log.info('%s\nWall time %.1f s on %s.', table, summary['wall_s'], summary['device'])
+  return files.jsonable(summary)

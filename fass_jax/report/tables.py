@@ -1,0 +1,125 @@
+"""What a run shows a person: lines on the terminal, tables, TensorBoard events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+log = logging.getLogger('fass_jax')
+
+ROWS = (
+  ('top1', 'top-1 accuracy'),
+  ('many', 'many-shot'),
+  ('medium', 'medium-shot'),
+  ('few', 'few-shot'),
+  ('worst_class', 'worst class'),
+  ('worst_tenth', 'worst tenth of the classes'),
+  ('balanced_error', 'balanced error'),
+  ('macro_f1', 'macro F1'),
+)
+
+
+def percent(value: float | None) -> str:
+  """Formats a fraction as a percentage with two digits; None and NaN as a dash."""
+  return '-' if value is None or not np.isfinite(value) else f'{100 * value:.2f}'
+
+
+def nats(value: float | None) -> str:
+  """Formats an NLL; JSON has no infinity, which a class without a prior comes to."""
+  return 'inf' if value is None else f'{value:.4f}'
+
+
+def summary_table(summary: dict[str, Any]) -> str:
+  """Returns the metrics of the last and the best epoch side by side, in percent."""
+  last, best = summary['last'], summary['best']
+  ece = next(k for k in last if k.startswith('ece_'))
+  rows = [*ROWS, (ece, f'ECE ({ece[4:]} equal bins)')]
+  lines = [
+    f'{"":28}{"last epoch":>12}{"best epoch":>12}',
+    f'{"epoch":28}{last["epoch"]:>12}{best["epoch"]:>12}',
+    *(f'{label:28}{percent(last[key]):>12}{percent(best[key]):>12}' for key, label in rows),
+    f'{"NLL (nats)":28}{nats(last["nll"]):>12}{nats(best["nll"]):>12}',
+  ]
+  if 'experts_used' in last:
+    used = ''.join(f'{x["experts_used"]:>12.3f}' for x in (last, best))
+    lines.append(f'{"experts used (mean)":28}{used}')
+  of = ' of the network as trained' * ('classifier' in summary)
+  note = f'(best: the epoch with the highest test top-1{of}, chosen on the test set)'
+  return '\n'.join([*lines, note, *_of_classifier(summary, [summary])])
+
+
+def _of_classifier(summary: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
+  """Returns the lines that say which classifier a table is of, if not the network's own."""
+  if 'classifier' not in summary:
+    return []
+
+  def both(values: dict[str, Any]) -> str:
+    return f'{percent(values["last"])} last, {percent(values["best"])} best'
+
+  def top1(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {part: float(np.mean([r[part]['top1'] for r in runs])) for part in ('last', 'best')}
+
+  fitted = [
+    f'{part} {", ".join(f"{k} {v:.4g}" for k, v in run["fitted"][part].items())}'
+    for run in runs
+    for part in (('last', 'best') if len(runs) == 1 else ('last',)) if run['fitted'][part]
+  ]  # fmt: skip
+  how = f' ({"; ".join(fitted)})' if fitted else ''
+  own = both(top1([r['as_trained'] for r in runs]))
+  return [f'Classifier: {summary["classifier"]}{how}; the network as trained has {own}.']
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float]:
+  """Returns mean, standard deviation and 95 % interval of a figure over seeds.
+
+  The interval is mean +- t_{.975, n-1} sd / sqrt(n) (Student's t); NaN where n < 2.
+  """
+  x = np.asarray([np.nan if v is None else v for v in values], np.float64)
+  n, mean = len(x), float(x.mean())
+  if n < 2:
+    return {'mean': mean, 'sd': float('nan'), 'low': float('nan'), 'high': float('nan')}
+  sd = float(x.std(ddof=1))
+  half = float(special.stdtrit(n - 1, 0.975)) * sd / n**0.5
+  return {'mean': mean, 'sd': sd, 'low': mean - half, 'high': mean + half}
+
+
+def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """Joins the summaries of several seeds into one."""
+  # None: a shot group without a class, or an infinite NLL
+  names = [k for k, v in runs[0]['last'].items() if v is None or isinstance(v, float)]
+  shared = ('name', 'method', 'epochs', 'wall_s', 'device', 'classifier')
+
+  def spreads(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+      part: {k: spread([r[part][k] for r in runs]) for k in names if k in runs[0][part]}
+      for part in ('last', 'best')
+    }
+
+  own = [r['as_trained'] for r in runs if 'as_trained' in r]
+  return {
+    **{k: runs[0][k] for k in shared if k in runs[0]},
+    'seeds': [r['seed'] for r in runs],
+    **spreads(runs),
+    **({'as_trained': spreads(own)} if own else {}),
+    'runs': list(runs),
+  }
+
+
+def group_table(group: dict[str, Any]) -> str:
+  """Returns the metrics of several seeds, last and best epoch side by side, in percent."""
+
+  def cell(v: dict[str, float]) -> str:
+    if not np.isfinite(v['mean']):
+      return f'{"-":>8}{"":25}'
+    interval = f'[{percent(v["low"])}, {percent(v["high"])}]'
+    return f'{percent(v["mean"]):>8} ± {percent(v["sd"]):<6}{interval:16}'
+
+  n = len(group['seeds'])
+  lines = [f'{f"{n} seeds: mean ± sd [95 %]":28}{"  last epoch":33}{"  best epoch"}']
+  for key, label in ROWS:
+    lines.append(f'{label:28}{cell(group["last"][key])}{cell(group["best"][key])}'.rstrip())
+  return '\n'.join([*lines, *_of_classifier(group, group['runs'])])

@@ -1,0 +1,213 @@
+"""The one train loop: epochs of compiled steps, evaluation, checkpoints, resume."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from fass_jax.config import stages
+from fass_jax.data.load import load
+from fass_jax.engine import compiler, devices, feed, programs
+from fass_jax.engine.views import site
+from fass_jax.recipe import words
+from fass_jax.recipe.build import build
+from fass_jax.report import screen
+from fass_jax.run.records import end_of, epoch_record, test_metrics
+from fass_jax.run.resume import begin, check_finite, due, save
+from fass_jax.run.seeds import Ride, board, compile_ahead, leave
+from fass_jax.run.session import Lane, Session, look, open_session, test_counts, variables
+from fass_jax.types import UserError
+from fass_jax.workdir import files
+
+log = logging.getLogger('fass_jax')
+
+
+class Stopped(Exception):
+  """A run that was asked to stop and has saved; the text says how to go on."""
+
+  def __init__(self, text: str, name: str):
+    super().__init__(text)
+    self.name = name  # of the signal
+
+
+def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm) -> list[Lane]:
+  """Does the steps of an epoch from `first` on; nothing is read back from the device.
+
+  Raises:
+    Stopped: after a signal; the runs are saved.
+  """
+  patterns, total = programs.patterns_of(s.recipe, epoch), s.recipe.steps_per_epoch
+  rides, where = board(s, lanes, epoch), s.recipe.where
+  s.clock['starved'] = 0.0
+  feeds = [feed_of(s, lane, ride, epoch, first) for lane, ride in zip(lanes, rides)]
+  # the host may run this many calls ahead: enough to keep a device busy, few enough to stop
+  ahead: collections.deque = collections.deque()
+  lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 or s.reader else 16
+  for start, length in programs.pieces(first, total, s.chunk):
+    for i, ride in enumerate(rides):
+      chosen = patterns if s.chunk > 1 else (patterns[ride.faces[start]],)
+      key = programs.Key(chosen, length, s.notes['together'] == 'batched')
+      store = ride.store
+      if s.reader:
+        loads = next(feeds[i])
+        s.clock['starved'] += feed.wait(loads, lambda: all(x.is_ready() for x in ahead))
+        store = store._replace(pixels=feed.on_devices(loads, where))
+      state, done = s.programs[key](ride.state, store, ride.plan, ride.which)
+      rides[i] = ride._replace(state=state)
+      ahead.append(done)
+      if len(ahead) > lag:
+        ahead.popleft().block_until_ready()
+    bar.update(len(lanes) * length * s.recipe.batch_size)
+    end, before = start + length, epoch * total + start
+    stop, save_now = s.stop(before + length), due(s, before, before + length)
+    if end < total and stop:
+      stop_here(s, leave(s, lanes, rides), stop)
+    if end < total and save_now:
+      save(s, leave(s, lanes, rides))
+  jax.block_until_ready(list(ahead))  # the epoch's time is that of its steps
+  return leave(s, lanes, rides)
+
+
+def feed_of(s: Session, lane: Lane, ride: Ride, epoch: int, first: int) -> Iterator[Any]:
+  """Returns the pixels of a run's steps, or nothing where the images are on the device."""
+  if s.reader is None:
+    return iter(())
+  patterns = programs.patterns_of(s.recipe, epoch)
+  return feed.of_epoch(
+    s.recipe, s.reader, s.cut, lane.seed, ride.plan, epoch, first,
+    lambda row: patterns[ride.faces[row]],
+  )  # fmt: skip
+
+
+def stop_here(s: Session, lanes: Sequence[Lane], stop: str) -> None:
+  """Saves and leaves the runs."""
+  save(s, lanes)
+  s.manager.wait_until_finished()
+  raise Stopped(
+    f'{stop}: saved at step {int(lanes[0].state.step)} in {s.workdir}; the same command continues.',
+    stop,
+  )
+
+
+def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[Lane]:
+  """Refreshes the signals, evaluates and writes the epoch's records, in this order."""
+  check_finite(s, lanes)
+  e = s.config.eval
+  tested = (epoch + 1) % e.every == 0 or epoch + 1 == s.recipe.epochs
+  pending, states = [], []
+  # all work is handed to the device before the first result is waited for
+  for lane in lanes:
+    state = lane.state
+    now = {'params': state.params, 'batch_stats': state.batch_stats}
+    key = site(jax.random.fold_in(state.key, epoch), 'refresh')
+    signals = {
+      n: signal.refresh(state.signals[n], look(s, lane), key, np.int32(epoch))
+      for n, signal in s.recipe.signals.items()
+    }
+    signals = devices.settle(signals, s.recipe.where)
+    counts = test_counts(s, now) if tested else None
+    pending.append((state.tally, state.signals, signals, counts))
+    states.append(state._replace(signals=signals, tally=s.tally()))
+  ended = []
+  for lane, state, (tally, old, new, counts) in zip(lanes, states, jax.device_get(pending)):
+    record = epoch_record(s, tally, epoch, took)
+    record['signals'] = {n: x.describe(old[n], new[n]) for n, x in s.recipe.signals.items()}
+    lane = lane._replace(state=state, last_record=record)
+    if counts is not None:
+      record['test'] = test_metrics(s, counts)
+      best = lane.best_record
+      if best is None or record['test']['top1'] > best['test']['top1']:
+        lane = lane._replace(best=variables(state), best_record=record)
+    if devices.first():
+      files.append_metrics(lane.folder, record)
+    ended.append(lane)
+  return ended
+
+
+def run(
+  config: ConfigDict, workdir: str | pathlib.Path, stop: Callable[[], str] = lambda: ''
+) -> dict[str, Any]:
+  """Trains a run to its end, from wherever its work directory stands.
+
+  Args:
+    config: resolved config.
+    workdir: holds everything the run writes; a run that is there is continued.
+    stop: polled each step; a non-empty answer saves the run and leaves it.
+
+  Returns:
+    The summary that is also written to `summary.json`.
+
+  Raises:
+    UserError: for every mistake the user can mend.
+    Stopped: when `stop` asked for it; the run is saved.
+  """
+  path = pathlib.Path(workdir).absolute()
+  compiler.keep_on_disk(config.engine.cache)
+  parts, before = stages.split(config, path), 0.0
+  with files.explain_full_disk(path):
+    if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
+      data = devices.first_before_others(lambda: load(config))
+      for part in parts:
+        files.check_same(part.folder, part.config)
+        try:
+          build(part.config, data)
+        except UserError as error:  # its keys begin with stages.NAME.
+          raise UserError(f'Stage {part.name}: {error}') from error
+    summary: dict[str, Any] = {}
+    for part in parts:
+      if part.name:
+        log.info('Stage %s.', part.name)
+      done = None if part is parts[-1] else files.finished(part.folder, part.config)
+      summary = done or _run(open_session(part.config, part.folder, stop), before)
+      before = summary.get('wall_s', 0.0)
+    return summary
+
+
+def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
+  """Trains one stage; `before` are the seconds that those before it took."""
+  r = s.recipe
+  s.clock['before'] = before
+  if devices.first():
+    screen.open_run(s.config, s.data, s.workdir)
+  log.info(words.describe(s.config, s.recipe, s.data))
+  with s.manager, contextlib.ExitStack() as boards:
+    lanes = begin(s)
+    done = int(lanes[0].state.step)
+    compile_ahead(s, lanes, done)
+    writers = lanes if devices.first() else []
+    shown = [boards.enter_context(screen.Board(x.folder)) for x in writers]
+    size = r.batch_size * len(lanes)
+    show = tqdm(
+      total=r.epochs * r.steps_per_epoch * size, initial=done * size, unit='img', disable=None,
+      smoothing=0.1,
+    )  # fmt: skip
+    # log lines go above the bar, not into it
+    with show as bar, logging_redirect_tqdm([log]):
+      for epoch in range(done // r.steps_per_epoch, r.epochs):
+        start = time.monotonic()
+        first = max(0, done - epoch * r.steps_per_epoch)
+        lanes = train_epoch(s, lanes, epoch, first, bar)
+        lanes = end_epoch(s, lanes, epoch, time.monotonic() - start)
+        for board, lane in zip(shown, lanes):
+          board.add(lane.last_record)
+        screen.show_epoch(bar, [x.last_record for x in lanes], r.epochs)
+        last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
+        stop = s.stop(end)
+        if stop and not last:
+          stop_here(s, lanes, stop)
+        if last or due(s, end - 1 - (r.steps_per_epoch - 1) % s.chunk, end):
+          save(s, lanes)
+    s.manager.wait_until_finished()
+    ends = [(x.folder, *end_of(s, x)) for x in lanes]
+    return screen.finish(s.config, s.data, s.workdir, ends) if devices.first() else {}

@@ -1,0 +1,89 @@
+"""What a run reports: a record an epoch, a summary at its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from fass_jax.report import judge, metrics
+from fass_jax.run.resume import seconds
+from fass_jax.run.session import Lane, Session, test_counts
+from fass_jax.types import PyTree
+
+
+def test_metrics(s: Session, counts: metrics.Counts) -> dict[str, Any]:
+  """Returns the metrics of a test set's counts."""
+  return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
+
+
+test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
+
+
+def train_counts(s: Session) -> np.ndarray:
+  """Returns the training images per class, `[C]`."""
+  return np.bincount(s.data.train_labels, minlength=s.recipe.num_classes)
+
+
+def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
+  """Turns the sums of an epoch (host arrays) into its record."""
+  groups = metrics.groups_of(s.config.eval, train_counts(s))
+  steps = s.recipe.steps_per_epoch
+  return {
+    'epoch': epoch + 1,
+    'step': (epoch + 1) * steps,
+    'lr': float(tally['lr']),
+    'loss': float(tally['loss']) / steps,
+    'terms': {
+      n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
+    },
+    'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
+    'mixed': metrics.mixing_diagnostics(tally['mixed'], groups),
+    'seconds': took,
+    'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
+    # the share of the time in which the device waited for images
+    **({'input_bound': s.clock['starved'] / took} if s.reader else {}),
+  }
+
+
+def summarise(s: Session, lane: Lane) -> dict[str, Any]:
+  """Returns the summary of a finished run."""
+  assert lane.best_record is not None
+  last, best = lane.last_record, lane.best_record
+  return {
+    'name': s.config.name,
+    'method': s.config.method,
+    'seed': lane.seed,
+    'epochs': s.recipe.epochs,
+    'last': {'epoch': last['epoch'], **last['test']},
+    'best': {'epoch': best['epoch'], **best['test']},
+    'wall_s': seconds(s),
+    'device': jax.devices()[0].device_kind,
+  }
+
+
+def end_of(s: Session, lane: Lane) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+  """Returns a finished run's summary, last confusion matrix, and score matrix if it kept one.
+
+  With a classifier of its own (`config.classifier`) the first two are that classifier's, fitted
+  on the last parameters and on those of the best epoch, which stays chosen by the network's own
+  figures; these are beside it, under `as_trained`.
+  """
+  state, summary = lane.state, summarise(s, lane)
+  score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
+  matrix = np.asarray(score[0]) if score else None
+  last = {'params': state.params, 'batch_stats': state.batch_stats}
+  if s.judge is None:
+    return summary, np.asarray(test_counts(s, last).confusion), matrix
+  own = {part: summary[part] for part in ('last', 'best')}
+  fitted, confusion = {}, None
+  for part, variables in (('last', last), ('best', lane.best)):
+    arrays = s.judge.fit(variables)
+    counts = jax.device_get(s.judge.counts(variables, arrays))
+    confusion = counts.confusion if confusion is None else confusion
+    fitted[part] = judge.told(s.judge, arrays)
+    summary[part] = {'epoch': own[part]['epoch'], **test_metrics(s, counts)}
+  assert confusion is not None
+  told = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
+  return {**summary, **told}, np.asarray(confusion), matrix

@@ -1,0 +1,143 @@
+"""Beginning and going on: fresh states, the newest checkpoint, and when the next one is due."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from fass_jax.engine import devices
+from fass_jax.engine.compiler import quick_options
+from fass_jax.engine.step import draw_variables, init_state
+from fass_jax.run import start
+from fass_jax.run.session import Lane, Session, log, variables
+from fass_jax.types import Diverged, PyTree, TrainState, UserError
+from fass_jax.workdir import checkpoint, files
+
+
+def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
+  """Returns the states of runs that have done nothing."""
+  shape = s.data.image_shape
+  where = s.recipe.where
+  # apart from the rest, since every method of a network shares it
+  draw = jax.jit(
+    lambda key: draw_variables(s.recipe, key, shape), out_shardings=where.whole,
+    compiler_options=quick_options(),
+  )  # fmt: skip
+  fill = jax.jit(lambda key, drawn: init_state(s.recipe, key, shape, drawn),
+                 out_shardings=where.whole)  # fmt: skip
+  keys = [devices.key(k, where) for k in seeds]
+  return [fill(key, draw(key)) for key in keys]
+
+
+def begin(s: Session) -> list[Lane]:
+  """Returns the runs to go on with: of the newest checkpoint, or fresh ones.
+
+  Raises:
+    UserError: if fresh ones cannot start from the run that they are to start from.
+  """
+  n = s.config.seeds
+  seeds = [s.config.seed + i for i in range(n)]
+  folders = [s.workdir / f'seed{k}' if n > 1 else s.workdir for k in seeds]
+  for folder in folders:
+    folder.mkdir(exist_ok=True)
+
+  def tree() -> PyTree:
+    state = init_state(s.recipe, jax.random.key(0), s.data.image_shape)
+    return [{'state': state, 'best': variables(state)} for _ in seeds]
+
+  found = checkpoint.restore(s.manager, tree, s.recipe.where)
+  if found is None:
+    _keep_metrics(folders, 0)
+    states = fresh(s, seeds)
+    if s.config.start.weights:
+      states = start.from_weights(s.config, states)
+    if s.config.start.run:
+      run = start.named(s.config, 'start', s.workdir)
+      states = [start.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
+    states = [_settled(s, x) for x in states]
+    return [Lane(k, f, x, variables(x), told)
+            for k, f, x, told in zip(seeds, folders, states, s.teachers)]  # fmt: skip
+  step, trees, meta = found
+  _check_same_data(s, meta['notes'])
+  s.clock['before'] = meta['seconds']
+  s.notes.update(meta['notes'])
+  _keep_metrics(folders, step // s.recipe.steps_per_epoch)
+  log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
+  return [
+    Lane(k, f, t['state'], t['best'], told, m['best'], m['last'])
+    for k, f, t, told, m in zip(seeds, folders, trees, s.teachers, meta['lanes'])
+  ]
+
+
+def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
+  """Makes sure that a checkpoint saw the training set that is here now."""
+  then, now = notes.get('counts'), s.notes['counts']
+  names = notes.get('classes', s.notes['classes'])
+  if then is None or (then == now and names == s.notes['classes']):
+    return
+  raise UserError(
+    f'The training set has changed since {s.workdir} was begun: {sum(then)} images of {len(then)} '
+    f'classes then, {sum(now)} of {len(now)} now; bring the old one back, or start anew with '
+    'another --workdir.'
+  )
+
+
+def _settled(s: Session, x: TrainState) -> TrainState:
+  params, stats = devices.settle((x.params, x.batch_stats), s.recipe.where)
+  return x._replace(params=params, batch_stats=stats)
+
+
+def _keep_metrics(folders: Sequence[pathlib.Path], epochs: int) -> None:
+  devices.first_alone(lambda: [files.keep_metrics(folder, epochs) for folder in folders])
+
+
+def seconds(s: Session) -> float:
+  """Returns the wall time of the run so far, over all processes that worked on it."""
+  return s.clock['before'] + time.monotonic() - s.clock['begin']
+
+
+def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
+  """Stops a run whose loss or gradient stopped being a number.
+
+  Raises:
+    Diverged: with the step, the likely cause and the last good checkpoint.
+  """
+  for bad, lane in zip(jax.device_get([x.state.tally['bad_step'] for x in lanes]), lanes):
+    if bad < 0:
+      continue
+    latest = s.manager.latest_step()
+    whose = f', seed {lane.seed}' if len(lanes) > 1 else ''
+    kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
+    raise Diverged(
+      f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
+      f'{bad // s.recipe.steps_per_epoch + 1}{whose}), most likely because the learning '
+      f'rate is too high (--config.optim.lr={s.config.optim.lr}); lower it and start with a new '
+      f'--workdir ({kept}).'
+    )
+
+
+def save(s: Session, lanes: Sequence[Lane]) -> None:
+  """Saves the runs, unless their numbers went bad."""
+  check_finite(s, lanes)
+  meta = {
+    'seconds': seconds(s),
+    'notes': s.notes,
+    'lanes': [{'best': x.best_record, 'last': x.last_record} for x in lanes],
+  }
+  trees = [{'state': x.state, 'best': x.best} for x in lanes]
+  checkpoint.save(s.manager, int(lanes[0].state.step), trees, files.jsonable(meta))
+  s.clock['saved'] = time.monotonic()
+
+
+def due(s: Session, before: int, step: int) -> bool:
+  """Says whether a checkpoint is due after the steps from `before` to `step`, or the seconds."""
+  c = s.config.checkpoint
+  by_step = c.every_steps > 0 and step // c.every_steps > before // c.every_steps
+  if jax.process_count() > 1:  # clocks differ, and saving is done together
+    at_end = step % s.recipe.steps_per_epoch == 0 and c.every_s > 0
+    return by_step or (at_end and devices.agreed(time.monotonic() - s.clock['saved'] >= c.every_s))
+  return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)

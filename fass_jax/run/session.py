@@ -1,0 +1,176 @@
+"""What a command holds: its runs, data, programs, checkpoints; the loop itself is `train`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from fass_jax.data.images.streaming import Reader
+from fass_jax.data.load import load
+from fass_jax.data.store import keep
+from fass_jax.engine import devices, feed, passes
+from fass_jax.engine.programs import Key, Program, chunk_length
+from fass_jax.engine.step import init_tally, plan_epoch
+from fass_jax.engine.views import Plan, Store
+from fass_jax.recipe import images as shown
+from fass_jax.recipe.build import Recipe, build
+from fass_jax.report import judge as classify
+from fass_jax.report import metrics
+from fass_jax.run import start
+from fass_jax.sampling.samplers import index_classes
+from fass_jax.types import Dataset, Look, PyTree, TrainState, UserError
+from fass_jax.workdir import checkpoint, files
+
+log = logging.getLogger('fass_jax')
+
+
+class Lane(NamedTuple):
+  """One run of the session: its seed, its folder, its state, and what it has come to."""
+
+  seed: int
+  folder: pathlib.Path
+  state: TrainState
+  best: PyTree  # params and batch_stats of the best epoch
+  teacher: PyTree = None  # params and batch_stats of the network that teaches this seed
+  best_record: dict[str, Any] | None = None
+  last_record: dict[str, Any] = {}
+
+
+class Session(NamedTuple):
+  """What a command holds beside the states of its runs."""
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  data: Dataset
+  recipe: Recipe
+  store: Store  # without a teacher: each run may have its own
+  teachers: list[PyTree]  # by seed
+  reader: Reader | None  # the training images, where they are decoded when they are needed
+  cut: feed.Cut  # how they are cut then
+  test: tuple[jax.Array | Reader, jax.Array]  # images, labels
+  fold: passes.Fold
+  test_fold: passes.Fold
+  probe: Callable[..., np.ndarray]
+  plan: Callable[..., Plan]
+  tally: Callable[[], PyTree]  # the empty sums of an epoch
+  manager: ocp.CheckpointManager
+  chunk: int  # steps in a call of a program
+  programs: dict[Key, Program]
+  stop: Callable[[int], str]  # before a step: '' or the name of the signal that asks to stop
+  clock: dict[str, float]  # 'begin', 'before' (earlier processes), 'saved': seconds
+  notes: dict[str, Any]  # what was decided once and is kept with the checkpoints
+  judge: classify.Judge | None  # the classifier at the end, where it is not the network's own
+
+
+def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], str]) -> Session:
+  """Loads the data, fills the slots and opens the work directory."""
+  if config.seeds < 1:
+    raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
+  devices.first_alone(lambda: files.prepare(workdir, config))
+  loaded = devices.first_before_others(lambda: load(config))
+  kept = keep(config, loaded)
+  data, train = kept.data, kept.train
+  recipe, teachers = _taught(config, data, workdir)
+  where, engine, d = recipe.where, config.engine, config.data
+  classes = index_classes(data.train_labels, recipe.num_classes)
+  store = None if train else data.train_images, np.int32(data.train_labels), classes
+  kept_there = Store(*devices.copy(store, where))
+  test = (kept.test or devices.copy(data.test_images, where),
+          devices.copy(np.int32(data.test_labels), where))  # fmt: skip
+  test_fold = passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre)
+  # now, so that a mistake is not found at the end
+  judge = classify.of_run(config, kept, recipe, test_fold, (train or kept_there.images,
+                          kept_there.labels), test)  # fmt: skip
+  chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
+  return Session(
+    config=config,
+    workdir=workdir,
+    data=data,
+    recipe=recipe,
+    store=kept_there,
+    teachers=teachers,
+    reader=train,
+    cut=feed.Cut(tuple(d.crop_area), d.centre),
+    test=test,
+    fold=passes.make_fold(recipe, config.eval.batch_size, share=d.centre),
+    test_fold=test_fold,
+    probe=passes.make_probe(recipe, config.eval.batch_size),
+    plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
+    tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
+    manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
+    chunk=1 if train else chunk,  # the pixels of a step come with it
+    programs={},
+    stop=devices.agreed_stop(stop),
+    clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
+    notes={
+      'classes': list(data.class_names),
+      'counts': np.bincount(data.train_labels).tolist(),
+      **shown.how(config, loaded, recipe.normalise),
+    },
+    judge=judge,
+  )
+
+
+def _taught(
+  config: ConfigDict, data: Dataset, workdir: pathlib.Path
+) -> tuple[Recipe, list[PyTree]]:
+  """Returns the recipe, and for each seed the variables of its teacher if there is one."""
+  where = devices.place(config.engine.devices)
+  if not config.teacher.run:
+    return build(config, data)._replace(where=where), [None] * config.seeds
+  run = start.named(config, 'teacher', workdir)
+  recipe = build(config, data, start.teacher_net(run))
+  start.check_teacher(recipe, run, run.lanes[0], data.image_shape)
+  return recipe._replace(where=where), start.of_seeds(run, config.seed, config.seeds, where)
+
+
+def variables(state: TrainState) -> PyTree:
+  """Returns a copy of what a network needs to predict; the state itself is donated."""
+  return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
+
+
+def look(s: Session, lane: Lane) -> Look:
+  """Returns how a signal may look at the network of a run between two epochs."""
+  now = {'params': lane.state.params, 'batch_stats': lane.state.batch_stats}
+  store = s.store._replace(teacher=lane.teacher)
+
+  def probe(key, rng, classes, op, strengths):
+    index = np.asarray(s.store.classes.start)[classes] + (
+      rng.random(len(classes)) * np.asarray(s.store.classes.count)[classes]
+    ).astype(np.int64)
+    index = np.asarray(s.store.classes.order)[index]
+    pixels = None
+    if s.reader:
+      pixels = functools.partial(
+        feed.at_once, s.reader, s.cut, s.recipe.views['natural'].random, s.recipe.where,
+        int(rng.integers(2**62)),
+      )  # fmt: skip
+    return s.probe(key, index, op, strengths, now, store, pixels)
+
+  images = s.reader or s.store.images
+  return Look(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)
+
+
+def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
+  """Returns what `test_fold` takes for the counts of the test set."""
+  empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  return metrics.count_outputs, empty, now, *s.test
+
+
+def test_counts(s: Session, now: PyTree) -> metrics.Counts:
+  """Evaluates on the test set; the counts stay on the device."""
+  return s.test_fold(*test_arguments(s, now))
+
+
+# names that pytest takes for tests
+test_counts.__test__ = test_arguments.__test__ = False  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Which images a stream draws, and which partners they are mixed with."""
