@@ -17,10 +17,10 @@ if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
   from fass_jax.classifiers.base import Classifier, Setting
-  from fass_jax.data.store import Kept
+  from fass_jax.data.store import Placed
   from fass_jax.report.judge import Judge, Material
   from fass_jax.types import Placement
-  from fass_jax.workdir.open import Trained
+  from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
 
@@ -116,7 +116,7 @@ def parse(argv: Sequence[str]) -> command.Words:
   return words
 
 
-def configured(run: Trained, words: command.Words) -> ConfigDict:
+def configured(run: FinishedRun, words: command.Words) -> ConfigDict:
   """Returns the run's config with what the command says of the classifier and of the data.
 
   Raises:
@@ -146,7 +146,7 @@ def configured(run: Trained, words: command.Words) -> ConfigDict:
   return override(config, words.sets)
 
 
-def load_data(run: Trained, config: ConfigDict, train: bool) -> Kept:
+def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
   """Loads the data of a run.
 
   Args:
@@ -158,7 +158,7 @@ def load_data(run: Trained, config: ConfigDict, train: bool) -> Kept:
     UserError: if the training set is not the one that the run saw.
   """
   from fass_jax.data.load import load
-  from fass_jax.data.store import keep
+  from fass_jax.data.store import place
 
   data = load(config)
   now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
@@ -171,11 +171,11 @@ def load_data(run: Trained, config: ConfigDict, train: bool) -> Kept:
   if not train:
     with config.unlocked():
       config.data.store = 'stream'
-  return keep(config, data)
+  return place(config, data)
 
 
 def material_of(
-  run: Trained, config: ConfigDict, kept: Kept, where: Placement, train: bool
+  run: FinishedRun, config: ConfigDict, kept: Placed, where: Placement, train: bool
 ) -> Material:
   """Returns what the classifier meets: the passes over the run's data as the run made them."""
   from fass_jax.engine import devices, passes
@@ -185,7 +185,7 @@ def material_of(
   data, e = kept.data, config.eval
   eye = passes.Eye(
     run.net,
-    shown.normaliser(run.how['mean'], run.how['std']),
+    shown.normaliser(run.preparation['mean'], run.preparation['std']),
     shown.build_show(config, data),
     where,
   )
@@ -218,7 +218,7 @@ def work(words: command.Words) -> int:
   flags = words.flags
   run = open_run(flags['--workdir'], flags['--which'])
   config = configured(run, words)
-  compiler.keep_on_disk(config.engine.cache)
+  compiler.use_cache(config.engine.cache)
   setting: Setting = classifier.setting_of(config, run.classes, run.counts, '--')
   made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
   kept = load_data(run, config, made.reads_train)
@@ -227,9 +227,9 @@ def work(words: command.Words) -> int:
     made, setting, material_of(run, config, kept, where, made.reads_train)
   )
   log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
-  lanes = [devices.settle(lane, where) for lane in run.lanes]
+  variables = [devices.replicate(x, where) for x in run.variables]
   how = flags['--shifts']
-  found = evaluation.evaluate(config, kept.data, judge, lanes, how, int(flags['--seed']))
+  found = evaluation.evaluate(config, kept.data, judge, variables, how, int(flags['--seed']))
   found = {'workdir': flags['--workdir'], 'which': flags['--which'], 'at': run.at} | found
   print(evaluation.table(found))
   path = pathlib.Path(flags['--workdir']).expanduser() / f'evaluation-{config.classifier}.json'

@@ -18,7 +18,7 @@ from fass_jax.command import flags
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
-  from fass_jax.workdir.open import Trained
+  from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
 
@@ -119,7 +119,7 @@ def find(paths: Sequence[str]) -> list[str]:
   return list(dict.fromkeys(found))
 
 
-def choose_prior(run: Trained, prior: str, model: str) -> tuple[np.ndarray, np.ndarray] | None:
+def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, np.ndarray] | None:
   """Returns the prior that the logits imply and the one that is expected; None to change nothing.
 
   Args:
@@ -153,7 +153,7 @@ def choose_prior(run: Trained, prior: str, model: str) -> tuple[np.ndarray, np.n
   return found.prior, wanted
 
 
-def warn_of_classifier(run: Trained) -> None:
+def warn_of_classifier(run: FinishedRun) -> None:
   """Says so where the figures of a run are of another classifier than answers here."""
   name = run.config.classifier
   if name == 'trained' and not run.config.classifier_args.calibrate:
@@ -215,12 +215,12 @@ def work(options: Options) -> int:
   words, numbers = options.words, options.numbers
   files = find(options.paths)
   run = open_run(words['--workdir'], words['--which'])
-  compiler.keep_on_disk(run.config.engine.cache)
+  compiler.use_cache(run.config.engine.cache)
   warn_of_classifier(run)
   prior = choose_prior(run, words['--prior'], words['--model_prior'])
   log.info('%d classes; the network of %s (%s).', len(run.classes), run.at, words['--which'])
-  if len(run.lanes) > 1:
-    log.info('The probabilities are the mean over the %d seeds of the run.', len(run.lanes))
+  if len(run.variables) > 1:
+    log.info('The probabilities are the mean over the %d seeds of the run.', len(run.variables))
   # a power of 2: few images need no large batch, and programs are compiled for few sizes
   size = min(numbers['--batch'], 1 << (len(files) - 1).bit_length())
   predict = predictor.predictor(run, size, prior)

@@ -123,9 +123,9 @@ class Stream(NamedTuple):
 
   sampler: Sampler
   size: int  # samples drawn in a step
-  keep: float  # below 1: each sample is mixed with this probability, masked out otherwise
-  coin: float  # below 1: the views of this stream are on in this share of the steps
-  skip_first: bool  # the views of this stream are off in the first epoch
+  mix_share: float  # below 1: each sample is mixed with this probability, masked out otherwise
+  on_share: float  # below 1: the views of this stream are on in this share of the steps
+  off_in_first_epoch: bool  # the views of this stream are off in the first epoch
   partner: Callable[..., Array] | None  # (key, index, labels, matrix, classes) -> int32 [n]
   ratio: Callable[..., Array] | None  # (key, matrix, labels, partner labels) -> lam [n]
   shared: bool  # all views of the stream see one partner; otherwise each draws its own
@@ -144,7 +144,9 @@ class View(NamedTuple):
   mixed_label: bool  # False: the second label is the first, its loss is not computed
   group: str  # views of a group share one forward pass and its batch statistics
   random: bool = False  # images that are decoded when they are needed: by a random crop
-  deep: bool = False  # `mix` is one of the features, of rows of one batch; images stay as they are
+  mixes_features: bool = (
+    False  # `mix` is one of the features, of rows of one batch; images stay as they are
+  )
 
 
 class Term(NamedTuple):
@@ -158,10 +160,10 @@ class Term(NamedTuple):
   weight: Callable[[Time], Array]
   per_batch: bool  # divide by the batch size instead of the sum of the weights
   batch_size: int
-  taught: bool = False  # its loss reads a teacher's logits
+  needs_teacher: bool = False  # its loss reads a teacher's logits
 
 
-class Look(NamedTuple):
+class Inspector(NamedTuple):
   """How a signal may look at the network between two epochs, in evaluation mode."""
 
   # (observe, acc) -> acc: every training image once, see `passes.make_fold`

@@ -219,7 +219,7 @@ def training(args: argparse.Namespace, size: Size, tell: Callable[[str], None]) 
   torch_too = contestants.has_torch()
   tell('start-up of the default run, compile cache empty and warm')
   figures: dict[str, Any] = {'start_up': start_up()}
-  compiler.keep_on_disk('auto')
+  compiler.use_cache('auto')
   tell('train steps, in turns')
   figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too, args.quick)
   if torch_too:

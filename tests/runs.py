@@ -193,13 +193,13 @@ def in_memory(config, path, keep=False):
   s = session.open_session(config, pathlib.Path(path), lambda: '')
   rows = []
   with s.manager, tqdm(disable=True) as bar:
-    lanes = resume.begin(s)
-    seeds.compile_ahead(s, lanes, 0)
+    seed_runs = resume.begin(s)
+    seeds.compile_ahead(s, seed_runs, 0)
     for epoch in range(s.recipe.epochs):
-      lanes = loop.train_epoch(s, lanes, epoch, 0, bar)
-      lanes = loop.end_epoch(s, lanes, epoch, 1.0)
-      rows.append(lanes[0].last_record)
+      seed_runs = loop.train_epoch(s, seed_runs, epoch, 0, bar)
+      seed_runs = loop.end_epoch(s, seed_runs, epoch, 1.0)
+      rows.append(seed_runs[0].last_record)
     if keep:
-      resume.save(s, lanes)
+      resume.save(s, seed_runs)
       s.manager.wait_until_finished()
-  return lanes[0].state, rows
+  return seed_runs[0].state, rows

@@ -66,7 +66,7 @@ def test_tau_norm_of_a_head_with_and_without_experts(experts):
     got = made.scores(outputs(x, w, 7.0), fitted)
     want = np.mean([x[:, e] @ (k.T / np.linalg.norm(k, axis=1) ** tau) for e, k in enumerate(w)], 0)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-    assert made.told(fitted) == {'tau': tau}
+    assert made.fitted_values(fitted) == {'tau': tau}
 
 
 def test_the_grid_of_taus():
@@ -90,7 +90,7 @@ def test_tau_is_the_best_on_the_held_out_part():
   sets = base.Sets(None, once(x, y), jnp.asarray(y), 2)
   fitted = made.fit({'params': params}, sets)
   # all of .6 .. 2 are right
-  assert made.told(fitted) == {'tau': 1.3}
+  assert made.fitted_values(fitted) == {'tau': 1.3}
   np.testing.assert_allclose(fitted['w'], tau_norm.tau_norm(w, 1.3), rtol=1e-6)
 
 

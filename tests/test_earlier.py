@@ -10,7 +10,7 @@ import pytest
 
 from fass_jax import main, nets
 from fass_jax.engine import step, views
-from fass_jax.engine.forward import lessons
+from fass_jax.engine.forward import teacher_logits
 from fass_jax.nets import paths
 from fass_jax.recipe.build import build
 from fass_jax.run import loop, records, resume, session, start
@@ -50,21 +50,23 @@ def test_a_run_starts_where_another_ended(linear, host, tmp_path):
   folder, end, rows = host
   config = ('--config=digits_lt.py:fass', f'--config.start.run={folder}', '--config.seed=4',
             '--config.seeds=3')  # fmt: skip
-  s, lanes = opened(tmp_path, *config)
+  s, seed_runs = opened(tmp_path, *config)
   third, fourth = (
     np.asarray(x['params']['w']) for x in checkpoint.variables(folder / 'checkpoints')
   )
   np.testing.assert_array_equal(third, end.params['w'])
   assert not np.array_equal(third, fourth)
   # seed 4 from seed 4; seeds 5 and 6, which are not there, from the first
-  for lane, want in zip(lanes, (fourth, third, third)):
-    np.testing.assert_array_equal(lane.state.params['w'], want)
-    np.testing.assert_array_equal(lane.state.batch_stats['seen'], end.batch_stats['seen'])
-    assert int(lane.state.step) == 0 and float(lane.state.signals['score'].matrix.sum()) == 0
-    assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(lane.state.opt_state))
-  assert lanes[1].state.params['w'] is not lanes[2].state.params['w']  # both are donated
-  now = session.variables(lanes[1].state)
-  top1 = records.test_metrics(s, jax.device_get(session.test_counts(s, now)))['top1']
+  for seed_run, want in zip(seed_runs, (fourth, third, third)):
+    np.testing.assert_array_equal(seed_run.state.params['w'], want)
+    np.testing.assert_array_equal(seed_run.state.batch_stats['seen'], end.batch_stats['seen'])
+    assert (
+      int(seed_run.state.step) == 0 and float(seed_run.state.signals['score'].matrix.sum()) == 0
+    )
+    assert all((np.asarray(x) == 0).all() for x in jax.tree.leaves(seed_run.state.opt_state))
+  assert seed_runs[1].state.params['w'] is not seed_runs[2].state.params['w']  # both are donated
+  now = session.variables(seed_runs[1].state)
+  top1 = records.metrics_on_test_set(s, jax.device_get(session.counts_on_test_set(s, now)))['top1']
   assert top1 == rows[-1]['test']['top1'] > 0.3
 
 
@@ -80,12 +82,12 @@ def test_what_is_taken_over():
 
 
 def test_batch_statistics_may_begin_anew(linear, host, tmp_path):
-  _, (lane,) = opened(
+  _, (seed_run,) = opened(
     tmp_path, '--config=digits_lt.py:ce', f'--config.start.run={host[0]}',
     '--config.start.statistics=False', '--config.seed=3',
   )  # fmt: skip
-  np.testing.assert_array_equal(lane.state.params['w'], host[1].params['w'])
-  assert lane.state.batch_stats['seen'] == 0
+  np.testing.assert_array_equal(seed_run.state.params['w'], host[1].params['w'])
+  assert seed_run.state.batch_stats['seen'] == 0
 
 
 def test_a_run_does_not_start_from_itself(linear, tmp_path):
@@ -99,7 +101,7 @@ def test_images_that_are_held_out_were_not_trained_on_before(linear, host, tmp_p
     with pytest.raises(UserError, match=r'held out here \(data.held_out 0.0 there, 0.1 here\)'):
       opened(tmp_path / method, *args, '--config.data.held_out=0.1')
   config = json.loads((host[0] / 'config.json').read_text())
-  run = start.Earlier('start.run', 'w', config, [])
+  run = start.EarlierRun('start.run', 'w', config, [])
   same = runs.config_of('--config=digits_lt.py:ce')
   start.check_held_out(same, run)
   config['data']['held_out'] = 0.1
@@ -169,20 +171,20 @@ def test_every_seed_has_the_teacher_of_its_own(linear, host, tmp_path):
   for way, close in (('interleaved', 0), ('batched', 1e-5)):
     both = ['--config.seed=3', '--config.seeds=2', f'--config.engine.together={way}']
     config = runs.config_of(*args, *both)
-    s, lanes = opened(tmp_path / way, *args, *both)
-    for lane, other in zip(lanes, others):
-      np.testing.assert_array_equal(lane.teacher['params']['w'], other['params']['w'])
+    s, seed_runs = opened(tmp_path / way, *args, *both)
+    for seed_run, other in zip(seed_runs, others):
+      np.testing.assert_array_equal(seed_run.teacher['params']['w'], other['params']['w'])
     runs.in_memory(config, tmp_path / way, keep=True)
     ends = checkpoint.variables(tmp_path / way / 'checkpoints')
     for end, want in zip(ends, alone):
       np.testing.assert_allclose(end['params']['w'], want, rtol=10 * close, atol=close)
   # one that is not there: the first
-  (lane,) = opened(tmp_path / 'seed 7', *args, '--config.seed=7')[1]
-  np.testing.assert_array_equal(lane.teacher['params']['w'], others[0]['params']['w'])
+  (seed_run,) = opened(tmp_path / 'seed 7', *args, '--config.seed=7')[1]
+  np.testing.assert_array_equal(seed_run.teacher['params']['w'], others[0]['params']['w'])
 
 
 def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, host, tmp_path):
-  s, (lane,) = opened(
+  s, (seed_run,) = opened(
     tmp_path, '--config=digits_lt.py:distill+fass', f'--config.teacher.run={host[0]}'
   )
   calls, net = [], s.recipe.teacher
@@ -193,11 +195,11 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
 
   spied = s.recipe._replace(teacher=net._replace(embed=embed))
   every = step.active_views(spied, 1, {})
-  plan = s.plan(lane.state.key, lane.state.step, s.store)
-  store = s.store._replace(teacher=lane.teacher)
+  plan = s.plan(seed_run.state.key, seed_run.state.step, s.store)
+  store = s.store._replace(teacher=seed_run.teacher)
 
   def trace(recipe):
-    jax.eval_shape(functools.partial(step.train_step, recipe, every), lane.state, store, plan)
+    jax.eval_shape(functools.partial(step.train_step, recipe, every), seed_run.state, store, plan)
 
   trace(spied)
   assert calls == [((64, 8, 8, 3), False)]  # the natural view, not the two mixed ones
@@ -207,7 +209,7 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   # what it says are its own logits
   x = jax.random.normal(jax.random.key(0), (5, 8, 8, 3))
   view = views.Input(x, None, None, None, None, None)
-  told = lessons(s.recipe, {'natural': view, 'mixup': view}, store)
+  told = teacher_logits(s.recipe, {'natural': view, 'mixup': view}, store)
   assert list(told) == ['natural']
   np.testing.assert_allclose(
     told['natural'], x.reshape(5, -1) @ host[1].params['w'], rtol=1e-4, atol=1e-4
@@ -263,7 +265,7 @@ def test_a_teacher_of_other_classes(host):
   with pytest.MonkeyPatch.context() as patch:
     runs.use_linear_net(patch)
     recipe = build(config, session.load(config), start.teacher_net(run))
-  fewer = {**run.lanes[0], 'params': {'w': run.lanes[0]['params']['w'][:, :7]}}
+  fewer = {**run.seed_runs[0], 'params': {'w': run.seed_runs[0]['params']['w'][:, :7]}}
   with pytest.raises(UserError, match=r'\(192, 7\), and \(192, 10\) is needed for the 10 classes'):
     start.check_teacher(recipe, run, fewer, (8, 8, 3))
 
@@ -286,8 +288,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_kept(host, tmp_path):
   for file in (tmp_path / 'two' / 'step_13').rglob('*'):
     if file.is_file() and 'tree' in file.parts:
       file.write_bytes(b'')
-  lanes = checkpoint.variables(tmp_path / 'two')
-  np.testing.assert_array_equal(lanes[0]['params']['w'], host[1].params['w'])
+  seed_runs = checkpoint.variables(tmp_path / 'two')
+  np.testing.assert_array_equal(seed_runs[0]['params']['w'], host[1].params['w'])
   assert (tmp_path / 'two' / 'step_13').exists()
 
 
@@ -380,9 +382,9 @@ def test_a_linear_net_is_distilled_from_experts(ride, tmp_path, monkeypatch):
   )
   s = session.open_session(config, tmp_path, lambda: '')
   with s.manager:
-    (lane,) = resume.begin(s)
+    (seed_run,) = resume.begin(s)
   for part, want in (('params', ride[1].params), ('batch_stats', ride[1].batch_stats)):
-    jax.tree.map(np.testing.assert_array_equal, lane.teacher[part], want)
+    jax.tree.map(np.testing.assert_array_equal, seed_run.teacher[part], want)
   state, rows = runs.in_memory(config, tmp_path)
   assert rows[0]['terms']['distill'] > rows[1]['terms']['distill'] > 0.01
   # the teacher is not in the state, nor, with it, in a checkpoint

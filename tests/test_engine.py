@@ -32,14 +32,14 @@ class Loop:
 
   def __init__(self, path, *args):
     self.s = session.open_session(runs.config_of(*QUICK, *args), path, lambda: '')
-    self.lanes = resume.begin(self.s)
-    seeds.compile_ahead(self.s, self.lanes, 0)
+    self.seed_runs = resume.begin(self.s)
+    seeds.compile_ahead(self.s, self.seed_runs, 0)
 
   def train(self, epoch):
-    self.lanes = train.train_epoch(self.s, self.lanes, epoch, 0, tqdm(disable=True))
+    self.seed_runs = train.train_epoch(self.s, self.seed_runs, epoch, 0, tqdm(disable=True))
 
   def end(self, epoch):
-    self.lanes = train.end_epoch(self.s, self.lanes, epoch, 1.0)
+    self.seed_runs = train.end_epoch(self.s, self.seed_runs, epoch, 1.0)
 
 
 WAYS = {
@@ -218,10 +218,10 @@ def test_several_seeds_from_the_command_line(tmp_path):
 def test_the_race_times_both_ways(linear, tmp_path):
   s = session.open_session(runs.config_of(*QUICK, '--config.seeds=2'), tmp_path, lambda: '')
   with s.manager:
-    lanes = resume.begin(s)
-    before = jax.tree.map(np.asarray, [x.state.params for x in lanes])
-    found = seeds.race(s, lanes)
-    after = jax.tree.map(np.asarray, [x.state.params for x in lanes])
+    seed_runs = resume.begin(s)
+    before = jax.tree.map(np.asarray, [x.state.params for x in seed_runs])
+    found = seeds.race(s, seed_runs)
+    after = jax.tree.map(np.asarray, [x.state.params for x in seed_runs])
   assert found.keys() == {'interleaved', 'batched'} and min(found.values()) > 0
   assert len(s.programs) == 2
   jax.tree.map(np.testing.assert_array_equal, before, after)
@@ -256,14 +256,14 @@ def test_programs_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch,
   told = {}
   monkeypatch.setattr(jax.config, 'update', lambda k, v: told.__setitem__(k, v))
   monkeypatch.setenv('FASS_JAX_CACHE', str(tmp_path))
-  compiler.keep_on_disk('auto')
+  compiler.use_cache('auto')
   assert told == {'jax_enable_compilation_cache': True}  # the tests have a cache of their own
   unset = property(lambda self: {'jax_compilation_cache_dir': None})
   monkeypatch.setattr(type(jax.config), 'values', unset)
-  compiler.keep_on_disk('auto')
+  compiler.use_cache('auto')
   assert pathlib.Path(told['jax_compilation_cache_dir']) == tmp_path / 'programs'
-  compiler.keep_on_disk(str(tmp_path / 'mine'))
+  compiler.use_cache(str(tmp_path / 'mine'))
   assert pathlib.Path(told['jax_compilation_cache_dir']) == tmp_path / 'mine'
   told.clear()
-  compiler.keep_on_disk('off')
+  compiler.use_cache('off')
   assert told == {'jax_enable_compilation_cache': False}

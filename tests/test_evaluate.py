@@ -250,9 +250,9 @@ def test_squares_and_streamed_images_fit_the_same(tmp_path, monkeypatch):
     config.classifier, config.classifier_args.calibrate = 'ncm', True
     s = session.open_session(config, tmp_path / store, lambda: '')
     with s.manager:
-      (lane,) = resume.begin(s)
+      (seed_run,) = resume.begin(s)
     assert len(s.data.train_labels) == 15 and len(s.data.held_labels) == 9
-    now = session.variables(lane.state)
+    now = session.variables(seed_run.state)
     fitted = s.judge.fit(now)
     found.append(jax.device_get((fitted, s.judge.counts(now, fitted))))
   (a, counts), (b, others) = found

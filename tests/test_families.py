@@ -103,11 +103,11 @@ def objects_moved(plain, folder):
   (part,) = stages.split(config, folder)
   s = session.open_session(part.config, folder, lambda: '')
   with s.manager:
-    (lane,) = resume.begin(s)
+    (seed_run,) = resume.begin(s)
   view, name = s.recipe.views['natural'], views.pixel_site(s.recipe.views['natural'], 'own')
   index = jnp.arange(len(s.data.train_labels))
 
-  def look(variables, images, labels):
+  def inspector(variables, images, labels):
     return nets.class_activation(s.recipe.net, variables, s.recipe.normalise(images), labels)
 
   @jax.jit
@@ -115,19 +115,19 @@ def objects_moved(plain, folder):
     images, asked = views.take(s.recipe, s.store._replace(teacher=teacher), index, name)
     key, sight, crop = jax.random.key(3), asked['cam'], chain.build(('crop',))
     own = jax.random.fold_in(key, zlib.crc32(b'cam') & 0x7FFFFFFF)
-    by_hand = cam(look)(own, images, sight._replace(labels=jnp.asarray(s.data.train_labels)))
+    by_hand = cam(inspector)(own, images, sight._replace(labels=jnp.asarray(s.data.train_labels)))
     return [view.augment(key, images, asked), crop(key, images, {}), crop(key, by_hand, {})]
 
-  new, old, by_hand = map(np.asarray, seen(lane.teacher))
+  new, old, by_hand = map(np.asarray, seen(seed_run.teacher))
   np.testing.assert_array_equal(new, by_hand)
   changed = (new != old).any(axis=(1, 2, 3))
   counts = np.bincount(s.data.train_labels)
   rate = np.bincount(s.data.train_labels, changed) / counts
   assert rate[0] < 0.1 and rate[5:].mean() > 0.6
-  other = jax.tree.map(lambda x: -x, lane.teacher['params'])
-  assert (np.asarray(seen({**lane.teacher, 'params': other})[0]) != new).any()
+  other = jax.tree.map(lambda x: -x, seed_run.teacher['params'])
+  assert (np.asarray(seen({**seed_run.teacher, 'params': other})[0]) != new).any()
   # so does a look at some images between two epochs
-  look_at = session.look(s, lane).probe
+  look_at = session.inspector(s, seed_run).probe
   right = look_at(jax.random.key(0), np.random.default_rng(0), np.arange(10), 'cuda', np.zeros(10))
   assert right.shape == (10,) and right.any()
 

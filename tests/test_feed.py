@@ -49,12 +49,12 @@ def config_of(folder, *args):
 
 def opened(folder, path, *args):
   s = session.open_session(config_of(folder, *args), path, lambda: '')
-  (lane,) = resume.begin(s)
+  (seed_run,) = resume.begin(s)
   if s.recipe.signals:  # a score matrix as after an epoch
     matrix = jax.random.dirichlet(jax.random.key(1), np.ones(3), (3,))
-    score = lane.state.signals['score']._replace(matrix=matrix)
-    lane = lane._replace(state=lane.state._replace(signals={'score': score}))
-  return s, lane.state
+    score = seed_run.state.signals['score']._replace(matrix=matrix)
+    seed_run = seed_run._replace(state=seed_run.state._replace(signals={'score': score}))
+  return s, seed_run.state
 
 
 def test_the_plan_is_what_the_step_would_draw(folder, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fass_jax.engine import feed, step, views
-from fass_jax.engine.forward import forward, lessons
+from fass_jax.engine.forward import forward, teacher_logits
 from fass_jax.recipe.build import build
 from fass_jax.sampling import partners
 from fass_jax.types import UserError
@@ -31,11 +31,11 @@ def seen(bench, state=None):
   }  # fmt: skip
 
 
-def passed(bench, inputs, deep=True):
-  """Returns what comes out of the network; not `deep`: the features stay as they are."""
+def passed(bench, inputs, mixes_features=True):
+  """Returns what comes out of the network; else features stay as they are."""
   recipe, state = bench.recipe, bench.state()
-  if not deep:
-    plain = {n: v._replace(deep=False) for n, v in recipe.views.items()}
+  if not mixes_features:
+    plain = {n: v._replace(mixes_features=False) for n, v in recipe.views.items()}
     recipe = recipe._replace(views=plain)
   # one batch: to optimise it takes longer than it then runs
   options = {'xla_backend_optimization_level': 0}
@@ -83,7 +83,7 @@ def test_other_views_of_a_pass_are_not_mixed(method, kind):
   """BCL's are in the same pass as they are; the one of `range` is, or is not."""
   b = Bench(f'--config=digits_lt.py:manifold_mixup+{method}', f'--config.forward={kind}')
   inputs = seen(b)
-  outs, own = passed(b, inputs)[0], passed(b, inputs, deep=False)[0]
+  outs, own = passed(b, inputs)[0], passed(b, inputs, mixes_features=False)[0]
   want = blended(own['natural'].features, inputs['natural'])
   np.testing.assert_allclose(outs['natural'].features, want, rtol=1e-4, atol=1e-4)
   assert len(outs) > 1
@@ -103,10 +103,11 @@ def test_experts_are_mixed_each():
 def test_a_teacher_is_shown_the_same_mix(bench):
   state, inputs = bench.state(), seen(bench)
   teaching = bench.recipe._replace(
-    teacher=bench.recipe.net, terms={'x': bench.recipe.terms['natural']._replace(taught=True)}
+    teacher=bench.recipe.net,
+    terms={'x': bench.recipe.terms['natural']._replace(needs_teacher=True)},
   )
   teacher = {'params': state.params, 'batch_stats': state.batch_stats}
-  told = lessons(teaching, inputs, bench.store._replace(teacher=teacher))['natural']
+  told = teacher_logits(teaching, inputs, bench.store._replace(teacher=teacher))['natural']
   net = bench.recipe.net
   features = net.embed(teacher, inputs['natural'].x, False)[0]
   mixed = jnp.asarray(blended(features, inputs['natural']))

@@ -186,7 +186,7 @@ def test_only_the_named_parts_train():
   params = {'head': {'w': jnp.ones(2)}, 'header': {'w': jnp.ones(2)}, 'body': {'w': jnp.ones(2)}}
   only = ('head',)
   grads = jax.grad(
-    lambda p: sum((3 * x**2).sum() for x in jax.tree.leaves(optimiser.hold(p, only)))
+    lambda p: sum((3 * x**2).sum() for x in jax.tree.leaves(optimiser.freeze(p, only)))
   )(params)
   sgd = optimiser.sgd(0.9, 0.1, True, only)
   state = sgd.init(params)
@@ -196,4 +196,4 @@ def test_only_the_named_parts_train():
   for other in ('header', 'body'):
     np.testing.assert_array_equal(update[other]['w'], [0, 0])
   assert len(jax.tree.leaves(state)) == 1  # one momentum buffer
-  assert optimiser.hold(params) is params
+  assert optimiser.freeze(params) is params

@@ -39,11 +39,11 @@ def logits(finished):
   """What evaluation computes for the test set, [600, 10]."""
   s = session.open_session(runs.config_of(*ARGS), finished / 'run', lambda: '')
   with s.manager:
-    (lane,) = resume.begin(s)
+    (seed_run,) = resume.begin(s)
   fold = passes.make_fold(s.recipe, 600)
   out = fold(
     lambda acc, logits, labels, mask: logits, np.zeros((600, 10), np.float32),
-    session.variables(lane.state), *s.test,
+    session.variables(seed_run.state), *s.test,
   )  # fmt: skip
   return np.asarray(out)
 

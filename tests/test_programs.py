@@ -230,7 +230,7 @@ def test_every_method_traces_batched_and_in_chunks(method):
   ],
 )
 def test_pieces_of_an_epoch(first, total, chunk, want):
-  assert list(programs.pieces(first, total, chunk)) == want
+  assert list(programs.chunks(first, total, chunk)) == want
 
 
 def test_chunk_length(monkeypatch):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fass_jax import mixing, score
 from fass_jax.score import Score, init_score, mixing_ratio, observe, refresh, select_targets
 from fass_jax.signals import SIGNALS
-from fass_jax.types import Look, Outputs, Targets
+from fass_jax.types import Inspector, Outputs, Targets
 
 C = 4
 # the worked example of section 3.2: the row of class C (index 2) is (.55, .10, .35)
@@ -352,7 +352,7 @@ def test_signal_by_a_pass_ignores_the_running_forwards():
   def fold(observe, acc):
     return observe(acc, logits, labels, jnp.ones(len(labels), bool))
 
-  state = signal.refresh(state, Look(fold, None), jax.random.key(0), jnp.int32(0))
+  state = signal.refresh(state, Inspector(fold, None), jax.random.key(0), jnp.int32(0))
   np.testing.assert_allclose(state.matrix, class_means(logits, labels, C), rtol=0, atol=2e-6)
 
 

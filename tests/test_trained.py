@@ -48,8 +48,8 @@ def test_seeds_are_averaged_and_own_statistics_kept(pair):
   """Against NumPy: the mean of the softmax of (x / 255 - mean) / std times w of each seed."""
   run, data = open_run(str(pair)), load_digits()
   pixels = data.train_images.reshape(-1, 3) / 255.0
-  np.testing.assert_allclose(run.how['mean'], pixels.mean(0), rtol=1e-12)
-  np.testing.assert_allclose(run.how['std'], pixels.std(0), rtol=1e-12)
+  np.testing.assert_allclose(run.preparation['mean'], pixels.mean(0), rtol=1e-12)
+  np.testing.assert_allclose(run.preparation['std'], pixels.std(0), rtol=1e-12)
   assert run.counts == tuple(np.bincount(data.train_labels)) and run.at == 'step 12'
   x = ((data.test_images[:5] / 255.0 - pixels.mean(0)) / pixels.std(0)).reshape(5, -1)
   each = [np.float64(v['params']['w']) for v in checkpoint.variables(pair / 'checkpoints')]
@@ -70,7 +70,7 @@ def test_the_best_epoch(pair):
   meta = checkpoint.meta(pair / 'checkpoints')
   run = open_run(str(pair), 'best')
   assert run.at == 'epoch ' + ', '.join(str(x['best']['epoch']) for x in meta['lanes'])
-  for a, b in zip(run.lanes, checkpoint.variables(pair / 'checkpoints', 'best')):
+  for a, b in zip(run.seed_runs, checkpoint.variables(pair / 'checkpoints', 'best')):
     np.testing.assert_array_equal(a['params']['w'], b['params']['w'])
 
 
@@ -107,7 +107,11 @@ def test_a_file_is_shown_as_evaluation_shows_it(of_folder, tmp_path):
   s = of_folder
   run = open_run(str(s.workdir))
   assert run.classes == ('a', 'b') and run.counts == (3, 3)
-  assert (run.how['side'], run.how['centre'], run.how['upright']) == (12, 0.875, True)
+  assert (run.preparation['side'], run.preparation['centre'], run.preparation['upright']) == (
+    12,
+    0.875,
+    True,
+  )
   images = s.test[0]
   if isinstance(images, streaming.Reader):
     (images,) = feed.in_order(images, 6, s.cut.centre, s.recipe.where)
@@ -116,7 +120,7 @@ def test_a_file_is_shown_as_evaluation_shows_it(of_folder, tmp_path):
   assert [len(b.paths) for b in batches] == [4, 2]
   np.testing.assert_array_equal(np.concatenate([b.images for b in batches]), images)
   # a photo that lies on its side is turned
-  lying = run._replace(how={**run.how, 'upright': False})
+  lying = run._replace(preparation={**run.preparation, 'upright': False})
   other = np.concatenate([b.images for b in shown(lying, paths)])
   assert [(a != b).any() for a, b in zip(images, other)] == [False, True, False] * 2
 

@@ -16,7 +16,7 @@ ANGLE = 45.0  # degrees, either way
 SCALE = (0.8, 1.2)
 TOUCH = 1e-3  # a pixel belongs to the moved foreground from this weight on
 # (variables, images uint8 [B, H, W, 3], labels [B]) -> class activation [B, h, w]
-Look = Callable[[PyTree, Array, Array], Array]
+ActivationMap = Callable[[PyTree, Array, Array], Array]
 
 
 class Sight(NamedTuple):
@@ -140,7 +140,7 @@ def paste_moved(image: Array, mask: Array, matrix: Array, centre: Array, offset:
   return jnp.where(there[..., None], jnp.round(moved[..., :3]).astype(image.dtype), image)
 
 
-def cam(look: Look | None = None) -> Callable[[Array, Array, Any], Array]:
+def cam(activation_map: ActivationMap | None = None) -> Callable[[Array, Array, Any], Array]:
   """Returns the op that turns some images into new ones of their class.
 
   A share of them, by class (`generated_share`), has its foreground moved (`draw_moves`) and pasted
@@ -157,10 +157,10 @@ def cam(look: Look | None = None) -> Callable[[Array, Array, Any], Array]:
   """
 
   def op(key: Array, images: Array, strength: Sight) -> Array:
-    assert look is not None, 'the recipe was built without its teacher'
+    assert activation_map is not None, 'the recipe was built without its teacher'
     chance, moves = jax.random.split(key)
     _, height, width, _ = images.shape
-    mask = foreground(look(strength.variables, images, strength.labels), height, width)
+    mask = foreground(activation_map(strength.variables, images, strength.labels), height, width)
     new = jax.vmap(paste_moved)(images, mask, *draw_moves(moves, mask))
     taken = jax.random.bernoulli(chance, strength.share)
     return jnp.where(taken[:, None, None, None], new, images)

@@ -48,7 +48,9 @@ class Classifier(NamedTuple):
   # the priors that `post_hoc` takes out of the scores and puts in, each [C]
   moves: tuple[np.ndarray, np.ndarray] | None = None
   implied: np.ndarray | None = None  # the prior that the scores imply, [C]; None: not known
-  told: Callable[[PyTree], dict[str, float]] = lambda fitted: {}  # for people: what was fitted
+  fitted_values: Callable[[PyTree], dict[str, float]] = (
+    lambda fitted: {}
+  )  # for people: what was fitted
   calibrated: bool = False  # whether the scores are divided by a fitted temperature
   routed: bool = False  # whether the scores are of the experts that a router asks
   reads_train: bool = False  # whether `fit` passes the training images

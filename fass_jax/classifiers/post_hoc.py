@@ -38,4 +38,6 @@ def build(setting: Setting) -> Classifier:
   old = np.exp(shift - shift.max())
   if np.allclose(old / old.sum(), wanted, rtol=1e-3, atol=0):
     log.warning('post_hoc changes nothing here: the logits imply the prior that is wanted already.')
-  return trained.build(setting)._replace(moves=(old, wanted), told=lambda fitted: {'tau': tau})
+  return trained.build(setting)._replace(
+    moves=(old, wanted), fitted_values=lambda fitted: {'tau': tau}
+  )

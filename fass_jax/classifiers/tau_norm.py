@@ -115,7 +115,7 @@ def build(setting: Setting) -> Classifier:
   return Classifier(
     fit,
     lambda outs, fitted: raw(outs, fitted['w']).mean(1),
-    told=lambda fitted: {'tau': round(float(fitted['tau']), 6)},
+    fitted_values=lambda fitted: {'tau': round(float(fitted['tau']), 6)},
   )
 
 

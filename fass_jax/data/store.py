@@ -46,7 +46,7 @@ def _bar(work: list, what: str) -> tqdm:
   return tqdm(work, desc=what, unit='group', disable=None, leave=False)
 
 
-class Kept(NamedTuple):
+class Placed(NamedTuple):
   """A data set, and readers of what is decoded when it is needed."""
 
   data: Dataset
@@ -55,7 +55,7 @@ class Kept(NamedTuple):
   held: Reader | None = None  # of the held-out part
 
 
-def keep(config: ConfigDict, data: Dataset) -> Kept:
+def place(config: ConfigDict, data: Dataset) -> Placed:
   """Decides where the images are, and decodes them now if it is on the device.
 
   Args:
@@ -76,7 +76,7 @@ def keep(config: ConfigDict, data: Dataset) -> Kept:
     raise UserError(f'--config.data.crop_area={d.crop_area} are not two shares, the smaller first.')
   resident = is_resident(config, data)
   if isinstance(data.train_images, np.ndarray | Squares):
-    return Kept(data)
+    return Placed(data)
   assert not isinstance(data.test_images, np.ndarray)
   pool = streaming.threads(d.workers)
   test = streaming.open_reader(data.test_images, data.side, d.decoder, pool)
@@ -84,7 +84,7 @@ def keep(config: ConfigDict, data: Dataset) -> Kept:
     log.info('The images are decoded as they are needed, by %d threads.', pool._max_workers)
     train = streaming.open_reader(data.train_images, data.side, d.decoder, pool)
     held = _held_reader(config, data, pool)
-    return Kept(data, train, test, held)
+    return Placed(data, train, test, held)
   if d.square < data.side:
     raise UserError(
       f'--config.data.square={d.square} is smaller than the {data.side} pixels that the network '
@@ -102,7 +102,7 @@ def keep(config: ConfigDict, data: Dataset) -> Kept:
       )
       data = data._replace(held_images=middles)
   log.info('All images are on the device, %d pixels a side.', d.square)
-  return Kept(data._replace(train_images=squares, test_images=cut))
+  return Placed(data._replace(train_images=squares, test_images=cut))
 
 
 def _held_reader(config: ConfigDict, data: Dataset, pool: ThreadPoolExecutor) -> Reader | None:

@@ -11,7 +11,7 @@ import jax
 from fass_jax.config.cache import cache_dir
 
 
-def keep_on_disk(choice: str) -> None:
+def use_cache(choice: str) -> None:
   """Keeps compiled programs on disk, so that only the first start of a run waits for them.
 
   Args:

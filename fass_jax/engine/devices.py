@@ -99,7 +99,7 @@ def key(seed: int, where: Placement) -> Array:
   return jax.random.wrap_key_data(copy(jax.random.key_data(made), where))
 
 
-def settle(tree: PyTree, where: Placement) -> PyTree:
+def replicate(tree: PyTree, where: Placement) -> PyTree:
   """Puts the leaves of a state that were computed elsewhere back on every device."""
   if where.whole is None:
     return tree

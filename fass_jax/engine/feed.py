@@ -38,7 +38,7 @@ def sites(recipe: Recipe, active: Sequence[str]) -> dict[str, tuple[str, bool]]:
   for name in active:
     view = recipe.views[name]
     found[pixel_site(view, 'own')] = view.stream, view.random
-    if view.mix is not None and not view.deep:
+    if view.mix is not None and not view.mixes_features:
       role = partner_role(recipe, name)
       found[pixel_site(view, role)] = f'{view.stream}/{role}', view.random
   return found

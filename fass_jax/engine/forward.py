@@ -14,14 +14,14 @@ from fass_jax.nets.base import apply
 from fass_jax.recipe.build import Recipe
 from fass_jax.types import Array, Outputs, PyTree, Targets
 
-Deep = dict[str, Callable[[Array], Array] | None]  # by group of views, see `between`
+Mixers = dict[str, Callable[[Array], Array] | None]  # by group of views, see `between`
 
 
 def between(
   recipe: Recipe, names: Sequence[str], inputs: dict[str, Input]
 ) -> Callable[[Array], Array] | None:
   """Returns how the features of views are mixed, which are one batch in this order; None: not."""
-  if not any(recipe.views[n].deep for n in names):
+  if not any(recipe.views[n].mixes_features for n in names):
     return None
 
   def mix(features: Array) -> Array:
@@ -30,7 +30,7 @@ def between(
       view, inp = recipe.views[n], inputs[n]
       own = features[start : start + inp.x.shape[0]]
       start += inp.x.shape[0]
-      if view.deep:
+      if view.mixes_features:
         assert view.mix is not None
         own = view.mix(None, own, own[inp.rows], inp.lam)[0]
       parts.append(own)
@@ -54,8 +54,8 @@ def forward(
     g: jnp.concatenate([inputs[n].x for n in names]) if len(names) > 1 else inputs[names[0]].x
     for g, names in groups.items()
   }
-  deep = {g: between(recipe, names, inputs) for g, names in groups.items()}
-  passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x, deep)
+  mixers = {g: between(recipe, names, inputs) for g, names in groups.items()}
+  passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x, mixers)
   outs: dict[str, Outputs] = {}
   for g, names in groups.items():
     out, start = passed[0][g], 0
@@ -72,20 +72,20 @@ def _by_row(function: Callable[..., Array], *outs: Outputs) -> Outputs:
   return jax.tree.map(function, *bare)._replace(extra=outs[0].extra)
 
 
-def lessons(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
+def teacher_logits(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
   """Shows the teacher the views of the terms that ask for one, in evaluation mode.
 
   Returns:
     By view, the mean logits of its experts `[n, C]`; nothing where no term asks.
   """
-  asked = [v for term in recipe.terms.values() if term.taught for v in term.views]
-  told = {}
+  asked = [v for term in recipe.terms.values() if term.needs_teacher for v in term.views]
+  found = {}
   for name in dict.fromkeys(v for v in asked if v in inputs):
     assert recipe.teacher is not None, 'the recipe was built without its teacher'
-    deep = between(recipe, [name], inputs)
-    outs, _ = apply(recipe.teacher, store.teacher, inputs[name].x, False, deep)
-    told[name] = outs.logits.mean(axis=1)
-  return told
+    mixer = between(recipe, [name], inputs)
+    outs, _ = apply(recipe.teacher, store.teacher, inputs[name].x, False, mixer)
+    found[name] = outs.logits.mean(axis=1)
+  return found
 
 
 def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
@@ -103,28 +103,28 @@ def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Tar
 
 
 def _separately(
-  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], deep: Deep
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], mixers: Mixers
 ) -> tuple[dict[str, Outputs], PyTree]:
   outs = {}
   for g, images in x.items():
     variables = {'params': params, 'batch_stats': stats}
-    outs[g], stats = apply(recipe.net, variables, images, True, deep[g])
+    outs[g], stats = apply(recipe.net, variables, images, True, mixers[g])
   return outs, stats
 
 
 def _vmapped(
-  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], deep: Deep
+  recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], mixers: Mixers
 ) -> tuple[dict[str, Outputs], PyTree]:
   variables = {'params': params, 'batch_stats': stats}
   # groups whose features are mixed are passes of their own
   alike: dict[Any, list[str]] = {}
   for g, images in x.items():
-    alike.setdefault((images.shape, g if deep[g] else ''), []).append(g)
+    alike.setdefault((images.shape, g if mixers[g] else ''), []).append(g)
   passed: dict[str, tuple[Outputs, PyTree]] = {}
   for names in alike.values():
     if len(names) == 1:
       (g,) = names
-      passed[g] = apply(recipe.net, variables, x[g], True, deep[g])
+      passed[g] = apply(recipe.net, variables, x[g], True, mixers[g])
       continue
     stacked = jax.vmap(lambda images: apply(recipe.net, variables, images, True))(
       jnp.stack([x[g] for g in names])

@@ -14,7 +14,7 @@ import numpy as np
 from fass_jax.data.images.streaming import Reader
 from fass_jax.engine import compiler, devices, feed
 from fass_jax.engine.views import take
-from fass_jax.nets.base import Network, apply, test_logits
+from fass_jax.nets.base import Network, apply, mean_logits
 from fass_jax.recipe.build import Recipe
 from fass_jax.recipe.images import Normaliser
 from fass_jax.types import Array, Outputs, Placement, PyTree, Squares
@@ -41,7 +41,7 @@ class Fold(NamedTuple):
 
 
 def make_fold(
-  recipe: Recipe | Eye, batch_size: int, read: Callable[[Outputs], Any] = test_logits,
+  recipe: Recipe | Eye, batch_size: int, read: Callable[[Outputs], Any] = mean_logits,
   share: float = 1.0,
 ) -> Fold:  # fmt: skip
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
@@ -78,12 +78,18 @@ def make_fold(
     if key not in ready:
       step = functools.partial(advance, observe, size, streamed)
       program = jax.jit(step, out_shardings=where.whole)
-      args = devices.settle(acc, where), devices.copy(np.int32(0), where), variables, shown, labels
+      args = (
+        devices.replicate(acc, where),
+        devices.copy(np.int32(0), where),
+        variables,
+        shown,
+        labels,
+      )
       ready[key] = program.lower(*args).compile(compiler_options=compiler.compiler_options())
     return ready[key], size
 
   def run(observe, acc, variables, images, labels):
-    acc = devices.settle(acc, where)
+    acc = devices.replicate(acc, where)
     program, size = prepare(observe, acc, variables, images, labels)
     start, total = devices.copy(np.int32(0), where), labels.shape[0]
     batches: Iterator[Any] = itertools.repeat(images)

@@ -17,10 +17,10 @@ from fass_jax.classifiers.prior_shift import post_hoc
 from fass_jax.data.images import ahead, decode
 from fass_jax.data.images.encoded import Paths
 from fass_jax.engine import compiler
-from fass_jax.nets.base import apply, test_logits
+from fass_jax.nets.base import apply, mean_logits
 from fass_jax.recipe import images as shown
 from fass_jax.types import Array, PyTree
-from fass_jax.workdir.open import Trained
+from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
 
@@ -34,7 +34,7 @@ class Loaded(NamedTuple):
 
 
 def load(
-  run: Trained, paths: Sequence[str], size: int, decoder: str, pool: ThreadPoolExecutor
+  run: FinishedRun, paths: Sequence[str], size: int, decoder: str, pool: ThreadPoolExecutor
 ) -> Iterator[Loaded]:
   """Yields images as the run's test images are shown, `size` files at a time.
 
@@ -47,8 +47,8 @@ def load(
     decoder: a key of `decode.DECODERS`.
     pool: the threads.
   """
-  box, side = decode.centre(run.how['centre']), run.how['side']
-  read = decode.decoder(decoder, Paths(paths, run.how['upright']))
+  box, side = decode.centre(run.preparation['centre']), run.preparation['side']
+  read = decode.decoder(decoder, Paths(paths, run.preparation['upright']))
 
   def one(path: str) -> np.ndarray | str:
     try:
@@ -73,7 +73,7 @@ def load(
 
 
 def predictor(
-  run: Trained, size: int, prior: tuple[np.ndarray, np.ndarray] | None = None
+  run: FinishedRun, size: int, prior: tuple[np.ndarray, np.ndarray] | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
   """Returns `predict(uint8 [n, side, side, 3]) -> float32 [n, C]`, probabilities, n <= `size`.
 
@@ -85,13 +85,13 @@ def predictor(
     size: rows of the program's batch.
     prior: the prior that the logits imply and the one that is expected, each `[C]`.
   """
-  normalise = shown.normaliser(run.how['mean'], run.how['std'])
+  normalise = shown.normaliser(run.preparation['mean'], run.preparation['std'])
   moved = prior and (jnp.asarray(prior[0], float), jnp.asarray(prior[1], float))
 
   @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
   def program(variables: PyTree, images: Array, prior: tuple[Array, Array] | None) -> Array:
     outs, _ = apply(run.net, variables, normalise(images), False)
-    logits = test_logits(outs)
+    logits = mean_logits(outs)
     if prior is not None:
       logits = post_hoc(logits, *prior)
     return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)
@@ -99,7 +99,7 @@ def predictor(
   def predict(images: np.ndarray) -> np.ndarray:
     padded = np.zeros((size, *images.shape[1:]), np.uint8)
     padded[: len(images)] = images
-    each = [program(variables, padded, moved) for variables in run.lanes]
+    each = [program(variables, padded, moved) for variables in run.variables]
     return np.asarray(sum(each[1:], each[0]) / len(each))[: len(images)]
 
   return predict

@@ -59,7 +59,7 @@ def run_steps(
   alone = length == 1
 
   def one(state: TrainState, _: None) -> tuple[TrainState, None]:
-    state = state if alone else _settled(state)
+    state = state if alone else keep_steps_apart(state)
     if which is None:
       return branches[0](state, store, plan), None
     pattern = which[state.step % recipe.steps_per_epoch]
@@ -72,7 +72,7 @@ def run_steps(
   return state, jnp.asarray(state.step, float)
 
 
-def _settled(state: TrainState) -> TrainState:
+def keep_steps_apart(state: TrainState) -> TrainState:
   """Keeps XLA from fusing two steps of an unrolled chunk, which would round otherwise."""
   if jax.default_backend() != 'cpu':
     return jax.lax.optimization_barrier(state)
@@ -98,7 +98,7 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
 
 def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:
   """Returns the patterns that may occur in an epoch, by the faces of all its coins."""
-  coins = [n for n, s in recipe.streams.items() if s.coin < 1]
+  coins = [n for n, s in recipe.streams.items() if s.on_share < 1]
   found = (
     active_views(recipe, epoch, dict(zip(coins, faces)))
     for faces in itertools.product((True, False), repeat=len(coins))
@@ -126,7 +126,7 @@ def chunk_length(asked: int, steps_per_epoch: int, unroll: int) -> int:
   return -(-steps_per_epoch // calls)
 
 
-def pieces(first: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
+def chunks(first: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
   """Cuts the rest of an epoch into `(first step, length)`, at multiples of the chunk.
 
   However often a run is stopped, its chunks begin where those of an undisturbed run do.
@@ -146,7 +146,7 @@ def needed(recipe: Recipe, chunk: int, epoch: int, first: int, batched: bool) ->
     if e >= recipe.epochs:
       break
     patterns = patterns_of(recipe, e)
-    for _, length in pieces(begin, total, chunk):
+    for _, length in chunks(begin, total, chunk):
       split = [(on,) for on in patterns] if chunk == 1 else [patterns]
       keys |= dict.fromkeys(Key(p, length, batched) for p in split)
   return list(keys)

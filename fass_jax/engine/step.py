@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fass_jax.engine.forward import forward, join, lessons
+from fass_jax.engine.forward import forward, join, teacher_logits
 from fass_jax.engine.views import (
   Input,
   Plan,
@@ -42,7 +42,7 @@ def active_views(recipe: Recipe, epoch: int, coins: dict[str, bool]) -> tuple[st
   on = []
   for name, view in recipe.views.items():
     stream = recipe.streams[view.stream]
-    if not (stream.skip_first and epoch == 0) and coins.get(view.stream, True):
+    if not (stream.off_in_first_epoch and epoch == 0) and coins.get(view.stream, True):
       on.append(name)
   return tuple(on)
 
@@ -113,7 +113,7 @@ def plan_epoch(
     batches = draw_streams(recipe, every, step_key, time, store, plan)
     found = {n: (b.index, b.mask) for n, b in batches.items()}
     for name, view in recipe.views.items():
-      if view.mix is not None and not view.deep:
+      if view.mix is not None and not view.mixes_features:
         batch = batches[view.stream]
         partner = draw_partner(recipe, name, batch, step_key, signals, store)
         found[f'{view.stream}/{partner_role(recipe, name)}'] = partner, batch.mask
@@ -201,12 +201,12 @@ def train_step(
     for v in active
   }
   context = (store.classes, state.signals, t)
-  told = lessons(recipe, inputs, store)
+  from_teacher = teacher_logits(recipe, inputs, store)
 
   def loss_fn(params: PyTree) -> tuple[Array, Any]:
-    held = optimiser.hold(params, recipe.only)
+    held = optimiser.freeze(params, recipe.only)
     outs, stats = forward(recipe, held, state.batch_stats, inputs)
-    outs = {v: out._replace(teacher=told.get(v)) for v, out in outs.items()}
+    outs = {v: out._replace(teacher=from_teacher.get(v)) for v, out in outs.items()}
     values = {
       name: term_loss(parts)
       for name, term in recipe.terms.items()

@@ -70,8 +70,8 @@ def draw_streams(
     else:
       assert stream.sampler.draw is not None
       index = stream.sampler.draw(site(key, f'sampler/{name}'), store.classes, stream.size, t)
-    if stream.keep < 1:
-      mask &= jax.random.bernoulli(site(key, f'gate/{name}'), stream.keep, mask.shape)
+    if stream.mix_share < 1:
+      mask &= jax.random.bernoulli(site(key, f'gate/{name}'), stream.mix_share, mask.shape)
     batches[name] = Batch(index, store.labels[index], mask)
   return batches
 
@@ -157,7 +157,7 @@ def build_view(
   role = partner_role(recipe, name)
   planned = plan.get(f'{view.stream}/{role}')
   rows = None
-  if view.deep:
+  if view.mixes_features:
     rows = batch_rows(site(key, f'{role}/{view.stream}'), batch.labels.shape[0])
     partner = batch.index[rows]
   elif planned is None:
@@ -171,7 +171,7 @@ def build_view(
   on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
   lam = jnp.where(on, lam, 1.0)
   mixed, lam_real = x, lam
-  if not view.deep:
+  if not view.mixes_features:
     mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
   targets = Targets(*view.label(batch.labels, labels_t, lam_real))
   mixed = recipe.where.spread(mixed)

@@ -174,7 +174,7 @@ class Kind(NamedTuple):
   embeds: bool = False  # needs an embedding
   corrects_prior: bool = False  # a second correction beside it is refused
   cosine: bool = False  # its margins are those of a cosine head
-  taught: bool = False  # reads the logits of a teacher
+  needs_teacher: bool = False  # reads the logits of a teacher
   beside: bool = False  # teaches no classifier, and so stands beside a loss that does
 
 
@@ -255,7 +255,7 @@ LOSSES: dict[str, Kind] = {
   'distillation': Kind(
     _distillation,
     {n: f'loss_args.distill_{n}' for n in ('temperature', 'power')},
-    taught=True,
+    needs_teacher=True,
   ),
   'router': Kind(_router, {'positive': 'loss_args.router_positive'}),
 }

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import mixing, nets
 from fass_jax.augment import chain
-from fass_jax.augment.cam import Look
+from fass_jax.augment.cam import ActivationMap
 from fass_jax.config.deltas import flatten
 from fass_jax.config.keys import FORWARD
 from fass_jax.config.lookup import one_of, pick
@@ -87,7 +87,9 @@ class Recipe(NamedTuple):
   where: Placement = ALONE  # the devices that share a step
 
 
-def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset, look: Look | None) -> View:
+def _view(
+  c: ConfigDict, name: str, config: ConfigDict, data: Dataset, activation_map: ActivationMap | None
+) -> View:
   key = f'views.{name}'
   stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
   mix = pick(MIXES, c.mix, f'{key}.mix') if (mixes := c.mix != 'none') else None
@@ -106,20 +108,20 @@ def _view(c: ConfigDict, name: str, config: ConfigDict, data: Dataset, look: Loo
   joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
   return View(
     stream=c.stream,
-    augment=shown.build_chain(names, config, data, look),
+    augment=shown.build_chain(names, config, data, activation_map),
     augment_name='+'.join(names) + (f'#{c.draw}' if c.draw else ''),
     mix=mix,
     label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
     mixed_label=mixes and c.label == 'mixed',
     group='all' if joint else c.group or name,
     random='resized_crop' in names,
-    deep=c.mix in DEEP,
+    mixes_features=c.mix in DEEP,
   )
 
 
 def _check_active(views: Mapping[str, View], streams: Mapping[str, Stream], epochs: int) -> None:
   for name, view in views.items():
-    if epochs == 1 and streams[view.stream].skip_first:
+    if epochs == 1 and streams[view.stream].off_in_first_epoch:
       raise UserError(
         f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
         f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
@@ -203,7 +205,7 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   return only, net
 
 
-def _look(net: nets.Network, normalise: shown.Normaliser) -> Look:
+def _activation_map(net: nets.Network, normalise: shown.Normaliser) -> ActivationMap:
   return lambda variables, images, labels: nets.class_activation(
     net, variables, normalise(images), labels
   )
@@ -233,8 +235,8 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     order += [v for v in term.views if v not in order]
   normalise = shown.build_normaliser(config, data)
   teaches = None if teacher is None else network(teacher, config.engine, num_classes)
-  look = None if teaches is None else _look(teaches, normalise)
-  views = {n: _view(config.views[n], n, config, data, look) for n in order}
+  activation_map = None if teaches is None else _activation_map(teaches, normalise)
+  views = {n: _view(config.views[n], n, config, data, activation_map) for n in order}
   used = {'natural', *(v.stream for v in views.values())}
   streams = {
     n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.augment import chain
-from fass_jax.augment.cam import Look, cam
+from fass_jax.augment.cam import ActivationMap, cam
 from fass_jax.augment.resized_crop import centre_crop, resized_crop
 from fass_jax.config.lookup import one_of
 from fass_jax.types import Array, Dataset, Squares, UserError
@@ -59,14 +59,17 @@ def build_normaliser(config: ConfigDict, data: Dataset) -> Normaliser:
 
 
 def build_chain(
-  names: Sequence[str], config: ConfigDict, data: Dataset, look: Look | None = None
+  names: Sequence[str],
+  config: ConfigDict,
+  data: Dataset,
+  activation_map: ActivationMap | None = None,
 ) -> Callable[..., Array]:
   """Returns the augmentation chain for images as they are stored.
 
   Arrays go through all ops. Squares are cut on the device, by 'resized_crop' or in the middle.
   Encoded images were cut when they were decoded. `look` is what the op 'cam' needs.
   """
-  d, images, made = config.data, data.train_images, {'cam': cam(look)}
+  d, images, made = config.data, data.train_images, {'cam': cam(activation_map)}
   if isinstance(images, Squares):
     cut = resized_crop(tuple(d.crop_area), data.side)
     if 'resized_crop' in names:

@@ -48,7 +48,7 @@ def piecewise(pairs: Pairs, epochs: int) -> Callable[[Time], Array]:
   return schedule
 
 
-def ever(schedule: Callable[[Time], Array], epochs: int) -> bool:
+def is_ever_on(schedule: Callable[[Time], Array], epochs: int) -> bool:
   """Returns whether a schedule is above 0 in some epoch of a run."""
   epoch = jnp.arange(epochs)
   return bool((schedule(Time(epoch, epoch, epoch / epochs)) > 0).any())
@@ -111,7 +111,7 @@ def sgd(
   return optax.masked(rule, within(only, True)) if only else rule
 
 
-def hold(params: PyTree, only: Sequence[str] = ()) -> PyTree:
+def freeze(params: PyTree, only: Sequence[str] = ()) -> PyTree:
   """Stops the gradient of all parameters outside the parts `only`; () holds none."""
   if not only:
     return params

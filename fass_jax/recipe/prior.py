@@ -130,7 +130,7 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
     if loss == 'bbn':  # its branches see n and 1 / n, and are averaged
       total += _at_end(term.weight) / len(n)
       continue
-    if kind.joint or kind.taught:
+    if kind.joint or kind.needs_teacher:
       continue  # no labels against logits
     for name in views_of(term):
       view = config.views[name]

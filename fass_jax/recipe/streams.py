@@ -20,7 +20,7 @@ def _sampler(c: ConfigDict, name: str, epochs: int) -> Sampler:
   if c.images < 1:
     raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
   power = optimiser.piecewise(c.power, epochs)
-  still = c.sampler == 'power' and not optimiser.ever(lambda t: power(t) != 1, epochs)
+  still = c.sampler == 'power' and not optimiser.is_ever_on(lambda t: power(t) != 1, epochs)
   if still or (c.sampler == 'progressive' and epochs < 2):
     other = f', or another --config.{key}.power' * (c.sampler == 'power')
     raise UserError(
@@ -70,7 +70,7 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
   lam = one_of(c.lam, partners.RATIOS, f'{key}.lam')
   chance = optimiser.piecewise(c.chance, epochs)
-  if not optimiser.ever(chance, epochs):
+  if not optimiser.is_ever_on(chance, epochs):
     raise UserError(
       f'The mixing of stream {name} would never be active in {epochs} epochs; set more '
       f'--config.epochs or another --config.{key}.chance.'
@@ -78,9 +78,9 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
   return Stream(
     sampler=_sampler(c, name, epochs),
     size=size_of(c, batch_size),
-    keep=c.rho if gate == 'bernoulli' else 1.0,
-    coin=c.rho if gate == 'coin' else 1.0,
-    skip_first=start == 'skip',
+    mix_share=c.rho if gate == 'bernoulli' else 1.0,
+    on_share=c.rho if gate == 'coin' else 1.0,
+    off_in_first_epoch=start == 'skip',
     partner=pick(partners.PARTNERS, c.partner, f'{key}.partner') if has_partner else None,
     ratio=partners.build_ratio(lam, c.lam_alpha, c.lam_value, c.lambda_min),
     chance=chance,

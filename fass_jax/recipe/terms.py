@@ -78,7 +78,7 @@ def check(config: ConfigDict) -> None:
       "The second branch of the loss 'bbn' would never be active in 1 epoch; set --config.epochs=2 "
       'or more.'
     )
-  _check_teacher(config, any(LOSSES[n].taught for n in names if n in LOSSES))
+  _check_teacher(config, any(LOSSES[n].needs_teacher for n in names if n in LOSSES))
 
 
 def views_of(term: ConfigDict) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def _check_needs(loss: str, config: ConfigDict) -> None:
   kind = LOSSES[loss]
   if kind.embeds and not config.net.projection:
     raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
-  if kind.taught and not config.teacher.run:
+  if kind.needs_teacher and not config.teacher.run:
     raise UserError(
       f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
       '--config.teacher.run=WORKDIR.'
@@ -221,7 +221,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
   share = optimiser.piecewise(config.reweight.share, config.epochs)
   weights = class_weights(config)
   if weights is not None and loss == config.loss:
-    if not optimiser.ever(share, config.epochs):
+    if not optimiser.is_ever_on(share, config.epochs):
       raise UserError(
         f'The class weights would never be active in {config.epochs} epochs: they begin at '
         f'{config.reweight.share[-1][0]} of the run; set more --config.epochs or another '
@@ -241,5 +241,5 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     weight=optimiser.piecewise(c.weight, config.epochs),
     per_batch=divisor == 'batch',
     batch_size=config.batch_size,
-    taught=kind.taught,
+    needs_teacher=kind.needs_teacher,
   )

@@ -94,7 +94,7 @@ def _stream(c: ConfigDict, stream: Stream, epochs: int) -> str:
     text += f'; partner {c.partner}, lambda {c.lam}' + (f' {detail}' if detail else '')
     if c.chance != ((0, 1.0),):
       text += f', mixed with probability {_over_time(c.chance, epochs)}'
-  return text + (', off in the first epoch' if stream.skip_first else '')
+  return text + (', off in the first epoch' if stream.off_in_first_epoch else '')
 
 
 def _view(c: ConfigDict, name: str, recipe: Recipe) -> str:

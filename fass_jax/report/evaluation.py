@@ -19,7 +19,7 @@ from fass_jax.workdir import files
 
 
 def evaluate(
-  config: ConfigDict, data: Dataset, judge: Judge, lanes: Sequence[PyTree], how: str, seed: int
+  config: ConfigDict, data: Dataset, judge: Judge, networks: Sequence[PyTree], how: str, seed: int
 ) -> dict[str, Any]:
   """Fits a classifier on each seed of a run and counts the test set, in one pass a seed.
 
@@ -27,7 +27,7 @@ def evaluate(
     config: of the run.
     data: its data set.
     judge: the classifier.
-    lanes: variables of each seed.
+    networks: parameters and batch statistics of each seed.
     how: '' | 'reweight' | 'resample': whether and how test sets of other class shares are made.
     seed: of the draw of 'resample'.
 
@@ -45,13 +45,13 @@ def evaluate(
   asked = n if how == 'resample' else np.broadcast_to(test, n.shape)
   count = judge.shifted(n / np.maximum(n.sum(1, keepdims=True), 1), chosen)
   runs: list[dict[str, Any]] = []
-  for k, variables in enumerate(lanes):
+  for k, variables in enumerate(networks):
     fitted = judge.fit(variables)
     counts, own, hits = jax.device_get(count(variables, fitted))
     runs.append(
       {
         'seed': config.seed + k,
-        'fitted': classify.told(judge, fitted),
+        'fitted': classify.fitted_values(judge, fitted),
         'metrics': metrics.metrics(counts, groups),
         'as_trained': metrics.metrics(own, groups),
       }

@@ -16,7 +16,7 @@ from fass_jax import types
 from fass_jax.classifiers import calibrate
 from fass_jax.classifiers.base import Classifier, Fitted, Sets, Setting, asked, logits, tempered
 from fass_jax.classifiers.prior_shift import post_hoc
-from fass_jax.data.store import Kept
+from fass_jax.data.store import Placed
 from fass_jax.engine import devices
 from fass_jax.engine.passes import Fold
 from fass_jax.nets.base import Network, apply
@@ -69,7 +69,7 @@ def judge(classifier: Classifier, setting: Setting, material: Material) -> Judge
 
 
 def of_run(
-  config: ConfigDict, kept: Kept, recipe: Recipe, fold: Fold, train: Images, test: Images
+  config: ConfigDict, kept: Placed, recipe: Recipe, fold: Fold, train: Images, test: Images
 ) -> Judge | None:
   """Returns the classifier of a run's end on that run; None if it is the network's own.
 
@@ -86,15 +86,15 @@ def of_run(
   return judge(made, setting, material)
 
 
-def told(judge: Judge, fitted: Fitted) -> dict[str, float]:
+def fitted_values(judge: Judge, fitted: Fitted) -> dict[str, float]:
   """Returns what was fitted, for people: `tau`, `temperature`."""
-  found = judge.classifier.told(fitted.own)
+  found = judge.classifier.fitted_values(fitted.own)
   if judge.classifier.calibrated:
     found = found | {'temperature': float(fitted.temperature)}
   return found
 
 
-def held_of(kept: Kept, where: types.Placement) -> Images | None:
+def held_of(kept: Placed, where: types.Placement) -> Images | None:
   """Returns the held-out part of a set as a fold takes it; None where there is none."""
   if kept.data.held_labels is None:
     return None

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.config.lookup import one_of
-from fass_jax.nets.base import experts_used, test_logits
+from fass_jax.nets.base import experts_used, mean_logits
 from fass_jax.types import Array, Outputs
 
 
@@ -34,7 +34,7 @@ def init_counts(num_classes: int, bins: int) -> Counts:
 
 def count_outputs(counts: Counts, outs: Outputs, labels: Array, mask: Array) -> Counts:
   """Adds a batch as `count` does, and the experts that a router asked."""
-  new = count(counts, test_logits(outs), labels, mask)
+  new = count(counts, mean_logits(outs), labels, mask)
   if outs.route is None:
     return new
   return new._replace(used=counts.used + jnp.where(mask, experts_used(outs), 0).sum())

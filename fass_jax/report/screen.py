@@ -67,7 +67,7 @@ def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> Non
     )  # fmt: skip
 
 
-class Board:
+class EventLog:
   """TensorBoard events beside metrics.jsonl, if tensorboardX is installed."""
 
   def __init__(self, workdir: pathlib.Path):
@@ -106,7 +106,7 @@ class Board:
     walk('', record)
     self.events.flush()
 
-  def __enter__(self) -> Board:
+  def __enter__(self) -> EventLog:
     return self
 
   def __exit__(self, *error: Any) -> None:

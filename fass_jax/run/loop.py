@@ -23,10 +23,17 @@ from fass_jax.engine.views import site
 from fass_jax.recipe import words
 from fass_jax.recipe.build import build
 from fass_jax.report import screen
-from fass_jax.run.records import end_of, epoch_record, test_metrics
+from fass_jax.run.records import end_of, epoch_record, metrics_on_test_set
 from fass_jax.run.resume import begin, check_finite, due, save
-from fass_jax.run.seeds import Ride, board, compile_ahead, leave
-from fass_jax.run.session import Lane, Session, look, open_session, test_counts, variables
+from fass_jax.run.seeds import Cohort, compile_ahead, form, split
+from fass_jax.run.session import (
+  SeedRun,
+  Session,
+  counts_on_test_set,
+  inspector,
+  open_session,
+  variables,
+)
 from fass_jax.types import UserError
 from fass_jax.workdir import files
 
@@ -41,97 +48,102 @@ class Stopped(Exception):
     self.name = name  # of the signal
 
 
-def train_epoch(s: Session, lanes: list[Lane], epoch: int, first: int, bar: tqdm) -> list[Lane]:
+def train_epoch(
+  s: Session, seed_runs: list[SeedRun], epoch: int, first: int, bar: tqdm
+) -> list[SeedRun]:
   """Does the steps of an epoch from `first` on; nothing is read back from the device.
 
   Raises:
     Stopped: after a signal; the runs are saved.
   """
   patterns, total = programs.patterns_of(s.recipe, epoch), s.recipe.steps_per_epoch
-  rides, where = board(s, lanes, epoch), s.recipe.where
+  cohorts, where = form(s, seed_runs, epoch), s.recipe.where
   s.clock['starved'] = 0.0
-  feeds = [feed_of(s, lane, ride, epoch, first) for lane, ride in zip(lanes, rides)]
+  feeds = [
+    feed_of(s, seed_run, cohort, epoch, first) for seed_run, cohort in zip(seed_runs, cohorts)
+  ]
   # the host may run this many calls ahead: enough to keep a device busy, few enough to stop
   ahead: collections.deque = collections.deque()
   lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 or s.reader else 16
-  for start, length in programs.pieces(first, total, s.chunk):
-    for i, ride in enumerate(rides):
-      chosen = patterns if s.chunk > 1 else (patterns[ride.faces[start]],)
+  for start, length in programs.chunks(first, total, s.chunk):
+    for i, cohort in enumerate(cohorts):
+      chosen = patterns if s.chunk > 1 else (patterns[cohort.pattern_of_step[start]],)
       key = programs.Key(chosen, length, s.notes['together'] == 'batched')
-      store = ride.store
+      store = cohort.store
       if s.reader:
         loads = next(feeds[i])
         s.clock['starved'] += feed.wait(loads, lambda: all(x.is_ready() for x in ahead))
         store = store._replace(pixels=feed.on_devices(loads, where))
-      state, done = s.programs[key](ride.state, store, ride.plan, ride.which)
-      rides[i] = ride._replace(state=state)
+      state, done = s.programs[key](cohort.state, store, cohort.plan, cohort.which)
+      cohorts[i] = cohort._replace(state=state)
       ahead.append(done)
       if len(ahead) > lag:
         ahead.popleft().block_until_ready()
-    bar.update(len(lanes) * length * s.recipe.batch_size)
+    bar.update(len(seed_runs) * length * s.recipe.batch_size)
     end, before = start + length, epoch * total + start
     stop, save_now = s.stop(before + length), due(s, before, before + length)
     if end < total and stop:
-      stop_here(s, leave(s, lanes, rides), stop)
+      stop_here(s, split(s, seed_runs, cohorts), stop)
     if end < total and save_now:
-      save(s, leave(s, lanes, rides))
+      save(s, split(s, seed_runs, cohorts))
   jax.block_until_ready(list(ahead))  # the epoch's time is that of its steps
-  return leave(s, lanes, rides)
+  return split(s, seed_runs, cohorts)
 
 
-def feed_of(s: Session, lane: Lane, ride: Ride, epoch: int, first: int) -> Iterator[Any]:
+def feed_of(s: Session, seed_run: SeedRun, cohort: Cohort, epoch: int, first: int) -> Iterator[Any]:
   """Returns the pixels of a run's steps, or nothing where the images are on the device."""
   if s.reader is None:
     return iter(())
   patterns = programs.patterns_of(s.recipe, epoch)
   return feed.of_epoch(
-    s.recipe, s.reader, s.cut, lane.seed, ride.plan, epoch, first,
-    lambda row: patterns[ride.faces[row]],
+    s.recipe, s.reader, s.cut, seed_run.seed, cohort.plan, epoch, first,
+    lambda row: patterns[cohort.pattern_of_step[row]],
   )  # fmt: skip
 
 
-def stop_here(s: Session, lanes: Sequence[Lane], stop: str) -> None:
+def stop_here(s: Session, seed_runs: Sequence[SeedRun], stop: str) -> None:
   """Saves and leaves the runs."""
-  save(s, lanes)
+  save(s, seed_runs)
   s.manager.wait_until_finished()
   raise Stopped(
-    f'{stop}: saved at step {int(lanes[0].state.step)} in {s.workdir}; the same command continues.',
+    f'{stop}: saved at step {int(seed_runs[0].state.step)} in {s.workdir}; the same command '
+    'continues.',
     stop,
   )
 
 
-def end_epoch(s: Session, lanes: list[Lane], epoch: int, took: float) -> list[Lane]:
+def end_epoch(s: Session, seed_runs: list[SeedRun], epoch: int, took: float) -> list[SeedRun]:
   """Refreshes the signals, evaluates and writes the epoch's records, in this order."""
-  check_finite(s, lanes)
+  check_finite(s, seed_runs)
   e = s.config.eval
   tested = (epoch + 1) % e.every == 0 or epoch + 1 == s.recipe.epochs
   pending, states = [], []
   # all work is handed to the device before the first result is waited for
-  for lane in lanes:
-    state = lane.state
+  for seed_run in seed_runs:
+    state = seed_run.state
     now = {'params': state.params, 'batch_stats': state.batch_stats}
     key = site(jax.random.fold_in(state.key, epoch), 'refresh')
     signals = {
-      n: signal.refresh(state.signals[n], look(s, lane), key, np.int32(epoch))
+      n: signal.refresh(state.signals[n], inspector(s, seed_run), key, np.int32(epoch))
       for n, signal in s.recipe.signals.items()
     }
-    signals = devices.settle(signals, s.recipe.where)
-    counts = test_counts(s, now) if tested else None
+    signals = devices.replicate(signals, s.recipe.where)
+    counts = counts_on_test_set(s, now) if tested else None
     pending.append((state.tally, state.signals, signals, counts))
     states.append(state._replace(signals=signals, tally=s.tally()))
   ended = []
-  for lane, state, (tally, old, new, counts) in zip(lanes, states, jax.device_get(pending)):
+  for seed_run, state, (tally, old, new, counts) in zip(seed_runs, states, jax.device_get(pending)):
     record = epoch_record(s, tally, epoch, took)
     record['signals'] = {n: x.describe(old[n], new[n]) for n, x in s.recipe.signals.items()}
-    lane = lane._replace(state=state, last_record=record)
+    seed_run = seed_run._replace(state=state, last_record=record)
     if counts is not None:
-      record['test'] = test_metrics(s, counts)
-      best = lane.best_record
+      record['test'] = metrics_on_test_set(s, counts)
+      best = seed_run.best_record
       if best is None or record['test']['top1'] > best['test']['top1']:
-        lane = lane._replace(best=variables(state), best_record=record)
+        seed_run = seed_run._replace(best=variables(state), best_record=record)
     if devices.first():
-      files.append_metrics(lane.folder, record)
-    ended.append(lane)
+      files.append_metrics(seed_run.folder, record)
+    ended.append(seed_run)
   return ended
 
 
@@ -153,7 +165,7 @@ def run(
     Stopped: when `stop` asked for it; the run is saved.
   """
   path = pathlib.Path(workdir).absolute()
-  compiler.keep_on_disk(config.engine.cache)
+  compiler.use_cache(config.engine.cache)
   parts, before = stages.split(config, path), 0.0
   with files.explain_full_disk(path):
     if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
@@ -181,13 +193,13 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
   if devices.first():
     screen.open_run(s.config, s.data, s.workdir)
   log.info(words.describe(s.config, s.recipe, s.data))
-  with s.manager, contextlib.ExitStack() as boards:
-    lanes = begin(s)
-    done = int(lanes[0].state.step)
-    compile_ahead(s, lanes, done)
-    writers = lanes if devices.first() else []
-    shown = [boards.enter_context(screen.Board(x.folder)) for x in writers]
-    size = r.batch_size * len(lanes)
+  with s.manager, contextlib.ExitStack() as event_logs:
+    seed_runs = begin(s)
+    done = int(seed_runs[0].state.step)
+    compile_ahead(s, seed_runs, done)
+    writers = seed_runs if devices.first() else []
+    shown = [event_logs.enter_context(screen.EventLog(x.folder)) for x in writers]
+    size = r.batch_size * len(seed_runs)
     show = tqdm(
       total=r.epochs * r.steps_per_epoch * size, initial=done * size, unit='img', disable=None,
       smoothing=0.1,
@@ -197,17 +209,17 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
       for epoch in range(done // r.steps_per_epoch, r.epochs):
         start = time.monotonic()
         first = max(0, done - epoch * r.steps_per_epoch)
-        lanes = train_epoch(s, lanes, epoch, first, bar)
-        lanes = end_epoch(s, lanes, epoch, time.monotonic() - start)
-        for board, lane in zip(shown, lanes):
-          board.add(lane.last_record)
-        screen.show_epoch(bar, [x.last_record for x in lanes], r.epochs)
+        seed_runs = train_epoch(s, seed_runs, epoch, first, bar)
+        seed_runs = end_epoch(s, seed_runs, epoch, time.monotonic() - start)
+        for event_log, seed_run in zip(shown, seed_runs):
+          event_log.add(seed_run.last_record)
+        screen.show_epoch(bar, [x.last_record for x in seed_runs], r.epochs)
         last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
         stop = s.stop(end)
         if stop and not last:
-          stop_here(s, lanes, stop)
+          stop_here(s, seed_runs, stop)
         if last or due(s, end - 1 - (r.steps_per_epoch - 1) % s.chunk, end):
-          save(s, lanes)
+          save(s, seed_runs)
     s.manager.wait_until_finished()
-    ends = [(x.folder, *end_of(s, x)) for x in lanes]
+    ends = [(x.folder, *end_of(s, x)) for x in seed_runs]
     return screen.finish(s.config, s.data, s.workdir, ends) if devices.first() else {}

@@ -9,16 +9,13 @@ import numpy as np
 
 from fass_jax.report import judge, metrics
 from fass_jax.run.resume import seconds
-from fass_jax.run.session import Lane, Session, test_counts
+from fass_jax.run.session import SeedRun, Session, counts_on_test_set
 from fass_jax.types import PyTree
 
 
-def test_metrics(s: Session, counts: metrics.Counts) -> dict[str, Any]:
+def metrics_on_test_set(s: Session, counts: metrics.Counts) -> dict[str, Any]:
   """Returns the metrics of a test set's counts."""
   return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
-
-
-test_metrics.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever pytest thinks
 
 
 def train_counts(s: Session) -> np.ndarray:
@@ -47,14 +44,14 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
   }
 
 
-def summarise(s: Session, lane: Lane) -> dict[str, Any]:
+def summarise(s: Session, seed_run: SeedRun) -> dict[str, Any]:
   """Returns the summary of a finished run."""
-  assert lane.best_record is not None
-  last, best = lane.last_record, lane.best_record
+  assert seed_run.best_record is not None
+  last, best = seed_run.last_record, seed_run.best_record
   return {
     'name': s.config.name,
     'method': s.config.method,
-    'seed': lane.seed,
+    'seed': seed_run.seed,
     'epochs': s.recipe.epochs,
     'last': {'epoch': last['epoch'], **last['test']},
     'best': {'epoch': best['epoch'], **best['test']},
@@ -63,27 +60,27 @@ def summarise(s: Session, lane: Lane) -> dict[str, Any]:
   }
 
 
-def end_of(s: Session, lane: Lane) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
   """Returns a finished run's summary, last confusion matrix, and score matrix if it kept one.
 
   With a classifier of its own (`config.classifier`) the first two are that classifier's, fitted
   on the last parameters and on those of the best epoch, which stays chosen by the network's own
   figures; these are beside it, under `as_trained`.
   """
-  state, summary = lane.state, summarise(s, lane)
+  state, summary = seed_run.state, summarise(s, seed_run)
   score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]
   matrix = np.asarray(score[0]) if score else None
   last = {'params': state.params, 'batch_stats': state.batch_stats}
   if s.judge is None:
-    return summary, np.asarray(test_counts(s, last).confusion), matrix
+    return summary, np.asarray(counts_on_test_set(s, last).confusion), matrix
   own = {part: summary[part] for part in ('last', 'best')}
   fitted, confusion = {}, None
-  for part, variables in (('last', last), ('best', lane.best)):
+  for part, variables in (('last', last), ('best', seed_run.best)):
     arrays = s.judge.fit(variables)
     counts = jax.device_get(s.judge.counts(variables, arrays))
     confusion = counts.confusion if confusion is None else confusion
-    fitted[part] = judge.told(s.judge, arrays)
-    summary[part] = {'epoch': own[part]['epoch'], **test_metrics(s, counts)}
+    fitted[part] = judge.fitted_values(s.judge, arrays)
+    summary[part] = {'epoch': own[part]['epoch'], **metrics_on_test_set(s, counts)}
   assert confusion is not None
-  told = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
-  return {**summary, **told}, np.asarray(confusion), matrix
+  fitted_values = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
+  return {**summary, **fitted_values}, np.asarray(confusion), matrix

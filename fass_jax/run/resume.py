@@ -13,7 +13,7 @@ from fass_jax.engine import devices
 from fass_jax.engine.compiler import quick_options
 from fass_jax.engine.step import draw_variables, init_state
 from fass_jax.run import start
-from fass_jax.run.session import Lane, Session, log, variables
+from fass_jax.run.session import SeedRun, Session, log, variables
 from fass_jax.types import Diverged, PyTree, TrainState, UserError
 from fass_jax.workdir import checkpoint, files
 
@@ -33,7 +33,7 @@ def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
   return [fill(key, draw(key)) for key in keys]
 
 
-def begin(s: Session) -> list[Lane]:
+def begin(s: Session) -> list[SeedRun]:
   """Returns the runs to go on with: of the newest checkpoint, or fresh ones.
 
   Raises:
@@ -51,25 +51,25 @@ def begin(s: Session) -> list[Lane]:
 
   found = checkpoint.restore(s.manager, tree, s.recipe.where)
   if found is None:
-    _keep_metrics(folders, 0)
+    _cut_metrics(folders, 0)
     states = fresh(s, seeds)
     if s.config.start.weights:
       states = start.from_weights(s.config, states)
     if s.config.start.run:
       run = start.named(s.config, 'start', s.workdir)
       states = [start.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
-    states = [_settled(s, x) for x in states]
-    return [Lane(k, f, x, variables(x), told)
-            for k, f, x, told in zip(seeds, folders, states, s.teachers)]  # fmt: skip
+    states = [_replicated(s, x) for x in states]
+    return [SeedRun(k, f, x, variables(x), teacher)
+            for k, f, x, teacher in zip(seeds, folders, states, s.teachers)]  # fmt: skip
   step, trees, meta = found
   _check_same_data(s, meta['notes'])
   s.clock['before'] = meta['seconds']
   s.notes.update(meta['notes'])
-  _keep_metrics(folders, step // s.recipe.steps_per_epoch)
+  _cut_metrics(folders, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
   return [
-    Lane(k, f, t['state'], t['best'], told, m['best'], m['last'])
-    for k, f, t, told, m in zip(seeds, folders, trees, s.teachers, meta['lanes'])
+    SeedRun(k, f, t['state'], t['best'], teacher, m['best'], m['last'])
+    for k, f, t, teacher, m in zip(seeds, folders, trees, s.teachers, meta['lanes'])
   ]
 
 
@@ -86,13 +86,13 @@ def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
   )
 
 
-def _settled(s: Session, x: TrainState) -> TrainState:
-  params, stats = devices.settle((x.params, x.batch_stats), s.recipe.where)
+def _replicated(s: Session, x: TrainState) -> TrainState:
+  params, stats = devices.replicate((x.params, x.batch_stats), s.recipe.where)
   return x._replace(params=params, batch_stats=stats)
 
 
-def _keep_metrics(folders: Sequence[pathlib.Path], epochs: int) -> None:
-  devices.first_alone(lambda: [files.keep_metrics(folder, epochs) for folder in folders])
+def _cut_metrics(folders: Sequence[pathlib.Path], epochs: int) -> None:
+  devices.first_alone(lambda: [files.cut_metrics(folder, epochs) for folder in folders])
 
 
 def seconds(s: Session) -> float:
@@ -100,17 +100,19 @@ def seconds(s: Session) -> float:
   return s.clock['before'] + time.monotonic() - s.clock['begin']
 
 
-def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
+def check_finite(s: Session, seed_runs: Sequence[SeedRun]) -> None:
   """Stops a run whose loss or gradient stopped being a number.
 
   Raises:
     Diverged: with the step, the likely cause and the last good checkpoint.
   """
-  for bad, lane in zip(jax.device_get([x.state.tally['bad_step'] for x in lanes]), lanes):
+  for bad, seed_run in zip(
+    jax.device_get([x.state.tally['bad_step'] for x in seed_runs]), seed_runs
+  ):
     if bad < 0:
       continue
     latest = s.manager.latest_step()
-    whose = f', seed {lane.seed}' if len(lanes) > 1 else ''
+    whose = f', seed {seed_run.seed}' if len(seed_runs) > 1 else ''
     kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
     raise Diverged(
       f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
@@ -120,16 +122,16 @@ def check_finite(s: Session, lanes: Sequence[Lane]) -> None:
     )
 
 
-def save(s: Session, lanes: Sequence[Lane]) -> None:
+def save(s: Session, seed_runs: Sequence[SeedRun]) -> None:
   """Saves the runs, unless their numbers went bad."""
-  check_finite(s, lanes)
+  check_finite(s, seed_runs)
   meta = {
     'seconds': seconds(s),
     'notes': s.notes,
-    'lanes': [{'best': x.best_record, 'last': x.last_record} for x in lanes],
+    'lanes': [{'best': x.best_record, 'last': x.last_record} for x in seed_runs],
   }
-  trees = [{'state': x.state, 'best': x.best} for x in lanes]
-  checkpoint.save(s.manager, int(lanes[0].state.step), trees, files.jsonable(meta))
+  trees = [{'state': x.state, 'best': x.best} for x in seed_runs]
+  checkpoint.save(s.manager, int(seed_runs[0].state.step), trees, files.jsonable(meta))
   s.clock['saved'] = time.monotonic()
 
 

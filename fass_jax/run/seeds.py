@@ -17,7 +17,7 @@ from fass_jax.config.lookup import one_of
 from fass_jax.engine import devices, feed, programs
 from fass_jax.engine.step import active_views
 from fass_jax.engine.views import Plan, Store
-from fass_jax.run.session import Lane, Session, test_arguments, variables
+from fass_jax.run.session import SeedRun, Session, arguments_for_test_set, variables
 from fass_jax.types import TrainState, UserError
 
 log = logging.getLogger('fass_jax')
@@ -33,19 +33,19 @@ def coin_tosses(s: Session, seed: int, epoch: int) -> dict[str, np.ndarray]:
     name: np.random.default_rng((seed, epoch, zlib.crc32(name.encode()))).random(
       s.recipe.steps_per_epoch
     )
-    < stream.coin
+    < stream.on_share
     for name, stream in s.recipe.streams.items()
-    if stream.coin < 1
+    if stream.on_share < 1
   }
 
 
-class Ride(NamedTuple):
+class Cohort(NamedTuple):
   """What one call of a program advances: a run, or all runs of the session stacked."""
 
   state: TrainState
   store: Store  # the set of all, the teacher of this one
   plan: Plan
-  faces: np.ndarray  # int [steps_per_epoch], the pattern of each step
+  pattern_of_step: np.ndarray  # int [steps_per_epoch], the pattern of each step
   which: jax.Array | None  # the same on the device, if a program has to choose
 
 
@@ -54,62 +54,63 @@ def plan_arguments(s: Session, state: TrainState) -> tuple[Any, ...]:
   return state.key, state.step, s.store, *([state.signals] if s.reader else [])
 
 
-def read_by(s: Session, lanes: Sequence[Lane]) -> Store:
+def read_by(s: Session, seed_runs: Sequence[SeedRun]) -> Store:
   """Returns what a run reads, or several stacked: the set of all, and the teacher of each."""
-  teachers = [lane.teacher for lane in lanes]
-  return s.store._replace(teacher=teachers[0] if len(lanes) == 1 else programs.stack(teachers))
+  teachers = [seed_run.teacher for seed_run in seed_runs]
+  return s.store._replace(teacher=teachers[0] if len(seed_runs) == 1 else programs.stack(teachers))
 
 
-def board(s: Session, lanes: Sequence[Lane], epoch: int) -> list[Ride]:
+def form(s: Session, seed_runs: Sequence[SeedRun], epoch: int) -> list[Cohort]:
   """Plans an epoch of every run; stacks the runs that one program advances."""
   patterns = programs.patterns_of(s.recipe, epoch)
-  rides = []
-  for lane in lanes:
-    coins = coin_tosses(s, lane.seed, epoch)
-    faces = np.zeros((s.recipe.steps_per_epoch,), np.int32)
-    for i in range(len(faces) if coins else 0):
+  cohorts = []
+  for seed_run in seed_runs:
+    coins = coin_tosses(s, seed_run.seed, epoch)
+    pattern_of_step = np.zeros((s.recipe.steps_per_epoch,), np.int32)
+    for i in range(len(pattern_of_step) if coins else 0):
       on = active_views(s.recipe, epoch, {n: bool(c[i]) for n, c in coins.items()})
-      faces[i] = patterns.index(on)
+      pattern_of_step[i] = patterns.index(on)
     choose_on_device = len(patterns) > 1 and s.chunk > 1
-    which = devices.copy(faces, s.recipe.where) if choose_on_device else None
-    plan = s.plan(*plan_arguments(s, lane.state))
-    rides.append(Ride(lane.state, read_by(s, [lane]), plan, faces, which))
+    which = devices.copy(pattern_of_step, s.recipe.where) if choose_on_device else None
+    plan = s.plan(*plan_arguments(s, seed_run.state))
+    cohorts.append(Cohort(seed_run.state, read_by(s, [seed_run]), plan, pattern_of_step, which))
   if s.notes['together'] == 'batched':
-    state, plan = programs.stack([r.state for r in rides]), programs.stack([r.plan for r in rides])
-    rides = [Ride(state, read_by(s, lanes), plan, rides[0].faces, None)]
-  return rides
+    state, plan = (
+      programs.stack([r.state for r in cohorts]),
+      programs.stack([r.plan for r in cohorts]),
+    )
+    cohorts = [Cohort(state, read_by(s, seed_runs), plan, cohorts[0].pattern_of_step, None)]
+  return cohorts
 
 
-def leave(s: Session, lanes: Sequence[Lane], rides: Sequence[Ride]) -> list[Lane]:
+def split(s: Session, seed_runs: Sequence[SeedRun], cohorts: Sequence[Cohort]) -> list[SeedRun]:
   """Gives every run its state back."""
-  states = [r.state for r in rides]
+  states = [r.state for r in cohorts]
   if s.notes['together'] == 'batched':
-    states = programs.unstack(states[0], len(lanes))
-  return [lane._replace(state=x) for lane, x in zip(lanes, states)]
+    states = programs.unstack(states[0], len(seed_runs))
+  return [seed_run._replace(state=x) for seed_run, x in zip(seed_runs, states)]
 
 
-def compile_ahead(s: Session, lanes: Sequence[Lane], done: int) -> None:
+def compile_ahead(s: Session, seed_runs: Sequence[SeedRun], done: int) -> None:
   """Decides how several seeds run, and compiles every program that the rest of the run needs."""
   epoch, first = divmod(done, s.recipe.steps_per_epoch)
   if epoch >= s.recipe.epochs:
     return
   if 'together' not in s.notes:
-    s.notes['together'] = choose(s, lanes)
+    s.notes['together'] = choose(s, seed_runs)
   batched = s.notes['together'] == 'batched'
   keys = programs.needed(s.recipe, s.chunk, epoch, first, batched)
-  state, plan = lanes[0].state, s.plan(*plan_arguments(s, lanes[0].state))
+  state, plan = seed_runs[0].state, s.plan(*plan_arguments(s, seed_runs[0].state))
   if batched:
-    state, plan = (programs.stack([x] * len(lanes)) for x in (state, plan))
-    programs.unstack(state, len(lanes))  # compiled here too
+    state, plan = (programs.stack([x] * len(seed_runs)) for x in (state, plan))
+    programs.unstack(state, len(seed_runs))  # compiled here too
   missing = [k for k in keys if k not in s.programs]
   log.info('Compiling %d program%s.', len(missing), '' if len(missing) == 1 else 's')
-  s.programs.update(
-    programs.compile_all(
-      s.recipe, missing, s.config.engine.unroll, state,
-      functools.partial(example_store, s, read_by(s, lanes if batched else lanes[:1])), plan,
-    )
-  )  # fmt: skip
-  s.test_fold.prepare(*test_arguments(s, variables(lanes[0].state)))
+  readers = read_by(s, seed_runs if batched else seed_runs[:1])
+  store_of = functools.partial(example_store, s, readers)
+  unroll = s.config.engine.unroll
+  s.programs.update(programs.compile_all(s.recipe, missing, unroll, state, store_of, plan))
+  s.test_fold.prepare(*arguments_for_test_set(s, variables(seed_runs[0].state)))
 
 
 def example_store(s: Session, store: Store, key: programs.Key) -> Store:
@@ -125,14 +126,14 @@ def example_store(s: Session, store: Store, key: programs.Key) -> Store:
   return store._replace(pixels=shapes)
 
 
-def choose(s: Session, lanes: Sequence[Lane]) -> str:
+def choose(s: Session, seed_runs: Sequence[SeedRun]) -> str:
   """Returns 'batched' or 'interleaved': what the config says, or what is faster here.
 
   Raises:
     UserError: if 'batched' was asked for where every seed tosses coins of its own.
   """
   asked = one_of(s.config.engine.together, ('auto', 'batched', 'interleaved'), 'engine.together')
-  coins = [n for n, stream in s.recipe.streams.items() if stream.coin < 1]
+  coins = [n for n, stream in s.recipe.streams.items() if stream.on_share < 1]
   if asked == 'batched' and coins:
     raise UserError(
       f'--config.engine.together=batched cannot be with --config.streams.{coins[0]}.gate=coin: '
@@ -148,35 +149,35 @@ def choose(s: Session, lanes: Sequence[Lane]) -> str:
     return asked
   # on a CPU the convolutions of a batched program are far slower: docs/performance.md
   # and several processes would have to agree on what their clocks say
-  single = len(lanes) == 1 or jax.process_count() > 1 or s.reader is not None
+  single = len(seed_runs) == 1 or jax.process_count() > 1 or s.reader is not None
   if single or coins or jax.default_backend() == 'cpu':
     return 'interleaved'
-  seconds = race(s, lanes)
+  seconds = race(s, seed_runs)
   log.info(
     'Seconds a round of all seeds: %s.', ', '.join(f'{k} {v:.3f}' for k, v in seconds.items())
   )
   return min(seconds, key=lambda k: seconds[k])
 
 
-def race(s: Session, lanes: Sequence[Lane]) -> dict[str, float]:
+def race(s: Session, seed_runs: Sequence[SeedRun]) -> dict[str, float]:
   """Measures a call of both ways for all seeds, on copies of their states: seconds by name."""
   last = s.recipe.epochs - 1
   found = {}
   for way in ('interleaved', 'batched'):
     key = programs.needed(s.recipe, s.chunk, last, 0, way == 'batched')[0]
-    rides = board(s._replace(notes={'together': way}), lanes, last)
+    cohorts = form(s._replace(notes={'together': way}), seed_runs, last)
     program = s.programs.setdefault(
       key,
       programs.compile_all(
-        s.recipe, [key], s.config.engine.unroll, rides[0].state,
-        {key: rides[0].store}.__getitem__, rides[0].plan,
+        s.recipe, [key], s.config.engine.unroll, cohorts[0].state,
+        {key: cohorts[0].store}.__getitem__, cohorts[0].plan,
       )[key],
     )  # fmt: skip
     for _ in range(2):  # the second counts: the first touches the memory
-      copies = [jax.block_until_ready(jax.tree.map(jnp.copy, r.state)) for r in rides]
+      copies = [jax.block_until_ready(jax.tree.map(jnp.copy, r.state)) for r in cohorts]
       begin = time.perf_counter()
-      for ride, state in zip(rides, copies):
-        done = program(state, ride.store, ride.plan, ride.which)[1]
+      for cohort, state in zip(cohorts, copies):
+        done = program(state, cohort.store, cohort.plan, cohort.which)[1]
       done.block_until_ready()
       found[way] = time.perf_counter() - begin
   return found

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from fass_jax.data.images.streaming import Reader
 from fass_jax.data.load import load
-from fass_jax.data.store import keep
+from fass_jax.data.store import place
 from fass_jax.engine import devices, feed, passes
 from fass_jax.engine.programs import Key, Program, chunk_length
 from fass_jax.engine.step import init_tally, plan_epoch
@@ -28,13 +28,13 @@ from fass_jax.report import judge as classify
 from fass_jax.report import metrics
 from fass_jax.run import start
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Dataset, Look, PyTree, TrainState, UserError
+from fass_jax.types import Dataset, Inspector, PyTree, TrainState, UserError
 from fass_jax.workdir import checkpoint, files
 
 log = logging.getLogger('fass_jax')
 
 
-class Lane(NamedTuple):
+class SeedRun(NamedTuple):
   """One run of the session: its seed, its folder, its state, and what it has come to."""
 
   seed: int
@@ -78,7 +78,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   devices.first_alone(lambda: files.prepare(workdir, config))
   loaded = devices.first_before_others(lambda: load(config))
-  kept = keep(config, loaded)
+  kept = place(config, loaded)
   data, train = kept.data, kept.train
   recipe, teachers = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
@@ -130,7 +130,7 @@ def _taught(
     return build(config, data)._replace(where=where), [None] * config.seeds
   run = start.named(config, 'teacher', workdir)
   recipe = build(config, data, start.teacher_net(run))
-  start.check_teacher(recipe, run, run.lanes[0], data.image_shape)
+  start.check_teacher(recipe, run, run.variables[0], data.image_shape)
   return recipe._replace(where=where), start.of_seeds(run, config.seed, config.seeds, where)
 
 
@@ -139,10 +139,10 @@ def variables(state: TrainState) -> PyTree:
   return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
 
 
-def look(s: Session, lane: Lane) -> Look:
+def inspector(s: Session, seed_run: SeedRun) -> Inspector:
   """Returns how a signal may look at the network of a run between two epochs."""
-  now = {'params': lane.state.params, 'batch_stats': lane.state.batch_stats}
-  store = s.store._replace(teacher=lane.teacher)
+  now = {'params': seed_run.state.params, 'batch_stats': seed_run.state.batch_stats}
+  store = s.store._replace(teacher=seed_run.teacher)
 
   def probe(key, rng, classes, op, strengths):
     index = np.asarray(s.store.classes.start)[classes] + (
@@ -158,19 +158,15 @@ def look(s: Session, lane: Lane) -> Look:
     return s.probe(key, index, op, strengths, now, store, pixels)
 
   images = s.reader or s.store.images
-  return Look(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)
+  return Inspector(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)
 
 
-def test_arguments(s: Session, now: PyTree) -> tuple[Any, ...]:
+def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns what `test_fold` takes for the counts of the test set."""
   empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
   return metrics.count_outputs, empty, now, *s.test
 
 
-def test_counts(s: Session, now: PyTree) -> metrics.Counts:
+def counts_on_test_set(s: Session, now: PyTree) -> metrics.Counts:
   """Evaluates on the test set; the counts stay on the device."""
-  return s.test_fold(*test_arguments(s, now))
-
-
-# names that pytest takes for tests
-test_counts.__test__ = test_arguments.__test__ = False  # type: ignore[attr-defined]
+  return s.test_fold(*arguments_for_test_set(s, now))

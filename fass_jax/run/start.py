@@ -24,16 +24,16 @@ from fass_jax.workdir import checkpoint
 log = logging.getLogger('fass_jax')
 
 
-class Earlier(NamedTuple):
+class EarlierRun(NamedTuple):
   """A run that has a checkpoint."""
 
   key: str  # the config key that names it
   workdir: str
   config: dict[str, Any]
-  lanes: list[PyTree]  # by seed: params and batch_stats at its newest checkpoint
+  variables: list[PyTree]  # by seed: params and batch_stats at its newest checkpoint
 
 
-def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> Earlier:
+def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> EarlierRun:
   """Reads the run that the section 'start' or 'teacher' names, for a run in `workdir`.
 
   Raises:
@@ -50,7 +50,7 @@ def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> Earlier:
   return run
 
 
-def read(workdir: str, key: str) -> Earlier:
+def read(workdir: str, key: str) -> EarlierRun:
   """Reads the newest checkpoint of a work directory; nothing in it is changed.
 
   Args:
@@ -68,24 +68,24 @@ def read(workdir: str, key: str) -> Earlier:
       f'--config.{key}={workdir} is not the work directory of a run: {path / "config.json"} cannot '
       'be read; give the --workdir of the earlier run.'
     ) from error
-  lanes = checkpoint.variables(path / 'checkpoints')
-  if not lanes:
+  variables = checkpoint.variables(path / 'checkpoints')
+  if not variables:
     raise UserError(
       f'--config.{key}={workdir} has no checkpoint that can be read; start that run again until it '
       'has saved one, or give another work directory.'
     )
-  return Earlier(key, workdir, config, lanes)
+  return EarlierRun(key, workdir, config, variables)
 
 
-def of_seed(earlier: Earlier, seed: int) -> PyTree:
+def of_seed(earlier: EarlierRun, seed: int) -> PyTree:
   """Returns the variables of the run with this seed, or of the first if there is none."""
-  first, n = earlier.config['seed'], len(earlier.lanes)
+  first, n = earlier.config['seed'], len(earlier.variables)
   there = seed if first <= seed < first + n else first
   log.info('%s: seed %d of %s.', earlier.key, there, earlier.workdir)
-  return earlier.lanes[there - first]
+  return earlier.variables[there - first]
 
 
-def of_seeds(earlier: Earlier, seed: int, seeds: int, where: Placement) -> list[PyTree]:
+def of_seeds(earlier: EarlierRun, seed: int, seeds: int, where: Placement) -> list[PyTree]:
   """Returns the variables for each of several seeds on their devices, each run's once.
 
   So a seed has what it has alone, and those that the run does not have share its first.
@@ -95,7 +95,7 @@ def of_seeds(earlier: Earlier, seed: int, seeds: int, where: Placement) -> list[
   return [there[id(x)] for x in found]
 
 
-def check_held_out(config: ConfigDict, earlier: Earlier) -> None:
+def check_held_out(config: ConfigDict, earlier: EarlierRun) -> None:
   """Makes sure that a run did not train on the images that this one holds out.
 
   Raises:
@@ -174,7 +174,7 @@ def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
   return paths.mapped(leaf, new)
 
 
-def start_from(config: ConfigDict, earlier: Earlier, seed: int, state: TrainState) -> TrainState:
+def start_from(config: ConfigDict, earlier: EarlierRun, seed: int, state: TrainState) -> TrainState:
   """Gives a fresh state the parameters of an earlier run, as the section `start` says.
 
   The optimiser's momentum, the signals and the clock stay at zero.
@@ -228,13 +228,13 @@ def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[Train
   return [one(state) for state in states]
 
 
-def teacher_net(earlier: Earlier) -> ConfigDict:
+def teacher_net(earlier: EarlierRun) -> ConfigDict:
   """Returns the `net` section of a run, with today's defaults where it is older than a key."""
   return ConfigDict({**NET, **earlier.config['net']})
 
 
 def check_teacher(
-  recipe: Recipe, earlier: Earlier, teacher: PyTree, size: tuple[int, int, int]
+  recipe: Recipe, earlier: EarlierRun, teacher: PyTree, size: tuple[int, int, int]
 ) -> None:
   """Makes sure that a teacher knows the classes of this run.
 

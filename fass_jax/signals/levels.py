@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax.types import Array, Look, Outputs, Signal, Targets
+from fass_jax.types import Array, Inspector, Outputs, Signal, Targets
 
 
 class Levels(NamedTuple):
@@ -67,12 +67,12 @@ def levels(view: str, chance: float, accept: float, images: int, most: int) -> S
     del outs, targets, mask
     return state
 
-  def refresh(state: Levels, look: Look, key: Array, epoch: Array) -> Levels:
+  def refresh(state: Levels, inspector: Inspector, key: Array, epoch: Array) -> Levels:
     del epoch
     level = np.asarray(state.level)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     classes, strengths = list_probes(level, images)
-    right = look.probe(key, rng, classes, 'cuda', strengths)
+    right = inspector.probe(key, rng, classes, 'cuda', strengths)
     # one share for each (class, level): all must pass
     passed = np.ones(len(level), bool)
     for s in range(int(level.max()) + 1):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax.types import Array, Look, Outputs, Signal, Targets
+from fass_jax.types import Array, Inspector, Outputs, Signal, Targets
 
 OPS = 10
 
@@ -74,8 +74,8 @@ def op_weights(view: str, chance: float, start: float, epochs: int) -> Signal:
     op = jax.random.categorical(key, jnp.log(jnp.asarray(weight, float)), axis=-1)
     return OpWeights(weight, op.astype(jnp.int32), jnp.zeros_like(state.hits), state.hits)
 
-  def refresh(state: OpWeights, look: Look, key: Array, epoch: Array) -> OpWeights:
-    del look
+  def refresh(state: OpWeights, inspector: Inspector, key: Array, epoch: Array) -> OpWeights:
+    del inspector
     return advance(state, key, epoch)
 
   def strength(state: OpWeights, key: Array, labels: Array) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax import score
-from fass_jax.types import Array, Look, Outputs, Signal, Targets
+from fass_jax.types import Array, Inspector, Outputs, Signal, Targets
 
 
 def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
@@ -33,10 +33,10 @@ def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
 
   swap = jax.jit(functools.partial(score.refresh, decay=decay, form=form))
 
-  def refresh(state: score.Score, look: Look, key: Array, epoch: Array) -> Any:
+  def refresh(state: score.Score, inspector: Inspector, key: Array, epoch: Array) -> Any:
     del key, epoch
     if source == 'pass':
-      state = look.fold(score.observe, state)
+      state = inspector.fold(score.observe, state)
     return swap(state)
 
   return Signal(view, score.init_score, observe, refresh, describe)

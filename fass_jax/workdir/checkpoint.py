@@ -125,8 +125,8 @@ def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
   def read(manager: ocp.CheckpointManager, step: int) -> list[PyTree]:
-    lanes = manager.item_metadata(step)['tree'].tree
-    wanted = [{part: {k: x[part][k] for k in ('params', 'batch_stats')}} for x in lanes]
+    variables = manager.item_metadata(step)['tree'].tree
+    wanted = [{part: {k: x[part][k] for k in ('params', 'batch_stats')}} for x in variables]
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), wanted)
     where = jax.tree.map(lambda a: ocp.ArrayRestoreArgs(sharding=device), shapes)
     asked = ocp.args.PyTreeRestore(item=shapes, restore_args=where, partial_restore=True)

@@ -148,7 +148,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
   return records
 
 
-def keep_metrics(workdir: pathlib.Path, epochs: int) -> list[dict[str, Any]]:
+def cut_metrics(workdir: pathlib.Path, epochs: int) -> list[dict[str, Any]]:
   """Cuts metrics.jsonl to the epochs that a checkpoint has seen; returns them."""
   records = [r for r in read_metrics(workdir) if r['epoch'] <= epochs]
   write_text(workdir / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))

@@ -20,19 +20,19 @@ log = logging.getLogger('fass_jax')
 NOTES = ('classes', 'counts', 'side', 'centre', 'upright', 'mean', 'std')
 
 
-class Trained(NamedTuple):
+class FinishedRun(NamedTuple):
   """A run of one seed or several, as its newest checkpoint has it."""
 
   config: ConfigDict
   net: nets.Network
-  lanes: list[PyTree]  # by seed: params and batch_stats
+  variables: list[PyTree]  # by seed: params and batch_stats
   at: str  # where in the run, for people
   classes: tuple[str, ...]  # names
   counts: tuple[int, ...]  # training images of each class
-  how: dict[str, Any]  # of `shown.how`: how an image becomes what the network sees
+  preparation: dict[str, Any]  # of `shown.how`: how an image becomes what the network sees
 
 
-def open_run(workdir: str, which: str = 'last') -> Trained:
+def open_run(workdir: str, which: str = 'last') -> FinishedRun:
   """Reads the newest checkpoint of a work directory; nothing in it is changed.
 
   Args:
@@ -58,8 +58,8 @@ def open_run(workdir: str, which: str = 'last') -> Trained:
     ) from error
   folder = path / 'checkpoints'
   meta = checkpoint.meta(folder)
-  lanes = meta and checkpoint.variables(folder, 'best' if which == 'best' else 'state')
-  if not meta or not lanes:
+  variables = meta and checkpoint.variables(folder, 'best' if which == 'best' else 'state')
+  if not meta or not variables:
     raise UserError(
       f'--workdir={workdir} has no checkpoint that can be read; start that run again until it has '
       'saved one.'
@@ -80,12 +80,12 @@ def open_run(workdir: str, which: str = 'last') -> Trained:
   steps = config.epochs * (images // size if config.last_batch == 'drop' else -(-images // size))
   if which != 'best' and meta['step'] < steps:
     log.warning('%s is not finished: it is at step %d of %d.', workdir, meta['step'], steps)
-  return Trained(
+  return FinishedRun(
     config=config,
     net=named.network(config.net, config.engine, len(notes['classes'])),
-    lanes=lanes,
+    variables=variables,
     at=f'epoch {", ".join(map(str, best))}' if which == 'best' else f'step {meta["step"]}',
     classes=tuple(notes['classes']),
     counts=tuple(notes['counts']),
-    how={name: notes[name] for name in NOTES[2:]},
+    preparation={name: notes[name] for name in NOTES[2:]},
   )

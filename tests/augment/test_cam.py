@@ -170,7 +170,7 @@ def test_the_op_changes_its_share_of_each_class():
   x = jnp.asarray(np.tile(oracle.images(2, SIDE, seed=5)[:1], (n, 1, 1, 1)))
   labels = jnp.arange(n) % 3
 
-  def look(variables, images, labels):
+  def activation_map(variables, images, labels):
     assert images.shape == (n, SIDE, SIDE, 3)
     # one corner a class, and nothing of class 2
     places = jnp.array([[[1.0, 0], [0, 0]], [[0, 0], [0, 1.0]], [[0, 0], [0, 0]]])
@@ -178,7 +178,7 @@ def test_the_op_changes_its_share_of_each_class():
 
   share = jnp.array([0.2, 0.9, 0.0])
   sight = Sight(jnp.float32(2.0), labels, share[labels])
-  got = np.asarray(jax.jit(cam(look))(jax.random.key(0), x, sight))
+  got = np.asarray(jax.jit(cam(activation_map))(jax.random.key(0), x, sight))
   changed = (got != np.asarray(x)).any(axis=(1, 2, 3))
   for c in (0, 1):
     rate = changed[np.asarray(labels) == c].mean()

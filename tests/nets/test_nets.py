@@ -10,7 +10,7 @@ import pytest
 
 import fass_jax
 from fass_jax import nets
-from fass_jax.nets.base import apply, test_logits
+from fass_jax.nets.base import apply, mean_logits
 from fass_jax.nets.heads import CosineHead
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet_cifar import BasicBlock
@@ -291,7 +291,7 @@ def test_training_moves_every_statistic(small):
 
 def test_test_logits_are_the_mean_of_the_experts():
   logits = jnp.array([[[1.0, 3.0], [5.0, -1.0]]])
-  np.testing.assert_array_equal(test_logits(Outputs(logits, jnp.zeros((1, 1)))), [[3.0, 1.0]])
+  np.testing.assert_array_equal(mean_logits(Outputs(logits, jnp.zeros((1, 1)))), [[3.0, 1.0]])
 
 
 # heads

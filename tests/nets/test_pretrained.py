@@ -195,8 +195,8 @@ def test_a_run_starts_from_the_file(tmp_path):
   )  # fmt: skip
   s = session.open_session(runs.config_of(*args), tmp_path / 'run', lambda: '')
   with s.manager:
-    (lane,) = resume.begin(s)
-  params, stats = paths.flat(lane.state.params), paths.flat(lane.state.batch_stats)
+    (seed_run,) = resume.begin(s)
+  params, stats = paths.flat(seed_run.state.params), paths.flat(seed_run.state.batch_stats)
   np.testing.assert_array_equal(
     params['body/conv1/kernel'], np.einsum('oihw->hwio', weights['conv1.weight'])
   )
@@ -204,9 +204,9 @@ def test_a_run_starts_from_the_file(tmp_path):
   head = params['head/linear/kernel']
   assert isinstance(head, jax.Array) and np.abs(head - weights['fc.weight'].T).max() > 0.3
 
-  empty = lane.state._replace(
-    params=jax.tree.map(np.zeros_like, lane.state.params),
-    batch_stats=jax.tree.map(np.zeros_like, lane.state.batch_stats),
+  empty = seed_run.state._replace(
+    params=jax.tree.map(np.zeros_like, seed_run.state.params),
+    batch_stats=jax.tree.map(np.zeros_like, seed_run.state.batch_stats),
   )
 
   def again(*more):

@@ -7,7 +7,7 @@ import pytest
 
 from fass_jax import nets
 from fass_jax.nets import paths
-from fass_jax.nets.base import apply, experts_used, test_logits
+from fass_jax.nets.base import apply, experts_used, mean_logits
 from fass_jax.nets.heads import Router, running_mean
 from fass_jax.types import Outputs, UserError
 
@@ -61,7 +61,7 @@ def test_routing_stops_where_it_says():
   outs = Outputs(logits, jnp.zeros((4, 1)), route=route)
   np.testing.assert_array_equal(experts_used(outs), [1, 2, 3, 1])
   want = [logits[0, 0], logits[1, :2].mean(0), logits[2].mean(0), logits[3, 0]]
-  np.testing.assert_allclose(test_logits(outs), want, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(mean_logits(outs), want, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(running_mean(logits)[:, 2], logits.mean(1), rtol=1e-5, atol=1e-6)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fass_jax.signals.levels import Levels, levels, list_probes, next_level
 from fass_jax.signals.op_weights import op_weights, update_weights
-from fass_jax.types import Look, Outputs, Targets
+from fass_jax.types import Inspector, Outputs, Targets
 
 
 def test_a_class_rises_if_it_passed_and_falls_if_not_within_the_bounds():
@@ -39,16 +39,16 @@ def test_all_levels_must_be_passed_strictly(share, want):
     return right
 
   state = Levels(jnp.array([0, 2], jnp.int32))
-  new = signal.refresh(state, Look(None, probe), jax.random.key(0), jnp.asarray(1))
+  new = signal.refresh(state, Inspector(None, probe), jax.random.key(0), jnp.asarray(1))
   assert int(new.level[1]) == want and int(new.level[0]) == (0 if share == 0.6 else 1)
   assert signal.describe(state, new)['level_max'] == want
 
 
 def test_one_failed_level_is_enough_to_fall():
   signal = levels('natural', 0.5, 0.6, 10, 10)
-  look = Look(None, lambda key, rng, classes, op, strengths: strengths != 1)
+  inspector = Inspector(None, lambda key, rng, classes, op, strengths: strengths != 1)
   state = Levels(jnp.array([2, 0], jnp.int32))
-  new = signal.refresh(state, look, jax.random.key(0), jnp.asarray(1))
+  new = signal.refresh(state, inspector, jax.random.key(0), jnp.asarray(1))
   np.testing.assert_array_equal(new.level, [1, 1])
 
 
