@@ -57,9 +57,16 @@ it was started with --config.data.held_out=0.1; never on the test set.
 Exit code: 0 done; 1 the command has a mistake (one sentence); 130 stopped by Ctrl-C.
 """
 DEFAULTS = {
-  '--workdir': '', '--which': 'last', '--classifier': '', '--tau': '', '--prior': '', '--ncm': '',
-  '--calibrate': '', '--shifts': '', '--seed': '0',
-}  # fmt: skip
+  '--workdir': '',
+  '--which': 'last',
+  '--classifier': '',
+  '--tau': '',
+  '--prior': '',
+  '--ncm': '',
+  '--calibrate': '',
+  '--shifts': '',
+  '--seed': '0',
+}
 ALONE = {'--calibrate': 'true', '--shifts': 'reweight'}
 CHOICES = {
   '--which': ('last', 'best'),
@@ -198,12 +205,15 @@ def material_of(
     images = kept.train or devices.copy(data.train_images, where)
     own = on_devices(images, data.train_labels)
   return classify.Material(
-    run.net, data.image_shape,
+    run.net,
+    data.image_shape,
     passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
-    own, classify.held_of(kept, where),
+    own,
+    classify.held_of(kept, where),
     on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
-    len(data.class_names), e.ece_bins,
-  )  # fmt: skip
+    len(data.class_names),
+    e.ece_bins,
+  )
 
 
 def work(words: command.Words) -> int:

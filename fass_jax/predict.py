@@ -57,9 +57,16 @@ others are there), or the command has a mistake (one sentence); 130 stopped by C
 """
 
 DEFAULTS = {
-  '--workdir': '', '--top': '5', '--which': 'last', '--prior': '', '--model_prior': 'auto',
-  '--csv': '', '--batch': '64', '--decoder': '', '--workers': '0',
-}  # fmt: skip
+  '--workdir': '',
+  '--top': '5',
+  '--which': 'last',
+  '--prior': '',
+  '--model_prior': 'auto',
+  '--csv': '',
+  '--batch': '64',
+  '--decoder': '',
+  '--workers': '0',
+}
 DECODERS = ('pillow', 'fast')
 CHOICES = {
   '--which': ('last', 'best'),
@@ -143,8 +150,10 @@ def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, 
   found = priors.implied(run.config, run.counts)
   log.info(
     'The logits stand for a class prior of %.3g to %.3g, taken out for --prior=%s.',
-    found.prior.max(), found.prior.min(), prior,
-  )  # fmt: skip
+    found.prior.max(),
+    found.prior.min(),
+    prior,
+  )
   if found.guesses:
     log.info(
       'That prior is approximate: %s; --model_prior=train or uniform sets another.',

@@ -63,9 +63,17 @@ CUDA_OPS: dict[str, Ranged] = {
 MAX_LEVEL = 30
 # the first ten that DODA keeps, in its order; the last two draw their magnitude at each call
 DODA_OPS = (
-  'flip', 'mirror', 'edge_enhance', 'detail', 'smooth', 'autocontrast', 'equalize', 'invert',
-  'gaussian_blur', 'rotate',
-)  # fmt: skip
+  'flip',
+  'mirror',
+  'edge_enhance',
+  'detail',
+  'smooth',
+  'autocontrast',
+  'equalize',
+  'invert',
+  'gaussian_blur',
+  'rotate',
+)
 
 
 def cuda_values() -> np.ndarray:

@@ -29,9 +29,12 @@ def draw(key: Array, batch: int, strengths: tuple[float, ...] = SIMCLR) -> tuple
 
 
 def color_jitter(
-  key: Array, images: Array, on: Array, serial: bool | None = None,
+  key: Array,
+  images: Array,
+  on: Array,
+  serial: bool | None = None,
   strengths: tuple[float, ...] = SIMCLR,
-) -> Array:  # fmt: skip
+) -> Array:
   """Applies the ops of `OPS` in an order drawn for each image.
 
   Args:

@@ -75,8 +75,10 @@ def wanted(
       weights[name] = math.nan
     if not 0 <= weights[name] < math.inf:
       raise UserError(f"{path}: the weight of '{name}' is {value!r}; give a number of 0 or more.")
-  for names, what in ((set(classes) - set(weights), 'no weight for'),
-                      (set(weights) - set(classes), 'weights for unknown')):  # fmt: skip
+  for names, what in (
+    (set(classes) - set(weights), 'no weight for'),
+    (set(weights) - set(classes), 'weights for unknown'),
+  ):
     if names:
       some = ', '.join(sorted(names)[:5]) + (', ...' if len(names) > 5 else '')
       raise UserError(

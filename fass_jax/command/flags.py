@@ -23,9 +23,11 @@ class Words(NamedTuple):
 
 
 def read(
-  argv: Sequence[str], defaults: Mapping[str, str], alone: Mapping[str, str] | None = None,
+  argv: Sequence[str],
+  defaults: Mapping[str, str],
+  alone: Mapping[str, str] | None = None,
   config: bool = False,
-) -> Words:  # fmt: skip
+) -> Words:
   """Splits a command line into flags and the rest; `--` ends the flags.
 
   Args:

@@ -177,7 +177,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 # keys that may differ between two runs of one work directory
 FREE = (
-  'checkpoint.', 'data.dir', 'data.cache', 'data.url', 'data.sha256', 'eval.batch_size',
-  'engine.chunk', 'engine.unroll', 'engine.cache', 'engine.processes',
-  'engine.devices', 'data.root', 'data.lists', 'data.workers',
-)  # fmt: skip
+  'checkpoint.',
+  'data.dir',
+  'data.cache',
+  'data.url',
+  'data.sha256',
+  'eval.batch_size',
+  'engine.chunk',
+  'engine.unroll',
+  'engine.cache',
+  'engine.processes',
+  'engine.devices',
+  'data.root',
+  'data.lists',
+  'data.workers',
+)

@@ -20,9 +20,18 @@ from fass_jax.types import UserError
 
 # what a stage does not take over from the run: the slots of its method
 SLOTS = (
-  'loss', 'reweight', 'forward', 'teacher', 'augment', 'streams', 'views', 'terms', 'signals',
-  'start', 'stages',
-)  # fmt: skip
+  'loss',
+  'reweight',
+  'forward',
+  'teacher',
+  'augment',
+  'streams',
+  'views',
+  'terms',
+  'signals',
+  'start',
+  'stages',
+)
 FIRST = 'first'
 PREVIOUS = 'previous'  # as a teacher: the stage before
 OWN = 'stage:'  # before the folder of another stage, seen from that of this one: runs can move
@@ -77,8 +86,11 @@ def split(config: ConfigDict, workdir: pathlib.Path) -> list[Stage]:
     if lost and not any(_anew(config, name) for name in names):
       log.warning(
         'The first stage is the finished run %s: what the methods %s set for it is not trained '
-        'again (%s).', config.start.run, config.method, ', '.join(lost[:5]),
-      )  # fmt: skip
+        'again (%s).',
+        config.start.run,
+        config.method,
+        ', '.join(lost[:5]),
+      )
   else:
     first = config.copy_and_resolve_references().unlock()
     first.stages, first.classifier = ConfigDict(), 'trained'  # only what comes out is classified

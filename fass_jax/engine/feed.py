@@ -60,9 +60,15 @@ def boxes(
 
 
 def of_epoch(
-  recipe: Recipe, reader: Reader, cut: Cut, seed: int, plan: Plan, epoch: int, first: int,
+  recipe: Recipe,
+  reader: Reader,
+  cut: Cut,
+  seed: int,
+  plan: Plan,
+  epoch: int,
+  first: int,
   active: Callable[[int], Sequence[str]],
-) -> Iterator[dict[str, Pending]]:  # fmt: skip
+) -> Iterator[dict[str, Pending]]:
   """Yields the pixels of an epoch's steps from `first` on, by `pixel_site`.
 
   Args:
@@ -106,9 +112,14 @@ def in_order(reader: Reader, size: int, share: float, where: Placement) -> Itera
 
 
 def at_once(
-  reader: Reader, cut: Cut, at_random: bool, where: Placement, seed: int, index: np.ndarray,
+  reader: Reader,
+  cut: Cut,
+  at_random: bool,
+  where: Placement,
+  seed: int,
+  index: np.ndarray,
   step: int,
-) -> Array:  # fmt: skip
+) -> Array:
   """Loads the images at `index` for a look at them between two epochs."""
   n, box = devices.padded(len(index), where), boxes(cut, seed, step, 'probe', at_random)
   pending = streaming.begin(reader, index, box, devices.own_rows(n, where), n)

@@ -41,9 +41,11 @@ class Fold(NamedTuple):
 
 
 def make_fold(
-  recipe: Recipe | Eye, batch_size: int, read: Callable[[Outputs], Any] = mean_logits,
+  recipe: Recipe | Eye,
+  batch_size: int,
+  read: Callable[[Outputs], Any] = mean_logits,
   share: float = 1.0,
-) -> Fold:  # fmt: skip
+) -> Fold:
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
 
   `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,

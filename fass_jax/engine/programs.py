@@ -37,9 +37,15 @@ Program = Callable[..., tuple[TrainState, Array]]
 
 
 def run_steps(
-  recipe: Recipe, patterns: Sequence[tuple[str, ...]], length: int, unroll: int,
-  state: TrainState, store: Store, plan: Plan, which: Array | None,
-) -> tuple[TrainState, Array]:  # fmt: skip
+  recipe: Recipe,
+  patterns: Sequence[tuple[str, ...]],
+  length: int,
+  unroll: int,
+  state: TrainState,
+  store: Store,
+  plan: Plan,
+  which: Array | None,
+) -> tuple[TrainState, Array]:
   """Does a chunk of optimiser steps of one epoch.
 
   Args:
@@ -153,9 +159,13 @@ def needed(recipe: Recipe, chunk: int, epoch: int, first: int, batched: bool) ->
 
 
 def compile_all(
-  recipe: Recipe, keys: Sequence[Key], unroll: int, state: TrainState,
-  store_of: Callable[[Key], Store], plan: Plan,
-) -> dict[Key, Program]:  # fmt: skip
+  recipe: Recipe,
+  keys: Sequence[Key],
+  unroll: int,
+  state: TrainState,
+  store_of: Callable[[Key], Store],
+  plan: Plan,
+) -> dict[Key, Program]:
   """Compiles programs side by side; of `state`, stores and `plan` only the shapes count."""
   which = jax.ShapeDtypeStruct((recipe.steps_per_epoch,), jnp.int32, sharding=recipe.where.whole)
 

@@ -124,9 +124,15 @@ def plan_epoch(
 
 
 def update_tally(
-  tally: PyTree, step: Array, lr: Array, total: Array, finite: Array, terms: dict[str, Array],
-  natural: Any, inputs: dict[str, Input],
-) -> PyTree:  # fmt: skip
+  tally: PyTree,
+  step: Array,
+  lr: Array,
+  total: Array,
+  finite: Array,
+  terms: dict[str, Array],
+  natural: Any,
+  inputs: dict[str, Input],
+) -> PyTree:
   """Adds a step to the sums of the epoch."""
   inp, out = natural
   hit = (out.logits.mean(1).argmax(-1) == inp.labels) & inp.mask
@@ -169,12 +175,17 @@ def term_parts(
     return [pair_loss(f, out, targets, mask, context, mixed, every) for f in term.losses]
   return [
     pair_loss(
-      loss, outs[v], inputs[v].targets, inputs[v].mask, context, recipe.views[v].mixed_label,
+      loss,
+      outs[v],
+      inputs[v].targets,
+      inputs[v].mask,
+      context,
+      recipe.views[v].mixed_label,
       divisor,
     )
     for v in views
     for loss in term.losses
-  ]  # fmt: skip
+  ]
 
 
 def train_step(

@@ -126,9 +126,15 @@ def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, 
 
 
 def build_view(
-  recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], t: Time,
-  store: Store, plan: Plan,
-) -> Input:  # fmt: skip
+  recipe: Recipe,
+  name: str,
+  batch: Batch,
+  key: Array,
+  signals: dict[str, Any],
+  t: Time,
+  store: Store,
+  plan: Plan,
+) -> Input:
   """Loads, augments, normalises and mixes one view.
 
   Views of one stream with the same augmentation fold the same names into the key, so they see

@@ -68,9 +68,12 @@ class Network(NamedTuple):
 
 
 def apply(
-  net: Network, variables: PyTree, x: Array, train: bool,
+  net: Network,
+  variables: PyTree,
+  x: Array,
+  train: bool,
   between: Callable[[Array], Array] | None = None,
-) -> tuple[Outputs, PyTree]:  # fmt: skip
+) -> tuple[Outputs, PyTree]:
   """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics).
 
   With `between` the head gets `between(features)`.
@@ -95,11 +98,22 @@ def mean_logits(outputs: Outputs) -> Array:
 
 
 def build(
-  backbone: str, depth: int, head: str, scale: float, num_classes: int, *,
-  experts: int = 1, reduced: bool = True, branch: str = 'stages', class_scale: bool = False,
-  projection: int = 0, router: bool = False,
-  precision: str = 'tf32', convolution: str = 'direct', moving: Sequence[str] = (),
-) -> Network:  # fmt: skip
+  backbone: str,
+  depth: int,
+  head: str,
+  scale: float,
+  num_classes: int,
+  *,
+  experts: int = 1,
+  reduced: bool = True,
+  branch: str = 'stages',
+  class_scale: bool = False,
+  projection: int = 0,
+  router: bool = False,
+  precision: str = 'tf32',
+  convolution: str = 'direct',
+  moving: Sequence[str] = (),
+) -> Network:
   """Builds a network by name.
 
   Args:

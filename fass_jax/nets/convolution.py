@@ -61,9 +61,15 @@ def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **
 
 
 def patches(
-  x: Array, kernel: Array, strides: Sequence[int], padding: Padding, *, precision: Any = None,
-  feature_group_count: int = 1, **how: Any,
-) -> Array:  # fmt: skip
+  x: Array,
+  kernel: Array,
+  strides: Sequence[int],
+  padding: Padding,
+  *,
+  precision: Any = None,
+  feature_group_count: int = 1,
+  **how: Any,
+) -> Array:
   """Convolves as `direct` does, by one product `[B H' W', h w C] x [h w C, F]`.
 
   A batch of kernels (several runs in one program) makes this a batched matrix product, where a

@@ -44,9 +44,15 @@ def uniform(bound: float) -> Any:
 
 
 def conv(
-  features: int, size: int, stride: int, name: str, how: Arithmetic, *,
-  groups: int = 1, initial: Any = he_normal,
-) -> nn.Conv:  # fmt: skip
+  features: int,
+  size: int,
+  stride: int,
+  name: str,
+  how: Arithmetic,
+  *,
+  groups: int = 1,
+  initial: Any = he_normal,
+) -> nn.Conv:
   """Returns a convolution without bias, `size` an odd side, (size - 1) / 2 zeros on each side."""
   # explicit padding: 'SAME' pads stride-2 convolutions on one side only
   border = (size // 2, size // 2)
@@ -67,10 +73,14 @@ def conv(
 
 
 def in_branches(
-  x: jax.Array, blocks: Sequence[tuple[int, int]],
-  one: Callable[[jax.Array, int, int, str, bool], jax.Array], experts: int, own: int, reduced: bool,
+  x: jax.Array,
+  blocks: Sequence[tuple[int, int]],
+  one: Callable[[jax.Array, int, int, str, bool], jax.Array],
+  experts: int,
+  own: int,
+  reduced: bool,
   pooled: bool,
-) -> jax.Array:  # fmt: skip
+) -> jax.Array:
   """Runs the blocks of a residual network, the last of them for each expert, and pools.
 
   Args:

@@ -94,9 +94,12 @@ _RENAMED = (
   (r'^classifier\.1\.', lambda m: 'fc.'),
 )
 _LEAVES = {
-  'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean',
+  'kernel': 'weight',
+  'scale': 'weight',
+  'bias': 'bias',
+  'mean': 'running_mean',
   'var': 'running_var',
-}  # fmt: skip
+}
 
 
 def _torchvision(name: str) -> str:
@@ -175,8 +178,11 @@ def to_variables(weights: Mapping[str, np.ndarray], variables: PyTree) -> PyTree
         f'The file of {KEY} has {name}, for which this network has no place; give weights of the '
         'same --config.net.backbone and --config.net.depth.'
       )
-  return {**variables, 'params': {**params, 'head': _head(there, params['head'])},
-          'batch_stats': stats}  # fmt: skip
+  return {
+    **variables,
+    'params': {**params, 'head': _head(there, params['head'])},
+    'batch_stats': stats,
+  }
 
 
 def _head(there: Mapping[str, np.ndarray], head: PyTree) -> PyTree:

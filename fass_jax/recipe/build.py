@@ -56,13 +56,21 @@ NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
     (lambda x: x >= 1, 'at least 1'),
   ),
   **dict.fromkeys(
-    ('optim.lr', 'optim.weight_decay', 'optim.warmup_epochs', 'optim.warmup_fraction',
-     'loss_args.tau', 'loss_args.max_margin', 'loss_args.gamma', 'loss_args.cdt_gamma'),
+    (
+      'optim.lr',
+      'optim.weight_decay',
+      'optim.warmup_epochs',
+      'optim.warmup_fraction',
+      'loss_args.tau',
+      'loss_args.max_margin',
+      'loss_args.gamma',
+      'loss_args.cdt_gamma',
+    ),
     (lambda x: x >= 0, 'at least 0'),
   ),
   'optim.momentum': (lambda x: 0 <= x < 1, 'in [0, 1)'),
   'net.scale': (lambda x: x > 0, 'above 0'),
-}  # fmt: skip
+}
 
 
 class Recipe(NamedTuple):
@@ -180,8 +188,10 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
     log.warning(
       'A batch of %d is larger than the training set of %d images: every epoch is one step, and '
       'the rest of its batch is not counted; --config.batch_size=%d or less makes more of it.',
-      config.batch_size, size, max(1, size // 4),
-    )  # fmt: skip
+      config.batch_size,
+      size,
+      max(1, size // 4),
+    )
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 
@@ -256,7 +266,11 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
       o.momentum, o.weight_decay, o.nesterov, only, paths.prefixes(o.undecayed)
     ),
     learning_rate=optimiser.learning_rate(
-      o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, config.epochs,
+      o.lr,
+      o.schedule,
+      o.warmup_epochs,
+      o.warmup_fraction,
+      config.epochs,
       one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),
     ),
     normalise=normalise,
@@ -268,4 +282,4 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     vmapped=config.forward == 'vmapped',
     only=only,
     teacher=teaches,
-  )  # fmt: skip
+  )

@@ -34,8 +34,9 @@ def setting_of(
   if config.classifier == 'ncm' and only and all(part.startswith('head') for part in only):
     log.warning(
       'ncm reads the features alone, and %s trained nothing but the head: it classifies as on the '
-      'run before.', config.method,
-    )  # fmt: skip
+      'run before.',
+      config.method,
+    )
   held = config.data.held_out > 0
   return Setting(config.classifier_args, flag, config.net, found.prior, classes, counts, held)
 

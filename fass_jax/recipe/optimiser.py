@@ -55,9 +55,13 @@ def is_ever_on(schedule: Callable[[Time], Array], epochs: int) -> bool:
 
 
 def learning_rate(
-  peak: float, pairs: Pairs, warmup_epochs: float, warmup_fraction: float, epochs: int,
+  peak: float,
+  pairs: Pairs,
+  warmup_epochs: float,
+  warmup_fraction: float,
+  epochs: int,
   curve: str = 'steps',
-) -> Callable[[Time], Array]:  # fmt: skip
+) -> Callable[[Time], Array]:
   """Returns lr(e) = peak * min(1, (e + 1) / W) * factor(e), constant inside an epoch e = 0, 1, ..
 
   With 200 epochs, W = 5 and factors 1, .01, .0001 from epochs 0, 160, 180 on, this is the
@@ -86,9 +90,12 @@ def _cosine(epochs: int) -> Callable[[Time], Array]:
 
 
 def sgd(
-  momentum: float, weight_decay: float, nesterov: bool, only: Sequence[str] = (),
+  momentum: float,
+  weight_decay: float,
+  nesterov: bool,
+  only: Sequence[str] = (),
   undecayed: Sequence[str] = (),
-) -> optax.GradientTransformation:  # fmt: skip
+) -> optax.GradientTransformation:
   """Returns SGD as PyTorch's, without the learning rate: g += wd * w; v = m * v + g.
 
   The decay reaches every parameter that trains, batch normalisation and biases too, and the

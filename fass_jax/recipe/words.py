@@ -187,8 +187,10 @@ def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
       'length',
       f'{recipe.epochs} epochs of {recipe.steps_per_epoch} steps of {recipe.batch_size} images',
     ),
-    *((f'stream {n}', _stream(config.streams[n], s, recipe.epochs))
-      for n, s in recipe.streams.items()),
+    *(
+      (f'stream {n}', _stream(config.streams[n], s, recipe.epochs))
+      for n, s in recipe.streams.items()
+    ),
     *((f'view {n}', _view(config.views[n], n, recipe)) for n in recipe.views),
     *((f'term {n}', _term(config.terms[n], config)) for n in recipe.terms),
     *((f'signal {n}', _signal(config.signals[n])) for n in recipe.signals),
@@ -196,7 +198,7 @@ def describe(config: ConfigDict, recipe: Recipe, data: Dataset) -> str:
     *_classifier(config),
     ('optimiser', _optimiser(config)),
     ('engine', _engine(config, recipe)),
-  ]  # fmt: skip
+  ]
   width = max(len(name) for name, _ in rows)
   return '\n'.join(f'  {name:{width}}  {text}' for name, text in rows)
 

@@ -86,10 +86,12 @@ def table(found: dict[str, Any]) -> str:
   lines = [
     f'{found["classifier"]}{seeds}' + (f' ({"; ".join(fitted)})' if any(fitted) else ''),
     f'{"":28}{found["classifier"]:>12}{"as trained":>12}',
-    *(f'{label:28}{percent(new[key]):>12}{percent(own[key]):>12}'
-      for key, label in (*ROWS, (ece, f'ECE ({ece[4:]} equal bins)'))),
+    *(
+      f'{label:28}{percent(new[key]):>12}{percent(own[key]):>12}'
+      for key, label in (*ROWS, (ece, f'ECE ({ece[4:]} equal bins)'))
+    ),
     f'{"NLL (nats)":28}{new["nll"]:>12.4f}{own["nll"]:>12.4f}',
-  ]  # fmt: skip
+  ]
   if 'shifts' in found:
     part = found['shifts']
     lines += ['', 'Test sets of other class shares (F forward, U uniform, B backward, ratio):']

@@ -80,9 +80,15 @@ def of_run(
   if config.classifier == 'trained' and not made.calibrated:
     return None
   material = Material(
-    recipe.net, kept.data.image_shape, fold, train, held_of(kept, recipe.where), test,
-    recipe.num_classes, config.eval.ece_bins,
-  )  # fmt: skip
+    recipe.net,
+    kept.data.image_shape,
+    fold,
+    train,
+    held_of(kept, recipe.where),
+    test,
+    recipe.num_classes,
+    config.eval.ece_bins,
+  )
   return judge(made, setting, material)
 
 
@@ -111,9 +117,12 @@ def _width(material: Material, variables: PyTree) -> int:
 
 
 def _fit(
-  classifier: Classifier, setting: Setting, m: Material, keep: Callable[..., PyTree],
+  classifier: Classifier,
+  setting: Setting,
+  m: Material,
+  keep: Callable[..., PyTree],
   variables: PyTree,
-) -> Fitted:  # fmt: skip
+) -> Fitted:
   def over(images: Images, observe: Callable[..., PyTree], acc: PyTree) -> PyTree:
     return m.fold(observe, acc, variables, *images)
 

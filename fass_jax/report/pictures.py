@@ -81,13 +81,19 @@ def class_counts(axes: Any, counts: np.ndarray, groups: dict[str, np.ndarray]) -
     here = np.flatnonzero(members[order])
     if len(here):
       axes.bar(
-        here, counts[order][here], width=1.0, color=COLOURS[name],
+        here,
+        counts[order][here],
+        width=1.0,
+        color=COLOURS[name],
         label=f'{name}-shot: {len(here)} classes',
-      )  # fmt: skip
+      )
   axes.set(
-    xlabel='class, largest first', ylabel='training images', yscale='log', ylim=(0.7, None),
+    xlabel='class, largest first',
+    ylabel='training images',
+    yscale='log',
+    ylim=(0.7, None),
     xlim=(-0.5, len(counts) - 0.5),
-  )  # fmt: skip
+  )
   axes.legend(frameon=False)
   axes.grid(alpha=0.3, axis='y')
 
@@ -110,15 +116,29 @@ def draw_all(
   share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
   _save(workdir / 'learning_curves.png', (7, 4.5), learning_curves, records)
   _save(
-    workdir / 'confusion_matrix.png', (6.5, 5.5), matrix, share,
-    'Confusion matrix, last epoch', names, 'predicted class',
-  )  # fmt: skip
+    workdir / 'confusion_matrix.png',
+    (6.5, 5.5),
+    matrix,
+    share,
+    'Confusion matrix, last epoch',
+    names,
+    'predicted class',
+  )
   if score is not None:
     _save(
-      workdir / 'score_matrix.png', (6.5, 5.5), matrix, score,
-      'Score matrix S, last epoch', names, 'class k: mean softmax',
-    )  # fmt: skip
+      workdir / 'score_matrix.png',
+      (6.5, 5.5),
+      matrix,
+      score,
+      'Score matrix S, last epoch',
+      names,
+      'class k: mean softmax',
+    )
   _save(
-    workdir / 'recall_by_count.png', (6.5, 4.5), recall_by_count, np.diagonal(share), counts,
+    workdir / 'recall_by_count.png',
+    (6.5, 4.5),
+    recall_by_count,
+    np.diagonal(share),
+    counts,
     groups,
-  )  # fmt: skip
+  )

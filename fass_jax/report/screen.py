@@ -61,10 +61,14 @@ def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> Non
   bar.set_postfix_str(f'epoch {epoch}/{epochs} {accuracy}', refresh=False)
   if bar.disable and (epoch * 10) // epochs != ((epoch - 1) * 10) // epochs:
     log.info(
-      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s', epoch, epochs,
-      mean(r['loss'] for r in records), percent(mean(r['train_top1'] for r in records)), accuracy,
+      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s',
+      epoch,
+      epochs,
+      mean(r['loss'] for r in records),
+      percent(mean(r['train_top1'] for r in records)),
+      accuracy,
       record['images_per_s'],
-    )  # fmt: skip
+    )
 
 
 class EventLog:

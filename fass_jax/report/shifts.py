@@ -122,8 +122,12 @@ def table(as_it_is: dict[str, list[Any]], known: dict[str, list[Any]] | None) ->
   def number(x: float | None) -> str:
     return '-' if x is None or not np.isfinite(x) else f'{100 * x:.2f}'
 
-  names = {'top1': 'top-1 accuracy', 'many': 'many-shot', 'medium': 'medium-shot',
-           'few': 'few-shot'}  # fmt: skip
+  names = {
+    'top1': 'top-1 accuracy',
+    'many': 'many-shot',
+    'medium': 'medium-shot',
+    'few': 'few-shot',
+  }
   lines = [line('', [shift.name for shift in SHIFTS])]
   for title, part in (('as it is', as_it_is), ('moved to the known prior', known)):
     if part is not None:

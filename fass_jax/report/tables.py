@@ -66,8 +66,9 @@ def _of_classifier(summary: dict[str, Any], runs: Sequence[dict[str, Any]]) -> l
   fitted = [
     f'{part} {", ".join(f"{k} {v:.4g}" for k, v in run["fitted"][part].items())}'
     for run in runs
-    for part in (('last', 'best') if len(runs) == 1 else ('last',)) if run['fitted'][part]
-  ]  # fmt: skip
+    for part in (('last', 'best') if len(runs) == 1 else ('last',))
+    if run['fitted'][part]
+  ]
   how = f' ({"; ".join(fitted)})' if fitted else ''
   own = both(top1([r['as_trained'] for r in runs]))
   return [f'Classifier: {summary["classifier"]}{how}; the network as trained has {own}.']

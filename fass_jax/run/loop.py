@@ -96,9 +96,15 @@ def feed_of(s: Session, seed_run: SeedRun, cohort: Cohort, epoch: int, first: in
     return iter(())
   patterns = programs.patterns_of(s.recipe, epoch)
   return feed.of_epoch(
-    s.recipe, s.reader, s.cut, seed_run.seed, cohort.plan, epoch, first,
+    s.recipe,
+    s.reader,
+    s.cut,
+    seed_run.seed,
+    cohort.plan,
+    epoch,
+    first,
     lambda row: patterns[cohort.pattern_of_step[row]],
-  )  # fmt: skip
+  )
 
 
 def stop_here(s: Session, seed_runs: Sequence[SeedRun], stop: str) -> None:
@@ -201,9 +207,12 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
     shown = [event_logs.enter_context(screen.EventLog(x.folder)) for x in writers]
     size = r.batch_size * len(seed_runs)
     show = tqdm(
-      total=r.epochs * r.steps_per_epoch * size, initial=done * size, unit='img', disable=None,
+      total=r.epochs * r.steps_per_epoch * size,
+      initial=done * size,
+      unit='img',
+      disable=None,
       smoothing=0.1,
-    )  # fmt: skip
+    )
     # log lines go above the bar, not into it
     with show as bar, logging_redirect_tqdm([log]):
       for epoch in range(done // r.steps_per_epoch, r.epochs):

@@ -24,11 +24,13 @@ def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
   where = s.recipe.where
   # apart from the rest, since every method of a network shares it
   draw = jax.jit(
-    lambda key: draw_variables(s.recipe, key, shape), out_shardings=where.whole,
+    lambda key: draw_variables(s.recipe, key, shape),
+    out_shardings=where.whole,
     compiler_options=quick_options(),
-  )  # fmt: skip
-  fill = jax.jit(lambda key, drawn: init_state(s.recipe, key, shape, drawn),
-                 out_shardings=where.whole)  # fmt: skip
+  )
+  fill = jax.jit(
+    lambda key, drawn: init_state(s.recipe, key, shape, drawn), out_shardings=where.whole
+  )
   keys = [devices.key(k, where) for k in seeds]
   return [fill(key, draw(key)) for key in keys]
 
@@ -59,8 +61,10 @@ def begin(s: Session) -> list[SeedRun]:
       run = start.named(s.config, 'start', s.workdir)
       states = [start.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_replicated(s, x) for x in states]
-    return [SeedRun(k, f, x, variables(x), teacher)
-            for k, f, x, teacher in zip(seeds, folders, states, s.teachers)]  # fmt: skip
+    return [
+      SeedRun(k, f, x, variables(x), teacher)
+      for k, f, x, teacher in zip(seeds, folders, states, s.teachers)
+    ]
   step, trees, meta = found
   _check_same_data(s, meta['notes'])
   s.clock['before'] = meta['seconds']

@@ -169,10 +169,14 @@ def race(s: Session, seed_runs: Sequence[SeedRun]) -> dict[str, float]:
     program = s.programs.setdefault(
       key,
       programs.compile_all(
-        s.recipe, [key], s.config.engine.unroll, cohorts[0].state,
-        {key: cohorts[0].store}.__getitem__, cohorts[0].plan,
+        s.recipe,
+        [key],
+        s.config.engine.unroll,
+        cohorts[0].state,
+        {key: cohorts[0].store}.__getitem__,
+        cohorts[0].plan,
       )[key],
-    )  # fmt: skip
+    )
     for _ in range(2):  # the second counts: the first touches the memory
       copies = [jax.block_until_ready(jax.tree.map(jnp.copy, r.state)) for r in cohorts]
       begin = time.perf_counter()

@@ -85,12 +85,15 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   classes = index_classes(data.train_labels, recipe.num_classes)
   store = None if train else data.train_images, np.int32(data.train_labels), classes
   kept_there = Store(*devices.copy(store, where))
-  test = (kept.test or devices.copy(data.test_images, where),
-          devices.copy(np.int32(data.test_labels), where))  # fmt: skip
+  test = (
+    kept.test or devices.copy(data.test_images, where),
+    devices.copy(np.int32(data.test_labels), where),
+  )
   test_fold = passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre)
   # now, so that a mistake is not found at the end
-  judge = classify.of_run(config, kept, recipe, test_fold, (train or kept_there.images,
-                          kept_there.labels), test)  # fmt: skip
+  judge = classify.of_run(
+    config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
+  )
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
   return Session(
     config=config,
@@ -152,9 +155,13 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
     pixels = None
     if s.reader:
       pixels = functools.partial(
-        feed.at_once, s.reader, s.cut, s.recipe.views['natural'].random, s.recipe.where,
+        feed.at_once,
+        s.reader,
+        s.cut,
+        s.recipe.views['natural'].random,
+        s.recipe.where,
         int(rng.integers(2**62)),
-      )  # fmt: skip
+      )
     return s.probe(key, index, op, strengths, now, store, pixels)
 
   images = s.reader or s.store.images

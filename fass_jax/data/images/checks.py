@@ -168,8 +168,11 @@ def leave_out(broken: Mapping[str, str], total: int, most: float, where: pathlib
     )
   log.info(
     '%d of %d images are broken and left out, listed in %s:\n  %s',
-    len(broken), total, where, '\n  '.join(first),
-  )  # fmt: skip
+    len(broken),
+    total,
+    where,
+    '\n  '.join(first),
+  )
 
 
 def memory_of(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:

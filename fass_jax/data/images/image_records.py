@@ -123,9 +123,11 @@ class ImageRecords(dataset_builder.FileReaderBuilder):
     plan: Plan = self.builder_config.plan
     self.info.features['label'].names = list(plan.class_names)
     template = tfds.core.ShardedFileTemplate(
-      dataset_name=self.name, data_dir=self.data_path, filetype_suffix='array_record',
+      dataset_name=self.name,
+      data_dir=self.data_path,
+      filetype_suffix='array_record',
       template='{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}',
-    )  # fmt: skip
+    )
     splits = {name: _Split(template, name) for name in plan.parts}
     try:
       self.info.metadata['broken'] = broken = self._write(plan, splits)

@@ -49,29 +49,62 @@ class Known(NamedTuple):
 
 # train of ImageNet-LT: the sum that tfds records; the others: of the published files themselves
 KNOWN = {
-  'imagenet_lt': Known('ImageNet-LT', 1000, {
-    'train': Published('ImageNet_LT_train.txt', 115846,
-                       'efdbdad4f050237c310b2f354cf95a8b1d7c8d57a63c4ea4bb6bf2bcb012f37f'),
-    'val': Published('ImageNet_LT_val.txt', 20000,
-                     '9af7ba688acf9532ff5845a8fb14a1e97fdc4c51ac48bc72c08ea9c3f7ff142e'),
-    'test': Published('ImageNet_LT_test.txt', 50000,
-                      'd1590191cf8a71fada7b1aaedaa2d139a2aea93ff2f1b755319d0bd8dbaa55d5'),
-  }),
-  'places_lt': Known('Places-LT', 365, {
-    'train': Published('Places_LT_train.txt', 62500,
-                       '726c4871dcbf07ce2f857703bfe32e9a83ffbf52d704239f6d95c4f4f4c247f7'),
-    'val': Published('Places_LT_val.txt', 7300,
-                     '719e3cf3766c09134ea28f56f1036c78def511ac1ed2c2532a6beef78f2439ba'),
-    'test': Published('Places_LT_test.txt', 36500,
-                      '44eee8441c8098c59195465abede425721bc35525d75209f9433b161a6eb37bc'),
-  }),
+  'imagenet_lt': Known(
+    'ImageNet-LT',
+    1000,
+    {
+      'train': Published(
+        'ImageNet_LT_train.txt',
+        115846,
+        'efdbdad4f050237c310b2f354cf95a8b1d7c8d57a63c4ea4bb6bf2bcb012f37f',
+      ),
+      'val': Published(
+        'ImageNet_LT_val.txt',
+        20000,
+        '9af7ba688acf9532ff5845a8fb14a1e97fdc4c51ac48bc72c08ea9c3f7ff142e',
+      ),
+      'test': Published(
+        'ImageNet_LT_test.txt',
+        50000,
+        'd1590191cf8a71fada7b1aaedaa2d139a2aea93ff2f1b755319d0bd8dbaa55d5',
+      ),
+    },
+  ),
+  'places_lt': Known(
+    'Places-LT',
+    365,
+    {
+      'train': Published(
+        'Places_LT_train.txt',
+        62500,
+        '726c4871dcbf07ce2f857703bfe32e9a83ffbf52d704239f6d95c4f4f4c247f7',
+      ),
+      'val': Published(
+        'Places_LT_val.txt',
+        7300,
+        '719e3cf3766c09134ea28f56f1036c78def511ac1ed2c2532a6beef78f2439ba',
+      ),
+      'test': Published(
+        'Places_LT_test.txt',
+        36500,
+        '44eee8441c8098c59195465abede425721bc35525d75209f9433b161a6eb37bc',
+      ),
+    },
+  ),
   # without a test list: the field reports its val list as the test
-  'inat18': Known('iNaturalist 2018', 8142, {
-    'train': Published('iNaturalist18_train.txt', 437513, ''),
-    'val': Published('iNaturalist18_val.txt', 24426,
-                     'efaeff65f80641b60864470e6f255aa69453406ef5717eec8c6681748f3a61f3'),
-  }),
-}  # fmt: skip
+  'inat18': Known(
+    'iNaturalist 2018',
+    8142,
+    {
+      'train': Published('iNaturalist18_train.txt', 437513, ''),
+      'val': Published(
+        'iNaturalist18_val.txt',
+        24426,
+        'efaeff65f80641b60864470e6f255aa69453406ef5717eec8c6681748f3a61f3',
+      ),
+    },
+  ),
+}
 
 
 def evaluated(known: Known, split: str) -> str:
@@ -182,8 +215,10 @@ def find_lists(known: Known, folders: Sequence[str]) -> dict[str, pathlib.Path]:
   for split, published in known.lists.items():
     stem = published.file.removesuffix('.txt')
     for folder in filter(None, folders):
-      files = [pathlib.Path(folder).expanduser() / f'{stem}{end}'
-               for end in ('.txt', '.txt.gz', '.csv', '.csv.gz')]  # fmt: skip
+      files = [
+        pathlib.Path(folder).expanduser() / f'{stem}{end}'
+        for end in ('.txt', '.txt.gz', '.csv', '.csv.gz')
+      ]
       here = [path for path in files if path.is_file()]
       if here:
         found[split] = here[0]
@@ -219,5 +254,8 @@ def say_if_own(known: Known, split: str, path: pathlib.Path, total: str, lines: 
   if total != published.sha256 if published.sha256 else lines != published.lines:
     log.info(
       '%s is not the published %s (%d lines here, %d there): results on it stand for themselves',
-      path, published.file, lines, published.lines,
-    )  # fmt: skip
+      path,
+      published.file,
+      lines,
+      published.lines,
+    )

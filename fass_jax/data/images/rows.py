@@ -34,9 +34,11 @@ def read_rows(source: Any) -> Rows:
     names.append(record['file_name'].decode())
   row = np.argsort(lines)
   return Rows(
-    tuple(names[i] for i in row), np.asarray(labels, np.int32)[row],
-    np.asarray(lines, np.int32)[row], row,
-  )  # fmt: skip
+    tuple(names[i] for i in row),
+    np.asarray(labels, np.int32)[row],
+    np.asarray(lines, np.int32)[row],
+    row,
+  )
 
 
 def save_rows(path: pathlib.Path, rows: dict[str, Rows]) -> None:
@@ -58,9 +60,13 @@ def load_rows(path: pathlib.Path) -> dict[str, Rows] | None:
   try:
     with path.open('rb') as f, np.load(f, allow_pickle=False) as z:
       return {
-        s: Rows(tuple(z[f'{s}/names'].tobytes().decode().split('\n')), z[f'{s}/labels'],
-                z[f'{s}/lines'], z[f'{s}/row'])
+        s: Rows(
+          tuple(z[f'{s}/names'].tobytes().decode().split('\n')),
+          z[f'{s}/labels'],
+          z[f'{s}/lines'],
+          z[f'{s}/row'],
+        )
         for s in sorted({key.partition('/')[0] for key in z})
-      }  # fmt: skip
+      }
   except Exception:  # whatever is wrong with this file, the records beside it are the data
     return None

@@ -31,17 +31,30 @@ class Layout(NamedTuple):
 _TEN = tuple(f'data_batch_{i}' for i in range(1, 6))
 LAYOUTS = {
   10: (
-    Layout('cifar-10-batches-py', 'cifar-10-python.tar.gz', _TEN, ('test_batch',),
-           'batches.meta', False),
-    Layout('cifar-10-batches-bin', 'cifar-10-binary.tar.gz', tuple(f'{n}.bin' for n in _TEN),
-           ('test_batch.bin',), 'batches.meta.txt', True),
+    Layout(
+      'cifar-10-batches-py', 'cifar-10-python.tar.gz', _TEN, ('test_batch',), 'batches.meta', False
+    ),
+    Layout(
+      'cifar-10-batches-bin',
+      'cifar-10-binary.tar.gz',
+      tuple(f'{n}.bin' for n in _TEN),
+      ('test_batch.bin',),
+      'batches.meta.txt',
+      True,
+    ),
   ),
   100: (
     Layout('cifar-100-python', 'cifar-100-python.tar.gz', ('train',), ('test',), 'meta', False),
-    Layout('cifar-100-binary', 'cifar-100-binary.tar.gz', ('train.bin',), ('test.bin',),
-           'fine_label_names.txt', True),
+    Layout(
+      'cifar-100-binary',
+      'cifar-100-binary.tar.gz',
+      ('train.bin',),
+      ('test.bin',),
+      'fine_label_names.txt',
+      True,
+    ),
   ),
-}  # fmt: skip
+}
 
 
 class Original(NamedTuple):

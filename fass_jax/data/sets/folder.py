@@ -239,8 +239,10 @@ def hold_out(
   if alone:
     log.info(
       '%d classes have one image each, which is trained on, so they are not tested: %s%s',
-      len(alone), ', '.join(alone[:10]), ' ...' if len(alone) > 10 else '',
-    )  # fmt: skip
+      len(alone),
+      ', '.join(alone[:10]),
+      ' ...' if len(alone) > 10 else '',
+    )
   if not held:
     raise UserError(f'{root}: no class has two images, so none can be held out; add images.')
   return [f for f in files if f.path not in held], [f for f in files if f.path in held]

@@ -69,10 +69,18 @@ def load_listed(kind: str, config: ConfigDict) -> Dataset:
       raise UserError(needs(kind, d, root))
     parts = _read_parts(kind, config, found, total, root)
     met = originals.in_tars if source.tars else originals.in_folder
-    image_records.prepare(name, root, image_records.Plan(
-      parts, _class_names(parts), functools.partial(met, source, parts), d.shrink,
-      checks.threads(d.workers), d.max_broken,
-    ))  # fmt: skip
+    image_records.prepare(
+      name,
+      root,
+      image_records.Plan(
+        parts,
+        _class_names(parts),
+        functools.partial(met, source, parts),
+        d.shrink,
+        checks.threads(d.workers),
+        d.max_broken,
+      ),
+    )
   return _from_records(kind, config, image_records.read(name, root), name, held, root)
 
 
@@ -132,17 +140,22 @@ def _class_names(parts: Mapping[str, Part]) -> tuple[str, ...]:
 
 
 def _from_folder(
-  kind: str, config: ConfigDict, source: Source, parts: dict[str, Part], held: str,
+  kind: str,
+  config: ConfigDict,
+  source: Source,
+  parts: dict[str, Part],
+  held: str,
   root: pathlib.Path,
-) -> Dataset:  # fmt: skip
+) -> Dataset:
   """Returns the images where they lie, without the broken ones."""
   paths = originals.locate(source, parts)
   memory = checks.memory_of(source.path, root)
   every = [path for split in paths.values() for path in split]
   broken = checks.check_files(every, memory, config.data.workers)
   checks.leave_out(broken, len(every), config.data.max_broken, memory / checks.BROKEN)
-  keep = {s: np.flatnonzero([path not in broken for path in p]).astype(np.int32)
-          for s, p in paths.items()}  # fmt: skip
+  keep = {
+    s: np.flatnonzero([path not in broken for path in p]).astype(np.int32) for s, p in paths.items()
+  }
   pictures = {s: Paths(tuple(paths[s][i] for i in k)) for s, k in keep.items()}
   labels = {s: parts[s].labels[k] for s, k in keep.items()}
   return Dataset(
