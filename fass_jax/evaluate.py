@@ -19,7 +19,7 @@ if TYPE_CHECKING:
   from fass_jax.classifiers.base import Classifier, Setting
   from fass_jax.data.store import Placed
   from fass_jax.report.judge import Judge, Material
-  from fass_jax.types import Placement
+  from fass_jax.types import Implied, Placement
   from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
@@ -73,8 +73,6 @@ CHOICES = {
   '--shifts': ('', 'reweight', 'resample'),
   '--calibrate': ('', 'true', 'false'),
 }
-# flags that are keys of the section `classifier_args`
-ARGS = ('tau', 'prior', 'ncm')
 
 
 def _free() -> list[str]:
@@ -129,7 +127,7 @@ def configured(run: FinishedRun, words: command.Words) -> ConfigDict:
   Raises:
     UserError: for a flag that the classifier does not read.
   """
-  from fass_jax.classifiers import CLASSIFIERS, READS
+  from fass_jax.classifiers import CLASSIFIERS
   from fass_jax.command.overrides import override
   from fass_jax.config.lookup import did_you_mean
 
@@ -137,10 +135,11 @@ def configured(run: FinishedRun, words: command.Words) -> ConfigDict:
   name = flags['--classifier'] or config.classifier
   if name not in CLASSIFIERS:
     raise UserError(f"There is no '{name}' for --classifier{did_you_mean(name, CLASSIFIERS)}")
-  for key in ARGS:
+  # these flags are keys of the section `classifier_args`
+  for key in dict.fromkeys(k for kind in CLASSIFIERS.values() for k in kind.reads):
     value = flags[f'--{key}']
-    if value and key not in READS[name]:
-      users = ' or '.join(n for n in CLASSIFIERS if key in READS[n])
+    if value and key not in CLASSIFIERS[name].reads:
+      users = ' or '.join(n for n in CLASSIFIERS if key in CLASSIFIERS[n].reads)
       raise UserError(
         f'--{key}={value} does nothing with --classifier={name}; it is of {users}, so give '
         f'--classifier={users.split(" ")[0]} or drop it.'
@@ -216,6 +215,14 @@ def material_of(
   )
 
 
+def implied_by(run: FinishedRun) -> Implied:
+  """Returns the class prior that a run's logits imply, as its checkpoint notes it."""
+  from fass_jax.recipe.prior import implied
+
+  # older than the note: it follows from the config
+  return implied(run.config, run.counts) if run.implied is None else run.implied
+
+
 def work(words: command.Words) -> int:
   """Evaluates the run; returns the exit code."""
   from fass_jax import classifiers
@@ -229,13 +236,11 @@ def work(words: command.Words) -> int:
   run = open_run(flags['--workdir'], flags['--which'])
   config = configured(run, words)
   compiler.use_cache(config.engine.cache)
-  setting: Setting = classifier.setting_of(config, run.classes, run.counts, '--')
+  setting: Setting = classifier.setting_of(config, run.classes, run.counts, implied_by(run), '--')
   made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
   kept = load_data(run, config, made.reads_train)
   where = devices.place(config.engine.devices)
-  judge: Judge = classify.judge(
-    made, setting, material_of(run, config, kept, where, made.reads_train)
-  )
+  judge: Judge = classify.judge(made, material_of(run, config, kept, where, made.reads_train))
   log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
   variables = [devices.replicate(x, where) for x in run.variables]
   how = flags['--shifts']

@@ -18,6 +18,7 @@ from fass_jax.command import flags
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
+  from fass_jax.types import Implied
   from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
@@ -126,6 +127,16 @@ def find(paths: Sequence[str]) -> list[str]:
   return list(dict.fromkeys(found))
 
 
+def implied_by(run: FinishedRun) -> Implied:
+  """Returns the class prior that a run's logits imply, as its checkpoint notes it."""
+  if run.implied is not None:
+    return run.implied
+  # older than the note: it follows from the config
+  from fass_jax.recipe.prior import implied
+
+  return implied(run.config, run.counts)
+
+
 def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, np.ndarray] | None:
   """Returns the prior that the logits imply and the one that is expected; None to change nothing.
 
@@ -138,7 +149,6 @@ def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, 
     UserError: for a file that is no prior over the run's classes.
   """
   from fass_jax.classifiers import prior_shift
-  from fass_jax.recipe import prior as priors
 
   if not prior:
     if model != 'auto':
@@ -147,7 +157,7 @@ def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, 
   wanted = prior_shift.wanted(prior, run.classes, run.counts)
   if model != 'auto':
     return prior_shift.wanted(model, run.classes, run.counts), wanted
-  found = priors.implied(run.config, run.counts)
+  found = implied_by(run)
   log.info(
     'The logits stand for a class prior of %.3g to %.3g, taken out for --prior=%s.',
     found.prior.max(),
@@ -164,14 +174,17 @@ def choose_prior(run: FinishedRun, prior: str, model: str) -> tuple[np.ndarray, 
 
 def warn_of_classifier(run: FinishedRun) -> None:
   """Says so where the figures of a run are of another classifier than answers here."""
+  from fass_jax.classifiers import CLASSIFIERS
+
   name = run.config.classifier
-  if name == 'trained' and not run.config.classifier_args.calibrate:
+  kind = CLASSIFIERS[name]
+  if not kind.fitted and not run.config.classifier_args.calibrate:
     return
-  instead = ' (--prior=uniform does what post_hoc does by default)' * (name == 'post_hoc')
+  instead = f' (--prior=uniform does what {name} does by default)' * kind.removes_prior
   log.warning(
     "The run's figures are of the classifier %s; here its network answers as it was trained, whose "
     'figures are under as_trained in summary.json%s.',
-    'with calibrated probabilities' if name == 'trained' else name,
+    name if kind.fitted else 'with calibrated probabilities',
     instead,
   )
 

@@ -106,6 +106,13 @@ class Time(NamedTuple):
   fraction: Array  # float32, share of all epochs that is done
 
 
+class Implied(NamedTuple):
+  """The class prior that trained logits imply."""
+
+  prior: np.ndarray  # float64 [C], > 0, sums to 1
+  guesses: tuple[str, ...]  # why it is an approximation; empty where it is exact
+
+
 class Sampler(NamedTuple):
   """How a stream draws image positions.
 

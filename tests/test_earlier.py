@@ -17,6 +17,7 @@ from fass_jax.run import loop, records, resume, session, start
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import UserError
 from fass_jax.workdir import checkpoint
+from fass_jax.workdir.open import SavedRun, read
 from tests import runs
 
 
@@ -101,7 +102,7 @@ def test_images_that_are_held_out_were_not_trained_on_before(linear, host, tmp_p
     with pytest.raises(UserError, match=r'held out here \(data.held_out 0.0 there, 0.1 here\)'):
       opened(tmp_path / method, *args, '--config.data.held_out=0.1')
   config = json.loads((host[0] / 'config.json').read_text())
-  run = start.EarlierRun('start.run', 'w', config, [])
+  run = SavedRun('--config.start.run', 'w', config, [], {})
   same = runs.config_of('--config=digits_lt.py:ce')
   start.check_held_out(same, run)
   config['data']['held_out'] = 0.1
@@ -260,7 +261,7 @@ def test_a_mistake_is_one_sentence(linear, host, tmp_path, capsys, args, words):
 
 
 def test_a_teacher_of_other_classes(host):
-  run = start.read(str(host[0]), 'teacher.run')
+  run = read(str(host[0]), '--config.teacher.run')
   config = runs.config_of('--config=digits_lt.py:distill', f'--config.teacher.run={host[0]}')
   with pytest.MonkeyPatch.context() as patch:
     runs.use_linear_net(patch)

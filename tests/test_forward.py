@@ -10,7 +10,7 @@ import pytest
 from fass_jax.engine import feed, step, views
 from fass_jax.engine.forward import forward, teacher_logits
 from fass_jax.recipe.build import build
-from fass_jax.sampling import partners
+from fass_jax.sampling import named, partners
 from fass_jax.types import UserError
 from tests import pieces, runs
 from tests.test_programs import Bench
@@ -136,7 +136,7 @@ def test_no_partner_is_loaded(bench):
 
 def test_the_rows_are_those_of_plain_mixup():
   key, index = jax.random.key(3), jnp.arange(100, 164)
-  drawn = partners.PARTNERS['permutation'](key, index, None, None, None)
+  drawn = named.PARTNERS['permutation'].choose(key, index, None, None, None)
   np.testing.assert_array_equal(drawn, jax.random.permutation(key, index))
   np.testing.assert_array_equal(drawn, index[partners.batch_rows(key, 64)])
 

@@ -169,7 +169,7 @@ class Trial:
   def classified(self, trained):
     """Returns what the classifier makes of a network, on the test set."""
     recipe, data = self.recipe, self.data
-    classifier, setting = chosen(self.config, data)
+    classifier = chosen(self.config, data)
     test = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
     held = None
     if data.held_labels is not None:
@@ -179,7 +179,7 @@ class Trial:
     meets = Material(recipe.net, data.image_shape, fold, train, held, test, CLASSES, 15)
     with pytest.MonkeyPatch.context() as patch:
       runs.compile_quickly(patch, 0)
-      fitted = judge(classifier, setting, meets).fit(trained)
+      fitted = judge(classifier, meets).fit(trained)
 
     @functools.partial(jax.jit, compiler_options=QUICK)
     def scores(trained, images, fitted):

@@ -5,7 +5,7 @@ import pytest
 
 from fass_jax import main
 from fass_jax.counts import class_counts
-from fass_jax.recipe import build, words
+from fass_jax.recipe import build, text, words
 from fass_jax.types import Dataset
 from tests import runs
 from tests.test_rows import CONTROLS, THESIS
@@ -34,7 +34,7 @@ SIZES = {'ride': 783856, 'bcl': 669840, 'ldam': 469904}
 @pytest.mark.parametrize('method', [*THESIS, *CONTROLS])
 def test_every_row_of_the_thesis_is_described(cifar100, method):
   config = runs.config_of(f'--config=configs/cifar100_lt.py:{method}')
-  said = lines_of(words.describe(config, build.build(config, cifar100), cifar100))
+  said = lines_of(words.describe(build.build(config, cifar100), cifar100))
   names = set(method.split('+'))
   assert said['data'].startswith('cifar100_lt: 10847 images of 100 classes (500 to 5)')
   assert said['length'] == '200 epochs of 85 steps of 128 images'
@@ -55,11 +55,11 @@ def test_every_row_of_the_thesis_is_described(cifar100, method):
 
 
 def test_schedules_are_told_in_epochs_that_count_from_1():
-  assert words._over_time(0.8, 200) == '0.8'
+  assert text.over_time(0.8, 200) == '0.8'
   # CMO is on in the 0-based epochs 4 to 196
   pairs = ((0, 0.0), (0.02, 0.5), (0.985, 0.0))
-  assert words._over_time(pairs, 200) == '0, from epoch 5 on 0.5, from epoch 198 on 0'
-  assert words._over_time(((0, 1.0), (3, 0.1)), 10) == '1, from epoch 4 on 0.1'
+  assert text.over_time(pairs, 200) == '0, from epoch 5 on 0.5, from epoch 198 on 0'
+  assert text.over_time(((0, 1.0), (3, 0.1)), 10) == '1, from epoch 4 on 0.1'
 
 
 def test_the_flag_prints_and_trains_nothing(capsys, tmp_path, monkeypatch):

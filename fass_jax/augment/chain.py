@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fass_jax.augment.cam import cam
+from fass_jax.augment.cam import ActivationMap, Sight, cam
 from fass_jax.augment.classwise import cuda, doda
 from fass_jax.augment.crop_flip import random_crop, random_flip
 from fass_jax.augment.cutout import cutout
@@ -36,6 +36,51 @@ OPS: dict[str, Op] = {
   'doda': doda,
   'cutout': cutout,
 }
+
+
+# ops that cut their part out of a stored image of any shape; their strength is its aspect
+CUT = ('resized_crop',)
+# ops that ask a trained network where it sees the class; their strength is a Sight
+LOOK = ('cam',)
+
+
+def cuts(names: Iterable[str]) -> bool:
+  """Says whether one of the ops cuts its part out of a stored image."""
+  return any(name in CUT for name in names)
+
+
+def looks(names: Iterable[str]) -> str:
+  """Returns the first of the ops that asks a trained network, '' for none."""
+  return next((name for name in names if name in LOOK), '')
+
+
+def whole(names: Iterable[str]) -> tuple[str, ...]:
+  """Returns the ops without those that cut."""
+  return tuple(name for name in names if name not in CUT)
+
+
+def made_for(
+  activation_map: ActivationMap | None, cut: Callable[..., Any] | None = None
+) -> dict[str, Op]:
+  """Returns the ops that are made for a run: those that look, and those that cut squares."""
+  made: dict[str, Op] = {name: cam(activation_map) for name in LOOK}
+  return made if cut is None else made | dict.fromkeys(CUT, cut)
+
+
+def asked(aspect: Array | None = None, sight: Sight | None = None) -> dict[str, Any]:
+  """Returns the strengths of the ops that ask for an image's aspect, or for a network.
+
+  Args:
+    aspect: float `[B]`, width / height of the originals of squares.
+    sight: the network that looks, and at what.
+  """
+  found: dict[str, Any] = {} if sight is None else dict.fromkeys(LOOK, sight)
+  return found if aspect is None else found | dict.fromkeys(CUT, aspect)
+
+
+def aspect_of(strengths: Mapping[str, Any]) -> Array:
+  """Returns the aspect that `asked` put among the strengths."""
+  return strengths[CUT[0]]
 
 
 def build(

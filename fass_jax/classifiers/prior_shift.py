@@ -56,7 +56,7 @@ def wanted(
   """
   known = {'train': np.asarray(counts, np.float64), 'uniform': np.ones(len(classes))}
   if choice in known:
-    return _sum_to_one(known[choice])
+    return sum_to_one(known[choice])
   path = pathlib.Path(choice).expanduser()
   if not path.exists() and path.suffix:
     raise UserError(f'{flag}={choice}: there is no such file; give one that is there.')
@@ -87,7 +87,7 @@ def wanted(
       )
   if not any(weights.values()):
     raise UserError(f'All weights in {path} are 0; give at least one class more.')
-  return _sum_to_one(np.asarray([weights[name] for name in classes]))
+  return sum_to_one(np.asarray([weights[name] for name in classes]))
 
 
 def _read(path: pathlib.Path, flag: str) -> Iterable[tuple[str, Any]]:
@@ -111,5 +111,6 @@ def _read(path: pathlib.Path, flag: str) -> Iterable[tuple[str, Any]]:
     ) from error
 
 
-def _sum_to_one(weights: np.ndarray) -> np.ndarray:
+def sum_to_one(weights: np.ndarray) -> np.ndarray:
+  """Returns weights over their sum."""
   return weights / weights.sum()

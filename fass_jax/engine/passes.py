@@ -80,13 +80,8 @@ def make_fold(
     if key not in ready:
       step = functools.partial(advance, observe, size, streamed)
       program = jax.jit(step, out_shardings=where.whole)
-      args = (
-        devices.replicate(acc, where),
-        devices.copy(np.int32(0), where),
-        variables,
-        shown,
-        labels,
-      )
+      first = devices.copy(np.int32(0), where)
+      args = devices.replicate(acc, where), first, variables, shown, labels
       ready[key] = program.lower(*args).compile(compiler_options=compiler.compiler_options())
     return ready[key], size
 

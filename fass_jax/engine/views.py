@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fass_jax.augment import chain
 from fass_jax.augment.cam import Sight, generated_share
 from fass_jax.recipe.build import Recipe
 from fass_jax.sampling.partners import batch_rows
@@ -108,18 +109,17 @@ def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, 
     name: of `pixel_site`.
 
   Returns:
-    uint8 `[n, H, W, 3]`; by op, the aspect of squares to the one that cuts them, and who looks at
-    what to `cam`.
+    uint8 `[n, H, W, 3]`; by op, what `chain.asked` finds: the aspect of squares, a teacher.
   """
-  spread, asked = recipe.where.spread, {}
+  spread, sight = recipe.where.spread, None
   if recipe.teacher is not None:
     labels = store.labels[index]
-    share = generated_share(store.classes.count)[labels]
-    asked['cam'] = Sight(store.teacher, labels, share)
+    sight = Sight(store.teacher, labels, generated_share(store.classes.count)[labels])
+  asked = chain.asked(sight=sight)
   if name in store.pixels:
     return spread(store.pixels[name][: index.shape[0]]), asked
   if isinstance(store.images, Squares):
-    asked['resized_crop'] = store.images.aspect[index]
+    asked = chain.asked(store.images.aspect[index], sight)
     return spread(store.images.images[index]), asked
   assert store.images is not None, f'the pixels of {name} were not loaded'
   return spread(store.images[index]), asked

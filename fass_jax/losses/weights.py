@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 
 from fass_jax.counts import effective_number
@@ -51,3 +55,12 @@ def inverse_frequency_weights(counts: Array, power: float) -> Array:
   n = jnp.asarray(counts, float)
   # relative to the largest class, so that no power of a count overflows
   return _mean_one((jnp.maximum(n, 1.0) / n.max()) ** -power, n)
+
+
+# by name: (beta, power) -> the function from counts [C] to weights [C]
+CLASS_WEIGHTS: dict[str, Callable[[float, float], Callable[[Any], Array]]] = {
+  'effective_number': lambda beta, power: functools.partial(effective_number_weights, beta=beta),
+  'inverse': lambda beta, power: functools.partial(inverse_frequency_weights, power=power),
+}
+# what a reader is told of them, a format of the same names
+WEIGHT_TEXTS = {'effective_number': 'beta {beta:g}', 'inverse': 'power {power}'}

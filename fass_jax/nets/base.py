@@ -41,6 +41,7 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
   ),
   'cosine': lambda c, scale, precision, scaled: CosineHead(c, scale, precision, scaled),
 }
+SCALED = ('cosine',)  # heads whose logits have a scale of the config
 BRANCHES = ('stages', 'block')  # what of a backbone an expert has of its own: its end
 # by name: dtype of the activations, precision of products of float32 numbers
 PRECISIONS: dict[str, tuple[Any, jax.lax.Precision]] = {
@@ -148,6 +149,19 @@ def build(
       'or take float32.'
     )
   how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
+  _check(experts, reduced, branch, projection, router)
+  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, branch=branch, how=how)
+  heads = [HEADS[head](num_classes, scale, digits, class_scale) for _ in range(experts)]
+  top: Any = heads[0]
+  if experts > 1:
+    top = ExpertHeads(heads, Router(precision=digits) if router else None)
+  elif projection:
+    top = ContrastiveHead(top, projection)
+  return assemble(body, top, moving)
+
+
+def _check(experts: int, reduced: bool, branch: str, projection: int, router: bool) -> None:
+  """Refuses pieces that do not fit together."""
   if experts < 1 or (experts > 1 and projection):
     raise UserError(
       f'net.experts={experts} with net.projection={projection} is no network; take one of them.'
@@ -159,14 +173,6 @@ def build(
     )
   if router and experts < 2:
     raise UserError('--config.net.router=True needs --config.net.experts=2 or more.')
-  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, branch=branch, how=how)
-  heads = [HEADS[head](num_classes, scale, digits, class_scale) for _ in range(experts)]
-  top: Any = heads[0]
-  if experts > 1:
-    top = ExpertHeads(heads, Router(precision=digits) if router else None)
-  elif projection:
-    top = ContrastiveHead(top, projection)
-  return assemble(body, top, moving)
 
 
 def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManager:

@@ -6,8 +6,20 @@ from ml_collections import ConfigDict
 
 from fass_jax import nets
 from fass_jax.config.lookup import one_of
-from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS
+from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS, SCALED
 from fass_jax.nets.convolution import CONVOLUTIONS
+
+
+def describe_network(net: ConfigDict) -> str:
+  """Returns what a reader is told of a section `net`."""
+  text = f'{net.backbone}, depth {net.depth}, {net.head} head'
+  if net.head in SCALED:
+    text += f' of scale {net.scale:g}'
+  if net.experts > 1:
+    text += f', {net.experts} experts' + (' of 3/4 of the channels' if net.reduced else '')
+    text += ', with a last block of their own' * (net.branch == 'block')
+  text += ', a learned scale for each class' * net.class_scale
+  return text + (f', projection to {net.projection}' if net.projection else '')
 
 
 def network(

@@ -8,22 +8,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from fass_jax import mixing, nets
-from fass_jax.augment import chain
+from fass_jax import nets
 from fass_jax.augment.cam import ActivationMap
 from fass_jax.config.deltas import flatten
 from fass_jax.config.keys import FORWARD
-from fass_jax.config.lookup import one_of, pick
+from fass_jax.config.lookup import one_of
+from fass_jax.config.stages import OWN
+from fass_jax.data.store import is_resident
 from fass_jax.nets import paths
-from fass_jax.nets.named import network
-from fass_jax.recipe import images as shown
-from fass_jax.recipe import optimiser
-from fass_jax.recipe import terms as objective
+from fass_jax.nets.named import describe_network, network
+from fass_jax.recipe import classifier, images, optimiser
+from fass_jax.recipe import terms as terms_
+from fass_jax.recipe import views as views_
 from fass_jax.recipe.streams import build as build_stream
-from fass_jax.signals import SIGNALS
+from fass_jax.recipe.text import number, over_time
 from fass_jax.types import (
   ALONE,
   Array,
@@ -38,15 +40,6 @@ from fass_jax.types import (
 )
 
 log = logging.getLogger('fass_jax')
-
-MIXES: dict[str, Callable[..., tuple[Array, Array]]] = {
-  'mixup': mixing.mixup,
-  'cutmix': mixing.cutmix,
-  'cutmix_batch': mixing.cutmix_batch,
-  'manifold': mixing.mixup,
-}
-DEEP = ('manifold',)  # mixes of the features
-LABELS = {'single': mixing.single_label, 'mixed': mixing.mixed_label}
 
 
 # what numbers have to be, beyond those that a piece checks itself
@@ -83,7 +76,7 @@ class Recipe(NamedTuple):
   net: nets.Network
   optimizer: optax.GradientTransformation
   learning_rate: Callable[[Time], Array]
-  normalise: shown.Normaliser  # uint8 [B, H, W, 3] -> float32
+  normalise: images.Normaliser  # uint8 [B, H, W, 3] -> float32
   show: Callable[..., Array]  # (stored images, aspect of squares or None) -> images, in evaluation
   streams: dict[str, Stream]
   views: dict[str, View]  # in the order in which their batch statistics are folded
@@ -93,70 +86,7 @@ class Recipe(NamedTuple):
   only: tuple[str, ...] = ()  # the parts that train; () is all
   teacher: nets.Network | None = None  # its variables are in the store
   where: Placement = ALONE  # the devices that share a step
-
-
-def _view(
-  c: ConfigDict, name: str, config: ConfigDict, data: Dataset, activation_map: ActivationMap | None
-) -> View:
-  key = f'views.{name}'
-  stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
-  mix = pick(MIXES, c.mix, f'{key}.mix') if (mixes := c.mix != 'none') else None
-  if mixes and stream.partner == 'none':
-    raise UserError(f"--config.{key}.mix='{c.mix}' needs --config.streams.{c.stream}.partner.")
-  if c.mix in DEEP and stream.partner != 'permutation':
-    raise UserError(
-      f'--config.{key}.mix={c.mix} needs --config.streams.{c.stream}.partner=permutation: it '
-      'mixes features of one batch.'
-    )
-  named = objective.ops_of(c, config)
-  names = tuple(one_of(op, chain.OPS, f'{key}.augment') for op in chain.OPS if op in named)
-  unknown = [op for op in named if op not in chain.OPS]
-  if unknown:
-    one_of(unknown[0], chain.OPS, 'data.augment')
-  joint = one_of(config.forward, FORWARD, 'forward') == 'joint'
-  return View(
-    stream=c.stream,
-    augment=shown.build_chain(names, config, data, activation_map),
-    augment_name='+'.join(names) + (f'#{c.draw}' if c.draw else ''),
-    mix=mix,
-    label=pick(LABELS, c.label, f'{key}.label') if mixes else None,
-    mixed_label=mixes and c.label == 'mixed',
-    group='all' if joint else c.group or name,
-    random='resized_crop' in names,
-    mixes_features=c.mix in DEEP,
-  )
-
-
-def _check_active(views: Mapping[str, View], streams: Mapping[str, Stream], epochs: int) -> None:
-  for name, view in views.items():
-    if epochs == 1 and streams[view.stream].off_in_first_epoch:
-      raise UserError(
-        f"View '{name}' would never be active: it is off in the first epoch and the run has one; "
-        f'set --config.epochs=2 or --config.streams.{view.stream}.start=on.'
-      )
-
-
-def _signal(c: ConfigDict, name: str, config: ConfigDict) -> Signal:
-  key = f'signals.{name}'
-  one_of(c.view, [v for t in config.terms.values() for v in t.views], f'{key}.view')
-  kind = pick(SIGNALS, c.kind, f'{key}.kind')
-  view = config.views[c.view]
-  if c.kind == 'score_matrix':
-    if view.mix != 'none' and config.streams[view.stream].chance == ((0, 1.0),):
-      raise UserError(
-        f"The score matrix would never be active: it reads the un-mixed view '{c.view}', which "
-        f'{config.method} mixes in every step; drop one of the methods.'
-      )
-    if not 0 <= c.decay < 1:
-      raise UserError(f'--config.{key}.decay={c.decay} is not in [0, 1).')
-    form = one_of(c.form, ('matrix', 'vector'), f'{key}.form')
-    return kind(c.view, form, one_of(c.source, ('running', 'pass'), f'{key}.source'), c.decay)
-  for share in ('chance', 'accept', 'start'):
-    if not 0 <= c[share] <= 1:
-      raise UserError(f'--config.{key}.{share}={c[share]} is not in [0, 1].')
-  if c.kind == 'levels':
-    return kind(c.view, c.chance, c.accept, c.images, c.most)
-  return kind(c.view, c.chance, c.start, config.epochs)
+  lines: tuple[tuple[str, str], ...] = ()  # by slot, what fills it, for people
 
 
 def _natural_first(section: Mapping[str, Any]) -> list[str]:
@@ -215,10 +145,82 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   return only, net
 
 
-def _activation_map(net: nets.Network, normalise: shown.Normaliser) -> ActivationMap:
-  return lambda variables, images, labels: nets.class_activation(
-    net, variables, normalise(images), labels
+def _activation_map(net: nets.Network, normalise: images.Normaliser) -> ActivationMap:
+  return lambda variables, pixels, labels: nets.class_activation(
+    net, variables, normalise(pixels), labels
   )
+
+
+def _optimiser(config: ConfigDict, only: tuple[str, ...]) -> tuple[Any, Any, str]:
+  """Returns the optimiser, the learning rate over time, and the line that says what they are."""
+  o, epochs = config.optim, config.epochs
+  sgd = optimiser.sgd(o.momentum, o.weight_decay, o.nesterov, only, paths.prefixes(o.undecayed))
+  rate = optimiser.learning_rate(
+    o.lr, o.schedule, o.warmup_epochs, o.warmup_fraction, epochs, o.curve
+  )
+  warmup = min(o.warmup_epochs, o.warmup_fraction * epochs)
+  curve = f'times {over_time(o.schedule, epochs)}' if o.curve == 'steps' else f'then {o.curve}'
+  text = (
+    f'SGD, momentum {number(o.momentum)}{" (Nesterov)" if o.nesterov else ""}, weight decay '
+    f'{number(o.weight_decay)}; learning rate {number(o.lr)}, warm-up {number(warmup)} epochs, '
+    f'{curve}'
+  )
+  return sgd, rate, text
+
+
+def _data_line(config: ConfigDict, data: Dataset) -> str:
+  n = np.bincount(data.train_labels, minlength=len(data.class_names))
+  text = (
+    f'{config.data.kind}: {len(data.train_labels)} images of {len(n)} classes ({n.max()} to '
+    f'{n.min()})'
+  )
+  if data.held_labels is not None:
+    text += f', {len(data.held_labels)} held out'
+  if data.side:
+    kept = 'on the device as squares' if is_resident(config, data) else 'decoded as needed'
+    return f'{text}, {data.side} x {data.side}, {kept}'
+  return f'{text}, profile {config.data.profile}, subset seed {config.data.subset_seed}'
+
+
+def _other_runs(config: ConfigDict) -> list[tuple[str, str]]:
+  """Says what comes from other runs, and what trains if not all."""
+
+  def run(name: str) -> str:
+    return name.replace(OWN, 'the folder ', 1) if name.startswith(OWN) else name
+
+  rows = [
+    ('start', f'parameters of {run(config.start.run)}' if config.start.run else ''),
+    ('begins anew', ', '.join(paths.prefixes(config.start.fresh))),
+    ('trains', ', '.join(paths.prefixes(config.optim.only))),
+    ('no decay', ', '.join(paths.prefixes(config.optim.undecayed))),
+    ('teacher', run(config.teacher.run)),
+    ('classifier', classifier.text_of(config)),
+  ]
+  return [(name, text) for name, text in rows if text]
+
+
+def _lines(
+  config: ConfigDict,
+  data: Dataset,
+  steps: int,
+  texts: Mapping[str, Mapping[str, str]],
+  of_optimiser: str,
+) -> tuple[tuple[str, str], ...]:
+  """Joins what the builders say of their slots: `(slot, text)` in the order of reading."""
+  return (
+    ('data', _data_line(config, data)),
+    ('network', describe_network(config.net)),
+    ('length', f'{config.epochs} epochs of {steps} steps of {config.batch_size} images'),
+    *((f'{kind} {name}', text) for kind, built in texts.items() for name, text in built.items()),
+    *_other_runs(config),
+    ('optimiser', of_optimiser),
+    ('engine', f'forward {config.forward}, precision {config.engine.precision}'),
+  )
+
+
+def _apart(built: Mapping[str, tuple[Any, str]]) -> tuple[dict[str, Any], dict[str, str]]:
+  """Takes slots and their lines apart."""
+  return {n: slot for n, (slot, _) in built.items()}, {n: text for n, (_, text) in built.items()}
 
 
 def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) -> Recipe:
@@ -233,53 +235,51 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     UserError: for a name, a value or a combination that cannot run, with the config key.
   """
   _check_numbers(config)
-  objective.check(config)
-  num_classes = len(data.class_names)
-  steps = _check_sizes(config, len(data.train_labels))
-  score = next((n for n, s in config.signals.items() if s.kind == 'score_matrix'), '')
-  order: list[str] = []  # views in the order in which the terms name them
-  terms = {
-    n: objective.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)
-  }
-  for term in terms.values():
-    order += [v for v in term.views if v not in order]
-  normalise = shown.build_normaliser(config, data)
+  one_of(config.forward, FORWARD, 'forward')
+  terms_.check(config)
+  num_classes, steps = len(data.class_names), _check_sizes(config, len(data.train_labels))
+  terms, of_terms = _apart(
+    {n: terms_.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)}
+  )
+  # views in the order in which the terms name them
+  order = dict.fromkeys(v for term in terms.values() for v in term.views)
+  normalise = images.build_normaliser(config, data)
   teaches = None if teacher is None else network(teacher, config.engine, num_classes)
-  activation_map = None if teaches is None else _activation_map(teaches, normalise)
-  views = {n: _view(config.views[n], n, config, data, activation_map) for n in order}
-  used = {'natural', *(v.stream for v in views.values())}
-  streams = {
-    n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)
-    for n in _natural_first(config.streams)
-    if n in used
-  }
-  _check_active(views, streams, config.epochs)
-  o = config.optim
+  looks = None if teaches is None else _activation_map(teaches, normalise)
+  views, of_views = _apart(
+    {n: views_.build(config.views[n], n, config, data, looks) for n in order}
+  )
+  used, score = {'natural', *(v.stream for v in views.values())}, views_.score_of(config)
+  streams, of_streams = _apart(
+    {
+      n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)
+      for n in _natural_first(config.streams)
+      if n in used
+    }
+  )
+  views_.check_active(views, streams, config.epochs)
+  signals, of_signals = _apart(
+    {n: views_.build_signal(config.signals[n], n, config) for n in sorted(config.signals)}
+  )
   only, net = _trained(config, data)
+  sgd, rate, of_optimiser = _optimiser(config, only)
+  texts = {'stream': of_streams, 'view': of_views, 'term': of_terms, 'signal': of_signals}
   return Recipe(
     num_classes=num_classes,
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,
     net=net,
-    optimizer=optimiser.sgd(
-      o.momentum, o.weight_decay, o.nesterov, only, paths.prefixes(o.undecayed)
-    ),
-    learning_rate=optimiser.learning_rate(
-      o.lr,
-      o.schedule,
-      o.warmup_epochs,
-      o.warmup_fraction,
-      config.epochs,
-      one_of(o.curve, ('steps', 'cosine'), 'optim.curve'),
-    ),
+    optimizer=sgd,
+    learning_rate=rate,
     normalise=normalise,
-    show=shown.build_show(config, data),
+    show=images.build_show(config, data),
     streams=streams,
     views=views,
     terms=terms,
-    signals={n: _signal(config.signals[n], n, config) for n in sorted(config.signals)},
+    signals=signals,
     vmapped=config.forward == 'vmapped',
     only=only,
     teacher=teaches,
+    lines=_lines(config, data, steps, texts, of_optimiser),
   )

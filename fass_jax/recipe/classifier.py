@@ -9,15 +9,18 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax import classifiers
+from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.classifiers.base import Classifier, Setting
+from fass_jax.config.lookup import pick
 from fass_jax.recipe import prior
-from fass_jax.types import Dataset
+from fass_jax.recipe.text import named
+from fass_jax.types import Dataset, Implied
 
 log = logging.getLogger('fass_jax')
 
 
 def setting_of(
-  config: ConfigDict, classes: Sequence[str], counts: Sequence[int], flag: str
+  config: ConfigDict, classes: Sequence[str], counts: Sequence[int], implied: Implied, flag: str
 ) -> Setting:
   """Returns what a classifier is built for.
 
@@ -25,28 +28,44 @@ def setting_of(
     config: of the run.
     classes: C names.
     counts: `[C]`, training images of each class.
+    implied: the prior that the network's logits imply.
     flag: how the user writes a key of `classifier_args`.
   """
-  found = prior.implied(config, counts)
-  if found.guesses and config.classifier == 'post_hoc':
-    log.info('The prior that post_hoc takes out is approximate: %s.', ', '.join(found.guesses))
+  kind = pick(CLASSIFIERS, config.classifier, 'classifier')
+  if implied.guesses and kind.removes_prior:
+    log.info(
+      'The prior that %s takes out is approximate: %s.',
+      config.classifier,
+      ', '.join(implied.guesses),
+    )
   only = config.optim.only
-  if config.classifier == 'ncm' and only and all(part.startswith('head') for part in only):
+  if kind.ignores_head and only and all(part.startswith('head') for part in only):
     log.warning(
-      'ncm reads the features alone, and %s trained nothing but the head: it classifies as on the '
+      '%s reads the features alone, and %s trained nothing but the head: it classifies as on the '
       'run before.',
+      config.classifier,
       config.method,
     )
   held = config.data.held_out > 0
-  return Setting(config.classifier_args, flag, config.net, found.prior, classes, counts, held)
+  return Setting(config.classifier_args, flag, config.net, implied.prior, classes, counts, held)
 
 
-def chosen(config: ConfigDict, data: Dataset) -> tuple[Classifier, Setting]:
-  """Returns the classifier of a run's end, and what it was built for.
+def chosen(config: ConfigDict, data: Dataset) -> Classifier:
+  """Returns the classifier of a run's end.
 
   Raises:
     UserError: as `classifiers.build`.
   """
   counts = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
-  setting = setting_of(config, data.class_names, counts, '--config.classifier_args.')
-  return classifiers.build(config.classifier, setting), setting
+  implied = prior.implied(config, counts)
+  setting = setting_of(config, data.class_names, counts, implied, '--config.classifier_args.')
+  return classifiers.build(config.classifier, setting)
+
+
+def text_of(config: ConfigDict) -> str:
+  """Returns what a reader is told of the classifier at the end, '' for the network's own."""
+  args, kind = config.classifier_args, pick(CLASSIFIERS, config.classifier, 'classifier')
+  if not kind.fitted and not args.calibrate:
+    return ''
+  keys = (*kind.reads, *(('calibrate',) if args.calibrate else ()))
+  return '; '.join(filter(None, (config.classifier, named(args, keys))))

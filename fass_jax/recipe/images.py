@@ -10,10 +10,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.augment import chain
-from fass_jax.augment.cam import ActivationMap, cam
+from fass_jax.augment.cam import ActivationMap
 from fass_jax.augment.resized_crop import centre_crop, resized_crop
 from fass_jax.config.lookup import one_of
 from fass_jax.types import Array, Dataset, Squares, UserError
+
+STATISTICS = ('fixed', 'own')
 
 
 class Normaliser(NamedTuple):
@@ -43,8 +45,7 @@ def build_normaliser(config: ConfigDict, data: Dataset) -> Normaliser:
   Raises:
     UserError: for statistics of images that are not there as arrays.
   """
-  kind = one_of(config.data.statistics, ('fixed', 'own'), 'data.statistics')
-  if kind == 'fixed':
+  if one_of(config.data.statistics, STATISTICS, 'data.statistics') != 'own':
     return normaliser(config.data.mean, config.data.std)
   images = data.train_images
   if isinstance(images, Squares):
@@ -66,22 +67,22 @@ def build_chain(
 ) -> Callable[..., Array]:
   """Returns the augmentation chain for images as they are stored.
 
-  Arrays go through all ops. Squares are cut on the device, by 'resized_crop' or in the middle.
-  Encoded images were cut when they were decoded. `look` is what the op 'cam' needs.
+  Arrays go through all ops. Squares are cut on the device, at random or in the middle. Encoded
+  images were cut when they were decoded. `activation_map` is for ops that ask a trained network.
   """
-  d, images, made = config.data, data.train_images, {'cam': cam(activation_map)}
+  d, images, made = config.data, data.train_images, chain.made_for(activation_map)
   if isinstance(images, Squares):
-    cut = resized_crop(tuple(d.crop_area), data.side)
-    if 'resized_crop' in names:
-      return chain.build(names, {**made, 'resized_crop': cut})
+    if chain.cuts(names):
+      cut = resized_crop(tuple(d.crop_area), data.side)
+      return chain.build(names, chain.made_for(activation_map, cut))
     rest, middle = chain.build(names, made), centre_crop(d.centre, data.side)
-    return lambda key, x, numbers: rest(key, middle(x, numbers['resized_crop']), numbers)
+    return lambda key, x, numbers: rest(key, middle(x, chain.aspect_of(numbers)), numbers)
   if not isinstance(images, np.ndarray):
-    return chain.build([n for n in names if n != 'resized_crop'], made)
+    return chain.build(chain.whole(names), made)
   return chain.build(names, made)
 
 
-def how(config: ConfigDict, data: Dataset, normalise: Normaliser) -> dict[str, Any]:
+def preparation(config: ConfigDict, data: Dataset, normalise: Normaliser) -> dict[str, Any]:
   """Returns how a test image becomes what the network sees, as plain JSON values.
 
   `side` of the square, the share `centre` of the short side that it is cut from (1 where arrays

@@ -76,7 +76,7 @@ def learning_rate(
     curve: 'steps', the factors of `pairs`; 'cosine', factor(e) = (1 + cos(pi e / epochs)) / 2.
   """
   warmup = min(warmup_epochs, warmup_fraction * epochs)
-  factor = _cosine(epochs) if curve == 'cosine' else piecewise(pairs, epochs)
+  factor = piecewise(pairs, epochs) if curve == 'steps' else _cosine(epochs)
 
   def schedule(t: Time) -> Array:
     ramp = jnp.minimum(1.0, (t.epoch + 1.0) / max(warmup, 1e-6))

@@ -1,4 +1,4 @@
-"""Class priors at prediction: the one that trained logits imply, and the one that a user expects.
+"""The class prior that the logits of a trained run imply.
 
 The optimum of a cross-entropy over images whose classes come with prior pi is log p(y | x) under
 pi. So what a network's logits imply follows from how its run drew, weighted and corrected classes.
@@ -7,29 +7,19 @@ pi. So what a network's logits imply follows from how its run drew, weighted and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from fass_jax.classifiers.prior_shift import _sum_to_one
+from fass_jax.augment.mixes import LABELS
+from fass_jax.classifiers.prior_shift import sum_to_one
 from fass_jax.config.lookup import pick
 from fass_jax.losses import LOSSES
-from fass_jax.recipe.terms import class_weights, views_of
-from fass_jax.sampling.samplers import rebalanced_weight
-from fass_jax.types import Classes
-
-# their optimum is known
-EXACT = ('ce', 'balanced_softmax', 'logit_adjustment', 'weighted_la')
-POWERS = {'square_root': 0.5, 'reversed': -1.0}
-UNITS = {'effective_number': 'sample', 'effective_number_class': 'class'}
-
-
-class Implied(NamedTuple):
-  """The class prior that trained logits imply."""
-
-  prior: np.ndarray  # float64 [C], > 0, sums to 1
-  guesses: tuple[str, ...]  # why it is an approximation; empty where it is exact
+from fass_jax.recipe.streams import options_of, ratio_options
+from fass_jax.recipe.terms import class_weights, loss_of, loss_parameters, views_of
+from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS
+from fass_jax.types import Implied
 
 
 def _at_end(schedule: Any) -> float:
@@ -37,27 +27,12 @@ def _at_end(schedule: Any) -> float:
   return schedule if isinstance(schedule, int | float) else schedule[-1][1]
 
 
-def _moves(stream: ConfigDict) -> bool:
-  """Says whether a stream's sampler draws otherwise at the end than at the beginning."""
-  power = stream.power
-  late = not isinstance(power, int | float) and len({value for _, value in power}) > 1
-  return stream.sampler == 'progressive' or (stream.sampler == 'power' and late)
-
-
 def _drawn(stream: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.ndarray:
-  """Returns the class distribution of a stream, `[C]`."""
-  if stream.sampler == 'natural':
-    stream = config.streams.natural
-  if stream.sampler in ('class_balanced', 'progressive', 'groups'):  # as it is at the end
-    return _sum_to_one(np.ones(len(counts)))
-  if stream.sampler in UNITS:
-    # of the class index only the counts and the number of images are read
-    classes = Classes(counts, counts, np.zeros(int(counts.sum())))  # type: ignore[arg-type]
-    weight = rebalanced_weight(classes, UNITS[stream.sampler], stream.beta)
-    return _sum_to_one(np.asarray(weight, np.float64))
-  if stream.sampler in (*POWERS, 'power'):
-    return _sum_to_one(counts ** POWERS.get(stream.sampler, _at_end(stream.power)))
-  return _sum_to_one(counts)
+  """Returns the class distribution of a stream at the end of the run, `[C]`."""
+  kind, options = SAMPLERS[stream.sampler], options_of(stream, config.epochs)
+  if kind.build(options).scope == 'copy':
+    return _drawn(config.streams.natural, config, counts)
+  return sum_to_one(kind.shares(counts, options))
 
 
 def _longest(schedule: Any, epochs: int) -> float:
@@ -73,30 +48,12 @@ def _labelled(view: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nd
   """Returns the class distribution of the labels of a view, `[C]`, those of partners included."""
   stream = config.streams[view.stream]
   q = _drawn(stream, config, counts)
-  others = {
-    'class_uniform': np.ones(len(counts)),
-    'reversed': 1 / counts,
-    'random': 1 - q,  # another class, all alike
-  }
-  if view.mix == 'none' or view.label != 'mixed' or stream.partner not in others:
+  partner = PARTNERS.get(stream.partner)
+  if view.mix == 'none' or not LABELS[view.label].both or not partner or not partner.shares:
     return q
-  own = stream.lam_value if stream.lam == 'fixed' else 0.5
-  share = (1 - own) * _longest(stream.chance, config.epochs)
-  return (1 - share) * q + share * _sum_to_one(others[stream.partner])
-
-
-def _removed(config: ConfigDict, loss: str) -> float:
-  """Returns tau: the logits of a loss imply the prior that it saw divided by n^tau."""
-  args = config.loss_args
-  if loss == 'logit_adjustment':
-    return args.tau
-  if loss == 'two_rate':
-    # between its two powers: exact where they are equal
-    return (args.tau1 + args.tau2) / 2
-  # whatever its tau, weights make up for what the margins of weighted_la leave; equalised takes out
-  # most of it: to take out all once more would be worse (15.3 % for 10.3 % on two Gaussians)
-  full = ('balanced_softmax', 'weighted_la', 'la_adaptive', 'equalised')
-  return 1.0 if loss in full else 0.0
+  share = 1 - RATIOS[stream.lam].own(ratio_options(stream))
+  share *= _longest(stream.chance, config.epochs)
+  return (1 - share) * q + share * sum_to_one(partner.shares(q, counts))
 
 
 def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
@@ -122,12 +79,12 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   streams = set()
   weights, share = class_weights(config), config.reweight.share
   for term in config.terms.values():
-    loss = config.loss if term.loss == 'host' else term.loss
+    loss = loss_of(term, config)
     kind = pick(LOSSES, loss, 'loss')
-    adjusts = loss == 'two_rate' and config.loss_args.tau1 == config.loss_args.tau2
-    if loss not in EXACT and not adjusts:
+    effect = kind.prior(**loss_parameters(config, loss))
+    if not effect.exact:
       guesses[f"the loss '{loss}' is not a plain cross-entropy"] = None
-    if loss == 'bbn':  # its branches see n and 1 / n, and are averaged
+    if effect.uniform:
       total += _at_end(term.weight) / len(n)
       continue
     if kind.joint or kind.needs_teacher:
@@ -137,17 +94,18 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
       q = _labelled(view, config, n)
       if weights is not None and loss == config.loss:
         on = _at_end(share)
-        q = _sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))
+        q = sum_to_one(q * (1 - on + on * np.asarray(weights(n), np.float64)))
         if not isinstance(share, int | float) and len({value for _, value in share}) > 1:
           guesses['its class weights changed during the run'] = None
-      if _moves(config.streams[view.stream]):
+      stream = config.streams[view.stream]
+      if SAMPLERS[stream.sampler].moves(options_of(stream, config.epochs)):
         guesses['its sampler changed during the run'] = None
       if view.mix != 'none':
         guesses['it mixes images'] = None
       streams.add(view.stream)
-      total += _at_end(term.weight) * q / n ** _removed(config, loss)
+      total += _at_end(term.weight) * q / n**effect.removed
   if len(streams) > 1:
     guesses['it trains on several streams'] = None
   if config.optim.only:
     guesses['only a part of the network was trained'] = None
-  return Implied(_sum_to_one(total if total.any() else n), tuple(guesses))
+  return Implied(sum_to_one(total if total.any() else n), tuple(guesses))

@@ -7,28 +7,39 @@ import math
 from ml_collections import ConfigDict
 
 from fass_jax.config.lookup import one_of, pick
-from fass_jax.recipe import optimiser
-from fass_jax.sampling import partners
-from fass_jax.sampling.samplers import SAMPLERS, Options
+from fass_jax.recipe.optimiser import is_ever_on, piecewise
+from fass_jax.recipe.text import number, over_time
+from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS, Options, RatioOptions
 from fass_jax.types import Sampler, Stream, UserError
 
 
-def _sampler(c: ConfigDict, name: str, epochs: int) -> Sampler:
+def options_of(c: ConfigDict, epochs: int) -> Options:
+  """Returns what a stream's sampler may read.
+
+  Args:
+    c: the stream's section.
+    epochs: of the run.
+  """
+  powers = (c.power,) if isinstance(c.power, int | float) else tuple(v for _, v in c.power)
+  return Options(c.beta, piecewise(c.power, epochs), powers, c.images, epochs)
+
+
+def _sampler(c: ConfigDict, name: str, epochs: int) -> tuple[Sampler, str]:
+  """Returns a stream's sampler, and what a reader is told of it."""
   key = f'streams.{name}'
   if not 0 <= c.beta < 1:
     raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
   if c.images < 1:
     raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
-  power = optimiser.piecewise(c.power, epochs)
-  still = c.sampler == 'power' and not optimiser.is_ever_on(lambda t: power(t) != 1, epochs)
-  if still or (c.sampler == 'progressive' and epochs < 2):
-    other = f', or another --config.{key}.power' * (c.sampler == 'power')
+  kind, options = pick(SAMPLERS, c.sampler, f'{key}.sampler'), options_of(c, epochs)
+  if kind.never(options, lambda holds: is_ever_on(holds, epochs)):
+    others = ''.join(f', or another --config.{key}.{k}' for k in kind.reads)
     raise UserError(
       f'The sampler {c.sampler} of stream {name} would never be active in {epochs} epochs; set '
-      f'more --config.epochs{other}.'
+      f'more --config.epochs{others}.'
     )
-  options = Options(c.beta, power, c.images, epochs)
-  return pick(SAMPLERS, c.sampler, f'{key}.sampler')(options)
+  text = kind.text(c, lambda pairs: over_time(pairs, epochs))
+  return kind.build(options), f'sampler {c.sampler}{text}'
 
 
 def size_of(c: ConfigDict, batch_size: int) -> int:
@@ -36,19 +47,24 @@ def size_of(c: ConfigDict, batch_size: int) -> int:
   return math.ceil(c.rho * batch_size - 1e-9) if c.gate == 'first' else batch_size
 
 
-def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> Stream:
-  """Fills a stream: its sampler, its size, its partners and how much of them is mixed in.
+def reads_scores(c: ConfigDict) -> bool:
+  """Says whether a stream's partners or ratios read a score matrix."""
+  if c.partner == 'none':
+    return False
+  return any(
+    table[name].reads_scores
+    for table, name in ((PARTNERS, c.partner), (RATIOS, c.lam))
+    if name in table
+  )
 
-  Args:
-    c: the stream's section.
-    name: its name.
-    batch_size: B.
-    epochs: of the run.
-    score: the signal that keeps a score matrix, '' for none.
 
-  Raises:
-    UserError: for a name or a value that is none, or a piece that would never be active.
-  """
+def ratio_options(c: ConfigDict) -> RatioOptions:
+  """Returns what a stream's mixing ratio may read."""
+  return RatioOptions(c.lam_alpha, c.lam_value, c.lambda_min)
+
+
+def _check(c: ConfigDict, name: str, score: str) -> None:
+  """Refuses what contradicts itself in a stream."""
   key = f'streams.{name}'
   gate = one_of(c.gate, ('first', 'bernoulli', 'coin'), f'{key}.gate')
   if not 0 < c.rho <= 1:
@@ -59,31 +75,66 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
       f'--config.{key} cannot be off in a step: the natural view is always trained; use '
       f'--config.{key}.gate=first and start=on, or a stream of another name.'
     )
-  has_partner = c.partner != 'none'
-  reads_score = has_partner and 'score' in (c.partner, c.lam)
-  if reads_score and not score:
+  if reads_scores(c) and not score:
     raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
   for bound in ('lambda_min', 'lam_value'):
     if not 0 <= c[bound] <= 1:
       raise UserError(f'--config.{key}.{bound}={c[bound]} is not in [0, 1].')
   if c.lam_alpha <= 0:
     raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
-  lam = one_of(c.lam, partners.RATIOS, f'{key}.lam')
-  chance = optimiser.piecewise(c.chance, epochs)
-  if not optimiser.is_ever_on(chance, epochs):
+
+
+def _text(c: ConfigDict, size: int, sampler: str, epochs: int) -> str:
+  """Returns what a reader is told of a stream."""
+  text = f'{size} images a step, {sampler}'
+  if c.rho < 1:
+    text += f', rho {number(c.rho)} ({c.gate})'
+  if c.partner != 'none':
+    detail = RATIOS[c.lam].text(ratio_options(c))
+    text += f'; partner {c.partner}, lambda {c.lam}' + (f' {detail}' if detail else '')
+    if c.chance != ((0, 1.0),):
+      text += f', mixed with probability {over_time(c.chance, epochs)}'
+  return text + (', off in the first epoch' if c.start == 'skip' else '')
+
+
+def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> tuple[Stream, str]:
+  """Fills a stream: its sampler, its size, its partners and how much of them is mixed in.
+
+  Args:
+    c: the stream's section.
+    name: its name.
+    batch_size: B.
+    epochs: of the run.
+    score: the signal that keeps a score matrix, '' for none.
+
+  Returns:
+    The stream, and the line that says what it is.
+
+  Raises:
+    UserError: for a name or a value that is none, or a piece that would never be active.
+  """
+  key = f'streams.{name}'
+  _check(c, name, score)
+  ratio = pick(RATIOS, c.lam, f'{key}.lam')
+  partner = None if c.partner == 'none' else pick(PARTNERS, c.partner, f'{key}.partner')
+  chance = piecewise(c.chance, epochs)
+  if not is_ever_on(chance, epochs):
     raise UserError(
       f'The mixing of stream {name} would never be active in {epochs} epochs; set more '
       f'--config.epochs or another --config.{key}.chance.'
     )
-  return Stream(
-    sampler=_sampler(c, name, epochs),
-    size=size_of(c, batch_size),
-    mix_share=c.rho if gate == 'bernoulli' else 1.0,
-    on_share=c.rho if gate == 'coin' else 1.0,
-    off_in_first_epoch=start == 'skip',
-    partner=pick(partners.PARTNERS, c.partner, f'{key}.partner') if has_partner else None,
-    ratio=partners.build_ratio(lam, c.lam_alpha, c.lam_value, c.lambda_min),
+  size = size_of(c, batch_size)
+  sampler, words = _sampler(c, name, epochs)
+  stream = Stream(
+    sampler=sampler,
+    size=size,
+    mix_share=c.rho if c.gate == 'bernoulli' else 1.0,
+    on_share=c.rho if c.gate == 'coin' else 1.0,
+    off_in_first_epoch=c.start == 'skip',
+    partner=partner and partner.choose,
+    ratio=ratio.build(ratio_options(c)),
     chance=chance,
     shared=c.shared,
-    score=score if reads_score else '',
+    score=score if reads_scores(c) else '',
   )
+  return stream, _text(c, size, words, epochs)

@@ -2,83 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from fass_jax.augment import chain
+from fass_jax.config.deltas import base_config
+from fass_jax.config.keys import STREAM
 from fass_jax.config.lookup import one_of, pick
 from fass_jax.losses import LOSSES, reweight
-from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
-from fass_jax.recipe import optimiser
+from fass_jax.losses.kinds import Use, ViewOfTerm
+from fass_jax.losses.weights import CLASS_WEIGHTS, WEIGHT_TEXTS
+from fass_jax.recipe.optimiser import is_ever_on, piecewise
 from fass_jax.recipe.streams import size_of
-from fass_jax.types import Term, UserError
-
-# parameter of a loss: the loss, what is asked of it, and that in words
-BOUNDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
-  'distill_temperature': ('distillation', lambda x: x > 0, 'above 0'),
-  'distill_power': ('distillation', lambda x: x > 0, 'above 0'),
-  'smoothing': ('label_smoothing', lambda x: 0 <= x < 1, 'in [0, 1)'),
-  'equalised_share': ('equalised', lambda x: 0 <= x <= 1, 'in [0, 1]'),
-  'sigmoid_gamma': ('focal_sigmoid', lambda x: x >= 0, 'at least 0'),
-  'sigmoid_alpha': ('focal_sigmoid', lambda x: 0 <= x < 1, 'in [0, 1)'),
-  'range_k': ('range', lambda x: x >= 1, 'at least 1'),
-}
+from fass_jax.recipe.text import number, over_time
+from fass_jax.sampling.named import PARTNERS
+from fass_jax.types import Array, Term, UserError
 
 log = logging.getLogger('fass_jax')
 
 
-def class_weights(config: ConfigDict) -> Any:
-  """Returns the function from counts `[C]` to the class weights of the host loss, None for ones.
-
-  Raises:
-    UserError: for a kind or a value that is none.
-  """
-  r = config.reweight
-  kind = one_of(r.kind, ('none', 'effective_number', 'inverse'), 'reweight.kind')
-  if kind == 'effective_number':
-    if not 0 <= r.beta < 1:
-      raise UserError(f'--config.reweight.beta={r.beta} is not in [0, 1).')
-    return functools.partial(effective_number_weights, beta=r.beta)
-  return functools.partial(inverse_frequency_weights, power=r.power) if kind == 'inverse' else None
-
-
-def check(config: ConfigDict) -> None:
-  """Refuses combinations of the objective that contradict each other.
-
-  Raises:
-    UserError: with the reason.
-  """
-  loss = pick(LOSSES, config.loss, 'loss')
-  _check_priors(config)
-  if loss.cosine and config.net.head != 'cosine':
-    raise UserError(f"--config.loss='{config.loss}' needs --config.net.head=cosine.")
-  if config.loss == 'ride' and config.net.experts < 2:
-    raise UserError("--config.loss='ride' needs --config.net.experts=2 or more.")
-  if loss.beside:
-    raise UserError(
-      f'--config.loss={config.loss} would train no classifier; give it a term of its own, beside '
-      f"the host's: --config.terms.NAME.loss={config.loss}, as a method can."
-    )
-  names = {config.loss if term.loss == 'host' else term.loss for term in config.terms.values()}
-  unused = [f'--config.loss={config.loss}'] if config.loss != 'ce' else []
-  if config.reweight.kind != 'none':
-    unused.append(f'--config.reweight.kind={config.reweight.kind}')
-  if unused and config.loss not in names:
-    raise UserError(
-      f'{" and ".join(unused)} would never be active: no term has the host loss; drop one of the '
-      f"methods in '{config.method}'."
-    )
-  if 'bbn' in names and config.net.experts != 2:
-    raise UserError("The loss 'bbn' blends two branches: set --config.net.experts=2.")
-  if 'bbn' in names and config.epochs < 2:
-    raise UserError(
-      "The second branch of the loss 'bbn' would never be active in 1 epoch; set --config.epochs=2 "
-      'or more.'
-    )
-  _check_teacher(config, any(LOSSES[n].needs_teacher for n in names if n in LOSSES))
+def loss_of(term: ConfigDict, config: ConfigDict) -> str:
+  """Names the loss of a term: its own, or the run's."""
+  return config.loss if term.loss == 'host' else term.loss
 
 
 def views_of(term: ConfigDict) -> tuple[str, ...]:
@@ -92,6 +40,78 @@ def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
   return tuple(view.augment) or (*config.data.augment, *added)
 
 
+def class_weights(config: ConfigDict) -> Callable[[Any], Array] | None:
+  """Returns the function from counts `[C]` to the class weights of the host loss, None for ones.
+
+  Raises:
+    UserError: for a kind or a value that is none.
+  """
+  r = config.reweight
+  if r.kind == 'none':
+    return None
+  if not 0 <= r.beta < 1:
+    raise UserError(f'--config.reweight.beta={r.beta} is not in [0, 1).')
+  return pick(CLASS_WEIGHTS, r.kind, 'reweight.kind')(r.beta, r.power)
+
+
+def check(config: ConfigDict) -> None:
+  """Refuses combinations of the objective that contradict each other.
+
+  Raises:
+    UserError: with the reason.
+  """
+  pick(LOSSES, config.loss, 'loss')
+  _check_priors(config)
+  if LOSSES[config.loss].beside:
+    raise UserError(
+      f'--config.loss={config.loss} would train no classifier; give it a term of its own, beside '
+      f"the host's: --config.terms.NAME.loss={config.loss}, as a method can."
+    )
+  losses = {loss_of(term, config) for term in config.terms.values()}
+  unused = [f'--config.loss={config.loss}'] * (config.loss != base_config('').loss)
+  if config.reweight.kind != 'none':
+    unused.append(f'--config.reweight.kind={config.reweight.kind}')
+  if unused and config.loss not in losses:
+    raise UserError(
+      f'{" and ".join(unused)} would never be active: no term has the host loss; drop one of the '
+      f"methods in '{config.method}'."
+    )
+  for name, term in config.terms.items():
+    refuse(name, term, config)
+  _check_teacher(config, any(LOSSES[n].needs_teacher for n in losses if n in LOSSES))
+
+
+def _use(name: str, term: ConfigDict, config: ConfigDict) -> Use:
+  """Returns what a loss may ask of the term that reads it."""
+  views = [config.views[v] for v in views_of(term) if v in config.views]
+  streams = [(v.stream, config.streams[v.stream]) for v in views if v.stream in config.streams]
+  return Use(
+    name=f"The loss '{loss_of(term, config)}'",
+    term=f'--config.terms.{name}',
+    host=term.loss == 'host',
+    config=config,
+    views=tuple(ViewOfTerm(n, s, size_of(s, config.batch_size)) for n, s in streams),
+  )
+
+
+def refuse(name: str, term: ConfigDict, config: ConfigDict) -> None:
+  """Refuses a term whose loss lacks what it needs: of the network, the views, the run.
+
+  Raises:
+    UserError: with the reason.
+  """
+  loss = loss_of(term, config)
+  kind = pick(LOSSES, loss, 'loss' if term.loss == 'host' else f'terms.{name}.loss')
+  use = _use(name, term, config)
+  for reason in filter(None, (needs(use) for needs in kind.refuses)):
+    raise UserError(reason)
+  if kind.needs_teacher and not config.teacher.run:
+    raise UserError(
+      f'{use.name} needs a teacher: give the work directory of the run that teaches, '
+      '--config.teacher.run=WORKDIR.'
+    )
+
+
 def _check_teacher(config: ConfigDict, followed: bool) -> None:
   """Refuses ops that no view has, and a teacher that nobody asks or that is not there."""
   named = {view for term in config.terms.values() for view in views_of(term)}
@@ -102,28 +122,31 @@ def _check_teacher(config: ConfigDict, followed: bool) -> None:
         f'--config.augment.{op}=True would never be active: every view has ops of its own; name it '
         f'in --config.views.{min(named)}.augment.'
       )
-  if 'cam' in ops and not config.teacher.run:
+  looks = chain.looks(ops)
+  if looks and not config.teacher.run:
     raise UserError(
-      "The augmentation 'cam' needs a trained network that looks: give the work directory of its "
-      'run, --config.teacher.run=WORKDIR.'
+      f"The augmentation '{looks}' needs a trained network that looks: give the work directory of "
+      'its run, --config.teacher.run=WORKDIR.'
     )
-  if config.teacher.run and not followed and 'cam' not in ops:
+  if config.teacher.run and not followed and not looks:
     raise UserError(
       f'--config.teacher.run={config.teacher.run} would never be asked: no term follows a teacher; '
-      'add the method distill, or --config.augment.cam=True.'
+      f'add the method distill, or --config.augment.{chain.LOOK[0]}=True.'
     )
 
 
 def _check_priors(config: ConfigDict) -> None:
   """Refuses two corrections of the class prior, unless the config wants them stacked."""
+  natural = config.streams.natural
   prior = [f'loss={config.loss}'] if LOSSES[config.loss].corrects_prior else []
   if config.reweight.kind != 'none':
     prior.append(f'reweight.kind={config.reweight.kind}')
-  natural = config.streams.natural.sampler
-  if natural != 'permutation':
-    prior.append(f'streams.natural.sampler={natural}')
-  if config.streams.natural.partner == 'reversed' and config.views.natural.label == 'mixed':
-    prior.append('streams.natural.partner=reversed')  # half of the labels are those of partners
+  if natural.sampler != STREAM['sampler']:
+    prior.append(f'streams.natural.sampler={natural.sampler}')
+  partner = PARTNERS.get(natural.partner)
+  if partner and partner.corrects_prior and config.views.natural.label == 'mixed':
+    # half of the labels are those of partners
+    prior.append(f'streams.natural.partner={natural.partner}')
   prior += [
     f'terms.{name}.loss={term.loss}'
     for name, term in config.terms.items()
@@ -142,49 +165,6 @@ def _check_priors(config: ConfigDict) -> None:
     log.warning('%s, as --config.stacked_priors=True wants.', twice)
 
 
-def _check_needs(loss: str, config: ConfigDict) -> None:
-  """Refuses a loss whose inputs the network or the run does not have."""
-  kind = LOSSES[loss]
-  if kind.embeds and not config.net.projection:
-    raise UserError(f"The loss '{loss}' needs an embedding: set --config.net.projection=128.")
-  if kind.needs_teacher and not config.teacher.run:
-    raise UserError(
-      f"The loss '{loss}' needs a teacher: give the work directory of the run that teaches, "
-      '--config.teacher.run=WORKDIR.'
-    )
-  if loss == 'router' and not config.net.router:
-    raise UserError("The loss 'router' needs --config.net.router=True.")
-  for key, (user, fits, words) in BOUNDS.items():
-    value = config.loss_args[key] if loss == user else None
-    if value is not None and not fits(value):
-      raise UserError(f'--config.loss_args.{key}={value} is not {words}.')
-
-
-def _check_pair(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
-  """Refuses a term of 'bbn' whose views are no two whole batches, row for row."""
-  streams = [config.streams[config.views[view].stream] for view in views]
-  if len(views) != 2 or any(s.rho != 1 or s.start != 'on' for s in streams):
-    raise UserError(
-      f"--config.terms.{name}: the loss 'bbn' blends two views, of natural and of reversed class "
-      f'frequencies, that are whole batches in every step; give two --config.terms.{name}.views '
-      'whose streams have rho=1.0 and start=on.'
-    )
-
-
-def _check_groups(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
-  """Refuses a term of 'range' whose batches have no two images of a class, or one class."""
-  for view in views:
-    stream = config.views[view].stream
-    s = config.streams[stream]
-    size = size_of(s, config.batch_size)
-    if s.sampler == 'groups' and not 2 <= s.images < size:
-      raise UserError(
-        f'--config.terms.{name}: the range loss would never be active on stream {stream} of {size} '
-        f'images a step, {s.images} of each class: it compares images of a class, and classes; set '
-        f'--config.streams.{stream}.images to 2 or more, and below {size}.'
-      )
-
-
 def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
   """Returns what a loss reads of the config; a schedule `((when, value), ...)` becomes a function.
 
@@ -192,15 +172,31 @@ def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
     config: the whole config.
     loss: a key of `LOSSES`.
   """
-  flat: dict[str, Any] = {}
+  found: dict[str, Any] = {}
   for name, key in LOSSES[loss].reads.items():
-    section, _, leaf = key.rpartition('.')
-    value = config[section][leaf] if section else config[leaf]
-    flat[name] = optimiser.piecewise(value, config.epochs) if isinstance(value, tuple) else value
-  return flat
+    value: Any = config
+    for part in key.split('.'):
+      value = value[part]
+    found[name] = piecewise(value, config.epochs) if isinstance(value, tuple) else value
+  return found
 
 
-def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
+def _text(c: ConfigDict, config: ConfigDict, parameters: dict[str, Any]) -> str:
+  """Returns what a reader is told of a term."""
+  loss, r = loss_of(c, config), config.reweight
+  text = f'{loss} of {", ".join(views_of(c))}; weight {over_time(c.weight, config.epochs)}'
+  numbers = {k: v for k, v in parameters.items() if not callable(v)}
+  if numbers:
+    text += '; ' + ', '.join(f'{k} {number(v)}' for k, v in numbers.items())
+  if c.divisor == 'batch':
+    text += '; divided by the batch size'
+  if loss == config.loss and r.kind != 'none':
+    detail = WEIGHT_TEXTS[r.kind].format(beta=r.beta, power=r.power)
+    text += f'; class weights {r.kind}, {detail}, share {over_time(r.share, config.epochs)}'
+  return text
+
+
+def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]:
   """Fills a term: its loss by name, the class weights of the host, its weight over time.
 
   Args:
@@ -208,38 +204,37 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> Term:
     name: its name.
     config: the whole config.
 
+  Returns:
+    The term, and the line that says what it is.
+
   Raises:
     UserError: for a name or value that is none.
   """
   views = views_of(c)
   for view in views:
     one_of(view, config.views, f'terms.{name}.views')
-  host = c.loss == 'host'
-  loss = config.loss if host else c.loss
-  kind = pick(LOSSES, loss, 'loss' if host else f'terms.{name}.loss')
-  losses = kind.build(**loss_parameters(config, loss))
-  share = optimiser.piecewise(config.reweight.share, config.epochs)
+  refuse(name, c, config)
+  loss = loss_of(c, config)
+  kind, parameters = LOSSES[loss], loss_parameters(config, loss)
+  losses = kind.build(**parameters)
+  share = piecewise(config.reweight.share, config.epochs)
   weights = class_weights(config)
   if weights is not None and loss == config.loss:
-    if not optimiser.is_ever_on(share, config.epochs):
+    if not is_ever_on(share, config.epochs):
       raise UserError(
         f'The class weights would never be active in {config.epochs} epochs: they begin at '
         f'{config.reweight.share[-1][0]} of the run; set more --config.epochs or another '
         '--config.reweight.share.'
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
-  _check_needs(loss, config)
-  if loss == 'bbn':
-    _check_pair(name, views, config)
-  if loss == 'range':
-    _check_groups(name, views, config)
   divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
-  return Term(
+  term = Term(
     views=views,
     losses=losses,
     joint=kind.joint,
-    weight=optimiser.piecewise(c.weight, config.epochs),
+    weight=piecewise(c.weight, config.epochs),
     per_batch=divisor == 'batch',
     batch_size=config.batch_size,
     needs_teacher=kind.needs_teacher,
   )
+  return term, _text(c, config, parameters)

@@ -13,8 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax import types
-from fass_jax.classifiers import calibrate
-from fass_jax.classifiers.base import Classifier, Fitted, Sets, Setting, asked, logits, tempered
+from fass_jax.classifiers import CLASSIFIERS, calibrate
+from fass_jax.classifiers.base import Classifier, Fitted, Sets, asked, logits, tempered
 from fass_jax.classifiers.prior_shift import post_hoc
 from fass_jax.data.store import Placed
 from fass_jax.engine import devices
@@ -52,17 +52,16 @@ class Judge(NamedTuple):
   shifted: Callable[..., Callable[..., tuple[metrics.Counts, metrics.Counts, Array]]]
 
 
-def judge(classifier: Classifier, setting: Setting, material: Material) -> Judge:
+def judge(classifier: Classifier, material: Material) -> Judge:
   """Returns a classifier on a run.
 
   Args:
     classifier: of `classifiers.build`.
-    setting: what it was built for.
     material: what it meets.
   """
   return Judge(
     classifier,
-    functools.partial(_fit, classifier, setting, material, _keep_scores(classifier)),
+    functools.partial(_fit, classifier, material, _keep_scores(classifier)),
     functools.partial(_count, material, _adds(classifier)),
     functools.partial(_shift_count, classifier, material),
   )
@@ -76,8 +75,8 @@ def of_run(
   Raises:
     UserError: as `classifiers.build`.
   """
-  made, setting = chosen(config, kept.data)
-  if config.classifier == 'trained' and not made.calibrated:
+  made = chosen(config, kept.data)
+  if not CLASSIFIERS[config.classifier].fitted and not made.calibrated:
     return None
   material = Material(
     recipe.net,
@@ -89,7 +88,7 @@ def of_run(
     recipe.num_classes,
     config.eval.ece_bins,
   )
-  return judge(made, setting, material)
+  return judge(made, material)
 
 
 def fitted_values(judge: Judge, fitted: Fitted) -> dict[str, float]:
@@ -118,7 +117,6 @@ def _width(material: Material, variables: PyTree) -> int:
 
 def _fit(
   classifier: Classifier,
-  setting: Setting,
   m: Material,
   keep: Callable[..., PyTree],
   variables: PyTree,

@@ -96,11 +96,14 @@ def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]
   return int(n[len(n) // 3]), int(n[-(len(n) // 3) - 1])
 
 
+SHOTS = ('fixed', 'auto')  # thirds of the classes where a group has none
+
+
 def edges_of(e: Any, train_counts: np.ndarray) -> tuple[int, int]:
   """Returns the edges of the shot groups as the section `eval` of a config says."""
-  if one_of(e.shots, ('fixed', 'auto'), 'eval.shots') == 'fixed':
-    return e.many, e.few
-  return shot_edges(train_counts, e.many, e.few)
+  if one_of(e.shots, SHOTS, 'eval.shots') == 'auto':
+    return shot_edges(train_counts, e.many, e.few)
+  return e.many, e.few
 
 
 def groups_of(e: Any, train_counts: np.ndarray) -> dict[str, np.ndarray]:

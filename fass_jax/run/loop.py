@@ -198,7 +198,7 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
   s.clock['before'] = before
   if devices.first():
     screen.open_run(s.config, s.data, s.workdir)
-  log.info(words.describe(s.config, s.recipe, s.data))
+  log.info(words.describe(s.recipe, s.data))
   with s.manager, contextlib.ExitStack() as event_logs:
     seed_runs = begin(s)
     done = int(seed_runs[0].state.step)

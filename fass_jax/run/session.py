@@ -24,12 +24,14 @@ from fass_jax.engine.step import init_tally, plan_epoch
 from fass_jax.engine.views import Plan, Store
 from fass_jax.recipe import images as shown
 from fass_jax.recipe.build import Recipe, build
+from fass_jax.recipe.prior import implied
 from fass_jax.report import judge as classify
 from fass_jax.report import metrics
 from fass_jax.run import start
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Dataset, Inspector, PyTree, TrainState, UserError
 from fass_jax.workdir import checkpoint, files
+from fass_jax.workdir.open import note_of
 
 log = logging.getLogger('fass_jax')
 
@@ -94,6 +96,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   judge = classify.of_run(
     config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
   )
+  counts = np.bincount(data.train_labels).tolist()
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
   return Session(
     config=config,
@@ -117,8 +120,9 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
     notes={
       'classes': list(data.class_names),
-      'counts': np.bincount(data.train_labels).tolist(),
-      **shown.how(config, loaded, recipe.normalise),
+      'counts': counts,
+      'prior': note_of(implied(config, counts)),
+      **shown.preparation(config, loaded, recipe.normalise),
     },
     judge=judge,
   )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pathlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,21 +17,12 @@ from fass_jax.engine.devices import copy
 from fass_jax.nets import paths, pretrained
 from fass_jax.recipe.build import Recipe
 from fass_jax.types import Placement, PyTree, TrainState, UserError
-from fass_jax.workdir import checkpoint
+from fass_jax.workdir.open import SavedRun, read
 
 log = logging.getLogger('fass_jax')
 
 
-class EarlierRun(NamedTuple):
-  """A run that has a checkpoint."""
-
-  key: str  # the config key that names it
-  workdir: str
-  config: dict[str, Any]
-  variables: list[PyTree]  # by seed: params and batch_stats at its newest checkpoint
-
-
-def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> EarlierRun:
+def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> SavedRun:
   """Reads the run that the section 'start' or 'teacher' names, for a run in `workdir`.
 
   Raises:
@@ -45,47 +34,20 @@ def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> EarlierRun
       f'--config.{section}.run={folder} is the work directory of this run; choose another '
       '--workdir.'
     )
-  run = read(folder, f'{section}.run')
+  run = read(folder, f'--config.{section}.run')
   check_held_out(config, run)
   return run
 
 
-def read(workdir: str, key: str) -> EarlierRun:
-  """Reads the newest checkpoint of a work directory; nothing in it is changed.
-
-  Args:
-    workdir: of the earlier run, as the user gave it.
-    key: the config key that was given, for messages.
-
-  Raises:
-    UserError: if it is no work directory, or has no checkpoint that can be read.
-  """
-  path = pathlib.Path(workdir).expanduser().absolute()
-  try:
-    config = json.loads((path / 'config.json').read_text())
-  except (OSError, ValueError) as error:
-    raise UserError(
-      f'--config.{key}={workdir} is not the work directory of a run: {path / "config.json"} cannot '
-      'be read; give the --workdir of the earlier run.'
-    ) from error
-  variables = checkpoint.variables(path / 'checkpoints')
-  if not variables:
-    raise UserError(
-      f'--config.{key}={workdir} has no checkpoint that can be read; start that run again until it '
-      'has saved one, or give another work directory.'
-    )
-  return EarlierRun(key, workdir, config, variables)
-
-
-def of_seed(earlier: EarlierRun, seed: int) -> PyTree:
+def of_seed(earlier: SavedRun, seed: int) -> PyTree:
   """Returns the variables of the run with this seed, or of the first if there is none."""
   first, n = earlier.config['seed'], len(earlier.variables)
   there = seed if first <= seed < first + n else first
-  log.info('%s: seed %d of %s.', earlier.key, there, earlier.workdir)
+  log.info('%s: seed %d of %s.', earlier.flag, there, earlier.workdir)
   return earlier.variables[there - first]
 
 
-def of_seeds(earlier: EarlierRun, seed: int, seeds: int, where: Placement) -> list[PyTree]:
+def of_seeds(earlier: SavedRun, seed: int, seeds: int, where: Placement) -> list[PyTree]:
   """Returns the variables for each of several seeds on their devices, each run's once.
 
   So a seed has what it has alone, and those that the run does not have share its first.
@@ -95,7 +57,7 @@ def of_seeds(earlier: EarlierRun, seed: int, seeds: int, where: Placement) -> li
   return [there[id(x)] for x in found]
 
 
-def check_held_out(config: ConfigDict, earlier: EarlierRun) -> None:
+def check_held_out(config: ConfigDict, earlier: SavedRun) -> None:
   """Makes sure that a run did not train on the images that this one holds out.
 
   Raises:
@@ -111,7 +73,7 @@ def check_held_out(config: ConfigDict, earlier: EarlierRun) -> None:
   other = [f'{k} {then.get(k)} there, {now[k]} here' for k in keys if then.get(k) != now[k]]
   if other:
     raise UserError(
-      f'--config.{earlier.key}={earlier.workdir} may have trained on images that are held out here '
+      f'{earlier.flag}={earlier.workdir} may have trained on images that are held out here '
       f'({", ".join(other)}); train that run with the same values, or hold nothing out.'
     )
 
@@ -174,7 +136,7 @@ def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
   return paths.mapped(leaf, new)
 
 
-def start_from(config: ConfigDict, earlier: EarlierRun, seed: int, state: TrainState) -> TrainState:
+def start_from(config: ConfigDict, earlier: SavedRun, seed: int, state: TrainState) -> TrainState:
   """Gives a fresh state the parameters of an earlier run, as the section `start` says.
 
   The optimiser's momentum, the signals and the clock stay at zero.
@@ -228,13 +190,13 @@ def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[Train
   return [one(state) for state in states]
 
 
-def teacher_net(earlier: EarlierRun) -> ConfigDict:
+def teacher_net(earlier: SavedRun) -> ConfigDict:
   """Returns the `net` section of a run, with today's defaults where it is older than a key."""
   return ConfigDict({**NET, **earlier.config['net']})
 
 
 def check_teacher(
-  recipe: Recipe, earlier: EarlierRun, teacher: PyTree, size: tuple[int, int, int]
+  recipe: Recipe, earlier: SavedRun, teacher: PyTree, size: tuple[int, int, int]
 ) -> None:
   """Makes sure that a teacher knows the classes of this run.
 

@@ -132,25 +132,3 @@ def fixed_ratio(value: float) -> Callable[..., Array]:
     return jnp.full(labels.shape, value, float)
 
   return ratio
-
-
-PARTNERS: dict[str, Callable[..., Array]] = {
-  'score': score_partner,
-  'random': random_partner,
-  'class_uniform': class_uniform_partner,
-  'reversed': reversed_partner,
-  'permutation': batch_partner,
-}
-
-
-def build_ratio(name: str, alpha: float, value: float, minimum: float) -> Callable[..., Array]:
-  """Returns the ratio rule of that name: 'score', 'beta', 'batch_beta' or 'fixed'."""
-  return {
-    'score': score_ratio(minimum),
-    'beta': beta_ratio(alpha),
-    'batch_beta': beta_ratio(alpha, per_batch=True),
-    'fixed': fixed_ratio(value),
-  }[name]
-
-
-RATIOS = ('score', 'beta', 'batch_beta', 'fixed')

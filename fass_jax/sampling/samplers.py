@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.counts import effective_number
-from fass_jax.types import Array, Classes, Sampler, Time
+from fass_jax.types import Array, Classes
 
 
 def index_classes(labels: np.ndarray, num_classes: int) -> Classes:
@@ -212,52 +209,3 @@ def power_plan(
   drawn = draw_by_weight(drawn_key, classes, power_weight(classes.count, power), steps * n)
   plain = power == 1
   return jnp.where(plain, index, drawn.reshape(steps, n)), jnp.where(plain, mask, True)
-
-
-class Options(NamedTuple):
-  """What a sampler may read of its stream: the keys of `STREAM`, and the length of the run."""
-
-  beta: float = 0.0  # of the effective number; 0 stands for (N - 1) / N
-  power: Callable[[Time], Array] = lambda t: jnp.ones(())
-  images: int = 2  # of a class in a P x K batch
-  epochs: int = 1
-
-
-def _by_weight(weight: Callable[[Classes, Time, Options], Array]) -> Callable[[Options], Sampler]:
-  """Makes a sampler of a function that weighs the classes."""
-
-  def build(o: Options) -> Sampler:
-    def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
-      return draw_by_weight(key, classes, weight(classes, t, o), n)
-
-    return Sampler('step', draw)
-
-  return build
-
-
-def _power(o: Options) -> Sampler:
-  def draw(key: Array, classes: Classes, epoch: Array, steps: int, n: int) -> tuple[Array, Array]:
-    q = o.power(Time(epoch * steps, epoch, epoch / o.epochs))
-    return power_plan(key, classes, epoch, steps, n, q)
-
-  return Sampler('epoch', draw)
-
-
-def _groups(o: Options) -> Sampler:
-  return Sampler('step', lambda key, classes, n, t: draw_groups(key, classes, n, o.images))
-
-
-SAMPLERS: dict[str, Callable[[Options], Sampler]] = {
-  'permutation': lambda o: Sampler('epoch', permutation_plan),
-  'class_balanced': _by_weight(lambda c, t, o: jnp.ones(c.count.shape)),
-  'square_root': _by_weight(lambda c, t, o: power_weight(c.count, 0.5)),
-  'reversed': _by_weight(lambda c, t, o: power_weight(c.count, -1.0)),
-  'power': _power,
-  'progressive': _by_weight(
-    lambda c, t, o: progressive_weight(c.count, t.epoch / max(o.epochs - 1, 1))
-  ),
-  'effective_number': _by_weight(lambda c, t, o: rebalanced_weight(c, 'sample', o.beta)),
-  'effective_number_class': _by_weight(lambda c, t, o: rebalanced_weight(c, 'class', o.beta)),
-  'groups': _groups,
-  'natural': lambda o: Sampler('copy'),
-}

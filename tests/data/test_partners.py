@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.sampling import partners
+from fass_jax.sampling import named, partners
 from fass_jax.sampling.samplers import index_classes
 
 COUNTS = [9, 5, 3, 2]
@@ -32,7 +32,7 @@ def uniform_inside(positions, c):
 
 @pytest.fixture(scope='module')
 def scored():
-  run = jax.jit(partners.PARTNERS['score'])
+  run = jax.jit(named.PARTNERS['score'].choose)
   return np.asarray(run(jax.random.key(0), INDEX, jnp.asarray(asked), MATRIX, CLASSES))
 
 
@@ -61,7 +61,7 @@ def test_score_partner_without_any_score():
 
 
 def test_random_partner_is_uniform_over_the_other_classes():
-  run = jax.jit(partners.PARTNERS['random'])
+  run = jax.jit(named.PARTNERS['random'].choose)
   got = np.asarray(run(jax.random.key(2), INDEX, jnp.asarray(asked), None, CLASSES))
   assert got.dtype == np.int32
   for own in range(4):
@@ -79,7 +79,7 @@ def test_random_other_class_of_two():
 
 def test_batch_partner_is_a_permutation():
   index = jnp.array([4, 18, 7, 7, 0, 3, 11, 12], jnp.int32)
-  draw = partners.PARTNERS['permutation']
+  draw = named.PARTNERS['permutation'].choose
   seen = set()
   for seed in range(5):
     got = np.asarray(draw(jax.random.key(seed), index, image_class[index], None, CLASSES))
@@ -93,16 +93,20 @@ def test_batch_partner_is_a_permutation():
 
 def test_score_ratio():
   own, target = jnp.array([0, 1, 3]), jnp.array([2, 0, 1])
-  free = partners.build_ratio('score', 1.0, 0.5, 0.0)(jax.random.key(0), MATRIX, own, target)
+  free = named.RATIOS['score'].build(named.RatioOptions(1.0, 0.5, 0.0))(
+    jax.random.key(0), MATRIX, own, target
+  )
   np.testing.assert_allclose(free, [0.6 / 0.9, 0.4 / 0.9, 0.5], rtol=1e-6)
-  bound = partners.build_ratio('score', 1.0, 0.5, 0.55)(jax.random.key(0), MATRIX, own, target)
+  bound = named.RATIOS['score'].build(named.RatioOptions(1.0, 0.5, 0.55))(
+    jax.random.key(0), MATRIX, own, target
+  )
   np.testing.assert_allclose(bound, [0.6 / 0.9, 0.55, 0.55], rtol=1e-6)
 
 
 @pytest.mark.parametrize('alpha', [1.0, 0.4])
 def test_beta_ratio(alpha):
   n = 20_000
-  rule = partners.build_ratio('beta', alpha, 0.5, 0.0)
+  rule = named.RATIOS['beta'].build(named.RatioOptions(alpha, 0.5, 0.0))
   labels = jnp.zeros((n,), jnp.int32)
   lam = np.asarray(rule(jax.random.key(3), None, labels, labels), np.float64)
   assert lam.shape == (n,) and (lam >= 0).all() and (lam <= 1).all()
@@ -116,13 +120,15 @@ def test_beta_ratio(alpha):
 def test_beta_of_one_is_uniform():
   n = 20_000
   labels = jnp.zeros((n,), jnp.int32)
-  lam = partners.build_ratio('beta', 1.0, 0.5, 0.0)(jax.random.key(4), None, labels, labels)
+  lam = named.RATIOS['beta'].build(named.RatioOptions(1.0, 0.5, 0.0))(
+    jax.random.key(4), None, labels, labels
+  )
   observed, _ = np.histogram(lam, 10, (0, 1))
   assert within(observed, n, 0.1)
 
 
 def test_batch_beta_is_one_draw_a_batch():
-  rule = partners.build_ratio('batch_beta', 1.0, 0.5, 0.0)
+  rule = named.RATIOS['batch_beta'].build(named.RatioOptions(1.0, 0.5, 0.0))
   labels = jnp.zeros((16,), jnp.int32)
   draws = [np.asarray(rule(jax.random.key(s), None, labels, labels)) for s in range(4)]
   assert all(d.shape == (16,) and len(set(d.tolist())) == 1 for d in draws)
@@ -130,7 +136,7 @@ def test_batch_beta_is_one_draw_a_batch():
 
 
 def test_fixed_ratio():
-  rule = partners.build_ratio('fixed', 1.0, 0.3, 0.9)
+  rule = named.RATIOS['fixed'].build(named.RatioOptions(1.0, 0.3, 0.9))
   lam = rule(jax.random.key(0), None, jnp.array([0, 1]), jnp.array([1, 0]))
   assert lam.dtype == jnp.float32
   np.testing.assert_allclose(lam, [0.3, 0.3], rtol=1e-6)
@@ -138,8 +144,8 @@ def test_fixed_ratio():
 
 def test_every_named_ratio_can_be_built():
   labels = jnp.array([0, 1], jnp.int32)
-  for name in partners.RATIOS:
-    rule = partners.build_ratio(name, 1.0, 0.5, 0.0)
+  for name in named.RATIOS:
+    rule = named.RATIOS[name].build(named.RatioOptions(1.0, 0.5, 0.0))
     lam = np.asarray(rule(jax.random.key(0), MATRIX, labels, labels[::-1]))
     assert lam.shape == (2,) and lam.dtype == np.float32 and ((lam >= 0) & (lam <= 1)).all()
 

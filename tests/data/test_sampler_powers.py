@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fass_jax.recipe import optimiser
-from fass_jax.sampling import partners, samplers
+from fass_jax.sampling import named, samplers
 from fass_jax.types import Time
 from tests.data.test_samplers import LONG_TAIL, N, chi_square, classes_of
 
@@ -53,7 +53,7 @@ def test_progressive_weight_goes_from_the_images_to_the_classes():
 )
 def test_class_frequencies(long_tail, name, epoch, share):
   classes, labels = long_tail
-  draw = samplers.SAMPLERS[name](samplers.Options(epochs=11)).draw
+  draw = named.SAMPLERS[name].build(named.Options(epochs=11)).draw
   index = np.asarray(draw(jax.random.key(3), classes, 200_000, at(epoch)))
   observed = np.bincount(labels[index], minlength=100)
   assert abs(chi_square(observed, 200_000 * share)) < 5
@@ -69,7 +69,7 @@ def within(observed, share, sigmas=4):
 def test_reversed_partners_are_rare_classes(long_tail):
   classes, labels = long_tail
   index = jnp.zeros(200_000, jnp.int32)
-  drawn = partners.PARTNERS['reversed'](jax.random.key(8), index, index, None, classes)
+  drawn = named.PARTNERS['reversed'].choose(jax.random.key(8), index, index, None, classes)
   observed = np.bincount(labels[np.asarray(drawn)], minlength=100)
   within(observed, PI**-1 / (PI**-1).sum())
   assert observed[-1] > 50 * observed[0]
@@ -77,7 +77,7 @@ def test_reversed_partners_are_rare_classes(long_tail):
 
 def power_plan(long_tail, epoch, steps=85, n=128):
   power = optimiser.piecewise(((0, 1.0), (0.8, 0.0)), 10)
-  sampler = samplers.SAMPLERS['power'](samplers.Options(power=power, epochs=10))
+  sampler = named.SAMPLERS['power'].build(named.Options(power=power, epochs=10))
   assert sampler.scope == 'epoch'
   return sampler.draw(jax.random.key(5), long_tail[0], jnp.int32(epoch), steps, n)
 
@@ -98,7 +98,7 @@ def test_deferred_resampling_is_a_permutation_and_then_balanced(long_tail):
 @pytest.mark.parametrize('images', [1, 2, 4])
 def test_groups_are_different_images_of_different_classes(images):
   classes, labels = classes_of([5, 0, 4, 9, 4, 6])
-  draw = samplers.SAMPLERS['groups'](samplers.Options(images=images)).draw
+  draw = named.SAMPLERS['groups'].build(named.Options(images=images)).draw
   for seed in range(20):
     index = np.asarray(draw(jax.random.key(seed), classes, 5 * images, at(0)))
     groups = labels[index].reshape(5, images)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fass_jax.counts import class_counts
-from fass_jax.sampling import samplers
+from fass_jax.sampling import named, samplers
 from fass_jax.types import Time
 
 N = 10847
@@ -126,7 +126,7 @@ def test_the_beta_of_class_balanced_resampling():
 )
 def test_draw_frequencies(long_tail, name, unit):
   classes, labels = long_tail
-  sampler = samplers.SAMPLERS[name](samplers.Options())
+  sampler = named.SAMPLERS[name].build(named.Options())
   assert sampler.scope == 'step'
   n = 200_000
   index = np.asarray(sampler.draw(jax.random.key(7), classes, n, NOW))
@@ -157,7 +157,7 @@ def test_draw_by_weight_skips_empty_and_weightless_classes():
 
 def test_draws_depend_on_the_key_alone(long_tail):
   classes, _ = long_tail
-  draw = samplers.SAMPLERS['effective_number'](samplers.Options()).draw
+  draw = named.SAMPLERS['effective_number'].build(named.Options()).draw
   a, same, other = (draw(jax.random.key(k), classes, 64, NOW) for k in (0, 0, 1))
   np.testing.assert_array_equal(a, same)
   assert (np.asarray(a) != np.asarray(other)).sum() > 50
@@ -225,10 +225,10 @@ def test_dropped_last_batch():
 
 
 def test_scopes():
-  scopes = {name: build(samplers.Options()).scope for name, build in samplers.SAMPLERS.items()}
+  scopes = {name: kind.build(named.Options()).scope for name, kind in named.SAMPLERS.items()}
   assert scopes['permutation'] == 'epoch' and scopes['natural'] == 'copy'
-  assert samplers.SAMPLERS['natural'](samplers.Options()).draw is None
-  assert samplers.SAMPLERS['permutation'](samplers.Options()).draw is samplers.permutation_plan
+  assert named.SAMPLERS['natural'].build(named.Options()).draw is None
+  assert named.SAMPLERS['permutation'].build(named.Options()).draw is samplers.permutation_plan
 
 
 def test_a_batch_larger_than_the_set_shows_it_once():

@@ -7,6 +7,7 @@ import pytest
 from fass_jax.losses import build, combine
 from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.experts import ride
+from fass_jax.losses.kinds import needs_embedding
 from fass_jax.losses.margins import ldam
 from fass_jax.losses.softmax import cross_entropy
 from fass_jax.losses.weights import effective_number_weights
@@ -64,7 +65,9 @@ def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
 
 def test_what_sees_its_views_as_one_batch_and_what_needs_an_embedding():
   assert {n for n, k in build.LOSSES.items() if k.joint} == {'balanced_contrastive', 'range', 'bbn'}
-  assert {n for n, k in build.LOSSES.items() if k.embeds} == {'balanced_contrastive'}
+  assert {n for n, k in build.LOSSES.items() if needs_embedding in k.refuses} == {
+    'balanced_contrastive'
+  }
 
 
 def test_ldam_reads_the_counts_of_the_data_set_and_the_mean_of_the_experts():

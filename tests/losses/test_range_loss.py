@@ -9,6 +9,7 @@ import pytest
 
 from fass_jax.losses import range_loss as module
 from fass_jax.losses.build import LOSSES
+from fass_jax.losses.kinds import needs_embedding
 from fass_jax.types import Outputs
 
 range_loss = jax.jit(module.range_loss, static_argnames='k')
@@ -89,7 +90,7 @@ def test_as_the_step_calls_it():
   x = rng.normal(size=(6, 2, 3)).astype(np.float32)
   y, mask = jnp.array([0, 0, 1, 1, 0, 1]), jnp.array([1, 1, 1, 1, 1, 0], bool)
   kind = LOSSES['range']
-  assert kind.joint and not kind.embeds
+  assert kind.joint and needs_embedding not in kind.refuses
   (loss,) = kind.build(k=2, margin=5.0, intra=1.0, inter=1.0)
   outs = Outputs(jnp.zeros((6, 2, 2)), jnp.asarray(x), None, {'mask': mask})
   values, weights = loss(outs, y, None, {}, None)

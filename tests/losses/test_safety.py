@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from fass_jax.config.keys import LOSS_ARGS
 from fass_jax.losses import LOSSES, reweight
+from fass_jax.losses.kinds import needs_cosine
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.recipe.terms import loss_parameters
 from fass_jax.types import Classes, Outputs, Time
@@ -48,7 +49,7 @@ def gradient(name, given):
   parts = LOSSES[name].build(**(loss_parameters(config, name) | given))
   if weights:
     parts = (reweight(parts[0], WEIGHTS[weights], lambda t: jnp.ones(())), *parts[1:])
-  cosine = LOSSES[name].cosine
+  cosine = needs_cosine in LOSSES[name].refuses
 
   def value(given, labels, n, epoch):
     z, x, embedding, teacher, route = given

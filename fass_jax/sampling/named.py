@@ -1,0 +1,185 @@
+"""Samplers, partners and mixing ratios by name, with what each does to the class prior.
+
+Open sets: a new one is a function in `samplers.py` or `partners.py` and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fass_jax.sampling.partners import (
+  batch_partner,
+  beta_ratio,
+  class_uniform_partner,
+  fixed_ratio,
+  random_partner,
+  reversed_partner,
+  score_partner,
+  score_ratio,
+)
+from fass_jax.sampling.samplers import (
+  draw_by_weight,
+  draw_groups,
+  permutation_plan,
+  power_plan,
+  power_weight,
+  progressive_weight,
+  rebalanced_weight,
+)
+from fass_jax.types import Array, Classes, Sampler, Time
+
+
+class Options(NamedTuple):
+  """What a sampler may read of its stream, and the length of the run."""
+
+  beta: float = 0.0  # of the effective number; 0 stands for (N - 1) / N
+  power: Callable[[Time], Array] = lambda t: jnp.ones(())
+  powers: tuple[float, ...] = (1.0,)  # the values of `power` in the order of time
+  images: int = 2  # of a class in a P x K batch
+  epochs: int = 1
+
+
+# (predicate of the time) -> whether it holds in some epoch of the run
+Ever = Callable[[Callable[[Time], Array]], bool]
+
+
+class SamplerKind(NamedTuple):
+  """A sampler as a config names it."""
+
+  build: Callable[[Options], Sampler]
+  # (counts float64 [C], options) -> the class shares that it draws at the end of a run, unscaled
+  shares: Callable[[np.ndarray, Options], np.ndarray]
+  reads: tuple[str, ...] = ()  # the keys of its stream that it reads
+  # (section of the stream, schedule -> text) -> what a reader is told of them
+  text: Callable[[Mapping[str, Any], Callable[[Any], str]], str] = lambda c, over_time: ''
+  moves: Callable[[Options], bool] = lambda o: False  # whether its shares change during a run
+  never: Callable[[Options, Ever], bool] = lambda o, ever: False  # it would draw as a permutation
+
+
+class PartnerKind(NamedTuple):
+  """A choice of partners as a config names it."""
+
+  choose: Callable[..., Array]  # (key, index, labels, matrix, classes) -> int32 [n]
+  # (class shares q [C] of the own images, counts [C]) -> those of the partners, unscaled; None: q
+  shares: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+  reads_scores: bool = False  # needs a signal that keeps a score matrix
+  in_batch: bool = False  # partners are images of the same batch
+  corrects_prior: bool = False  # under mixed labels; a second correction beside it is refused
+
+
+class RatioOptions(NamedTuple):
+  """What a ratio may read of its stream."""
+
+  alpha: float = 1.0  # of Beta(alpha, alpha)
+  value: float = 0.5  # of a fixed ratio
+  minimum: float = 0.0  # of the score ratio
+
+
+class RatioKind(NamedTuple):
+  """A mixing ratio as a config names it."""
+
+  build: Callable[[RatioOptions], Callable[..., Array]]
+  text: Callable[[RatioOptions], str]  # what a reader is told of it
+  own: Callable[[RatioOptions], float] = lambda o: 0.5  # mean share of the own image, for the prior
+  reads_scores: bool = False
+
+
+def _by_weight(weight: Callable[[Classes, Time, Options], Array]) -> Callable[[Options], Sampler]:
+  """Makes a sampler of a function that weighs the classes."""
+
+  def build(o: Options) -> Sampler:
+    def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
+      return draw_by_weight(key, classes, weight(classes, t, o), n)
+
+    return Sampler('step', draw)
+
+  return build
+
+
+def _power(o: Options) -> Sampler:
+  def draw(key: Array, classes: Classes, epoch: Array, steps: int, n: int) -> tuple[Array, Array]:
+    q = o.power(Time(epoch * steps, epoch, epoch / o.epochs))
+    return power_plan(key, classes, epoch, steps, n, q)
+
+  return Sampler('epoch', draw)
+
+
+def _groups(o: Options) -> Sampler:
+  return Sampler('step', lambda key, classes, n, t: draw_groups(key, classes, n, o.images))
+
+
+def _effective(unit: str) -> SamplerKind:
+  def shares(counts: np.ndarray, o: Options) -> np.ndarray:
+    # of the class index only the counts and the number of images are read
+    classes = Classes(counts, counts, np.zeros(int(counts.sum())))  # type: ignore[arg-type]
+    return np.asarray(rebalanced_weight(classes, unit, o.beta), np.float64)
+
+  return SamplerKind(
+    _by_weight(lambda c, t, o: rebalanced_weight(c, unit, o.beta)),
+    shares,
+    ('beta',),
+    lambda c, over_time: f' of beta {c["beta"]:g}' if c['beta'] else ' of beta (N - 1) / N',
+  )
+
+
+def _uniform(counts: np.ndarray, o: Options) -> np.ndarray:
+  return np.ones(len(counts))
+
+
+SAMPLERS: dict[str, SamplerKind] = {
+  'permutation': SamplerKind(lambda o: Sampler('epoch', permutation_plan), lambda n, o: n),
+  'class_balanced': SamplerKind(_by_weight(lambda c, t, o: jnp.ones(c.count.shape)), _uniform),
+  'square_root': SamplerKind(
+    _by_weight(lambda c, t, o: power_weight(c.count, 0.5)), lambda n, o: n**0.5
+  ),
+  'reversed': SamplerKind(
+    _by_weight(lambda c, t, o: power_weight(c.count, -1.0)), lambda n, o: n**-1.0
+  ),
+  'power': SamplerKind(
+    _power,
+    lambda n, o: n ** o.powers[-1],
+    ('power',),
+    lambda c, over_time: f' n^q, q {over_time(c["power"])}',
+    moves=lambda o: len(set(o.powers)) > 1,
+    never=lambda o, ever: not ever(lambda t: o.power(t) != 1),
+  ),
+  'progressive': SamplerKind(
+    _by_weight(lambda c, t, o: progressive_weight(c.count, t.epoch / max(o.epochs - 1, 1))),
+    _uniform,
+    moves=lambda o: True,
+    never=lambda o, ever: o.epochs < 2,
+  ),
+  'effective_number': _effective('sample'),
+  'effective_number_class': _effective('class'),
+  'groups': SamplerKind(
+    _groups, _uniform, ('images',), lambda c, over_time: f' of {c["images"]} images a class'
+  ),
+  'natural': SamplerKind(lambda o: Sampler('copy'), lambda n, o: n),
+}
+
+PARTNERS: dict[str, PartnerKind] = {
+  'score': PartnerKind(score_partner, reads_scores=True),
+  'random': PartnerKind(random_partner, lambda q, n: 1 - q),  # another class, all alike
+  'class_uniform': PartnerKind(class_uniform_partner, lambda q, n: np.ones(len(n))),
+  'reversed': PartnerKind(reversed_partner, lambda q, n: 1 / n, corrects_prior=True),
+  'permutation': PartnerKind(batch_partner, in_batch=True),
+}
+
+RATIOS: dict[str, RatioKind] = {
+  'score': RatioKind(
+    lambda o: score_ratio(o.minimum),
+    lambda o: f'at least {o.minimum:g}' if o.minimum else '',
+    reads_scores=True,
+  ),
+  'beta': RatioKind(lambda o: beta_ratio(o.alpha), lambda o: f'alpha {o.alpha:g}'),
+  'batch_beta': RatioKind(
+    lambda o: beta_ratio(o.alpha, per_batch=True), lambda o: f'alpha {o.alpha:g}'
+  ),
+  'fixed': RatioKind(
+    lambda o: fixed_ratio(o.value), lambda o: f'{o.value:g}', own=lambda o: o.value
+  ),
+}
