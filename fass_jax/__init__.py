@@ -8,7 +8,8 @@ Pure functions to use in a loop of your own, loaded when they are first asked fo
     fass_jax.losses     balanced_softmax, ldam, logit_adjustment, ...
     fass_jax.sampling   class-balanced, effective-number and other samplers
 
-`fass_jax.train(config)` trains a run; `python -m fass_jax.main` and `fass-jax` are the command line.
+`fass_jax.train(config, workdir)` trains a run; `python -m fass_jax.main` and `fass-jax` are the
+command line.
 """
 
 from __future__ import annotations
