@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 import runpy
 from collections.abc import Mapping
@@ -11,24 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fass_jax.config.keys import (
-  AUGMENT,
-  CLASSIFIER,
-  DEFAULTS,
-  ENGINE,
-  EVAL,
-  FILES,
-  FREE,
-  LOSS_ARGS,
-  NET,
-  OPTIM,
-  REWEIGHT,
-  START,
-  STREAM,
-  TERM,
-  VIEW,
-)
+from fass_jax.config.key import defaults
+from fass_jax.config.keys import DEFAULTS, FREE, KEYS
 from fass_jax.config.lookup import did_you_mean
+from fass_jax.config.nested import flatten, has, nest, put
+from fass_jax.config.renamed import instead, losses_of, renew_config
 from fass_jax.types import UserError
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
@@ -40,60 +26,11 @@ def base_config(name: str) -> ConfigDict:
   Args:
     name: name of the config, part of the work directory's name.
   """
-  return ConfigDict(
-    {
-      'name': name,
-      'method': 'ce',
-      'seed': 0,
-      'seeds': 1,  # so many runs in one process: seed, seed + 1, ...
-      'epochs': 200,
-      'batch_size': 128,
-      'imb_factor': 100.0,
-      'loss': 'ce',
-      # what the figures at the end are of: 'trained', the network as it is, or a classifier that
-      # is fitted on the trained network, see classifiers/
-      'classifier': 'trained',
-      'classifier_args': dict(CLASSIFIER),
-      'loss_args': dict(LOSS_ARGS),
-      'reweight': dict(REWEIGHT),
-      'forward': 'separate',  # 'separate' | 'vmapped' | 'joint', see FORWARD
-      'last_batch': 'fill',  # 'fill' from the next permutation, masked out | 'drop'
-      'data': {
-        'kind': name,
-        'dir': '',  # where the original archive or folder lies
-        'cache': '',  # where prepared sets are kept; '' is the user's cache folder
-        'url': '',  # another place to download from, with its sha256
-        'sha256': '',
-        'profile': 'exp',  # 'exp' (Eq. 1) | 'step' | 'balanced'
-        'subset_seed': 0,
-        # share of each class that is not trained on: what has to be chosen without the test set
-        # is chosen there; a class keeps at least one image. The run's counts are those of the rest
-        'held_out': 0.0,
-        'image_size': 0,  # 0 keeps the stored size
-        'augment': ('crop', 'flip'),
-        'mean': (0.4914, 0.4822, 0.4465),
-        'std': (0.2023, 0.1994, 0.2010),
-        'statistics': 'fixed',  # mean and std above | 'own': of the training subset
-        **FILES,
-      },
-      'net': dict(NET),
-      'start': dict(START),
-      # work directory of the run whose network teaches this one; 'previous': the stage before
-      'teacher': {'run': ''},
-      'optim': dict(OPTIM),
-      'eval': dict(EVAL),
-      'engine': dict(ENGINE),
-      'checkpoint': {'every_s': 60.0, 'every_steps': 0, 'keep': 2},
-      'augment': dict.fromkeys(AUGMENT, False),
-      'streams': {'natural': dict(STREAM)},
-      'views': {'natural': dict(VIEW)},
-      'terms': {'natural': dict(TERM)},
-      'signals': {},
-      'stages': {},  # what follows, see stages.py
-      # two corrections of the class prior at once, such as a loss and a sampler: refused otherwise
-      'stacked_priors': False,
-    }
-  )
+  config = nest(defaults(KEYS))
+  config['name'] = config['data']['kind'] = name
+  for section, entry in DEFAULTS.items():
+    config[section] = {} if section == 'signals' else {'natural': dict(entry)}
+  return ConfigDict(config | {'stages': {}})
 
 
 def image_config(name: str) -> ConfigDict:
@@ -190,50 +127,22 @@ def set_keys(config: ConfigDict, delta: Mapping[str, Any], where: str = '') -> N
       put(config, key, value)
       continue
     if not has(config, key):
-      raise UserError(f"There is no config key '{where}{key}'{did_you_mean(key, flatten(config))}")
+      known = flatten(config)
+      other = instead(key, losses_of(known)) or did_you_mean(key, known)
+      raise UserError(f"There is no config key '{where}{key}'{other}")
     config.update_from_flattened_dict({key: value})
-
-
-def has(config: ConfigDict, key: str) -> bool:
-  """Says whether a config has a dotted key that holds a value."""
-  value: Any = config
-  for name in key.split('.'):
-    if not isinstance(value, ConfigDict) or name not in value:
-      return False
-    value = value[name]
-  return not isinstance(value, ConfigDict)
-
-
-def put(config: ConfigDict, key: str, value: Any) -> None:
-  """Sets a dotted key, with the sections on the way to it if they are not there yet."""
-  *sections, leaf = key.split('.')
-  for name in sections:
-    if name not in config:
-      config[name] = ConfigDict()
-    config = config[name]
-  config[leaf] = value
-
-
-def flatten(config: Mapping[str, Any], prefix: str = '', tuples: bool = False) -> dict[str, Any]:
-  """Returns `{dotted key: value}` with tuples as lists, as JSON keeps them, or as they are."""
-  flat: dict[str, Any] = {}
-  for key, value in config.items():
-    if isinstance(value, Mapping | ConfigDict):
-      flat.update(flatten(value, f'{prefix}{key}.', tuples))
-    else:
-      flat[prefix + key] = value if tuples else json.loads(json.dumps(value))
-  return flat
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`.
 
-  A key that `old` lacks, because it is older than the key, counts as the default of `defaults.py`.
+  A key that `old` lacks, because it is older than the key, counts as the default of `keys.py`.
   """
+  old = renew_config(old)
   a, b, then = flatten(old), flatten(new), flatten(base_config(''))
-  for section, defaults in DEFAULTS.items():
+  for section, entry in DEFAULTS.items():
     for name in old.get(section, {}):
-      then |= flatten(defaults, f'{section}.{name}.')
+      then |= flatten(entry, f'{section}.{name}.')
   then |= a
   keys = [k for k in sorted(then.keys() | b.keys()) if not k.startswith(FREE)]
   other = [k for k in keys if then.get(k) != b.get(k)]
