@@ -56,7 +56,7 @@ METHODS = {
   'weighted_la': {'loss': 'weighted_la'},
   'la_adaptive': {'loss': 'la_adaptive'},
   # equal rates of 1 are logit adjustment; half the rate on the others' priors is another loss
-  'two_rate': {'loss': 'two_rate', 'loss_args.tau2': 0.5},
+  'two_rate': {'loss': 'two_rate', 'loss_args.two_rate.tau2': 0.5},
   'equalised': {'loss': 'equalised'},
   'cdt': {'loss': 'cdt'},
   # ranges inside the classes of P x K batches, half a batch beside the natural one
@@ -114,8 +114,8 @@ METHODS = {
       'start.run': '',
       'teacher.run': 'previous',
       'loss': 'balanced_softmax',
-      'loss_args.distill_temperature': 2.0,
-      'loss_args.distill_power': 0.5,
+      'loss_args.distillation.temperature': 2.0,
+      'loss_args.distillation.power': 0.5,
       'terms.natural.weight': 0.5,
       'terms.distill.views': ('natural',),
       'terms.distill.loss': 'distillation',

@@ -14,7 +14,7 @@ from fass_jax.config.key import defaults
 from fass_jax.config.keys import DEFAULTS, FREE, KEYS
 from fass_jax.config.lookup import did_you_mean
 from fass_jax.config.nested import flatten, has, nest, put
-from fass_jax.config.renamed import instead, losses_of, renew_config
+from fass_jax.config.renamed import instead, losses_of, renew_config, without_unread
 from fass_jax.types import UserError
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
@@ -41,7 +41,9 @@ def image_config(name: str) -> ConfigDict:
   config.data.augment = ('resized_crop', 'flip', 'jitter')
   # of ImageNet; pretrained weights expect them
   config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-  config.loss_args.update(diversity=-0.2, diversity_factor=0.02)  # RIDE's authors, on ImageNet-LT
+  config.loss_args.ride.update(
+    diversity=-0.2, diversity_factor=0.02
+  )  # RIDE's authors, on ImageNet-LT
   config.eval.update(batch_size=256, shots='auto')
   return config
 
@@ -136,14 +138,16 @@ def set_keys(config: ConfigDict, delta: Mapping[str, Any], where: str = '') -> N
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`.
 
-  A key that `old` lacks, because it is older than the key, counts as the default of `keys.py`.
+  A key that `old` lacks, because it is older than the key, counts as the default of `keys.py`. The
+  parameters of a loss that neither run uses do not count.
   """
   old = renew_config(old)
   a, b, then = flatten(old), flatten(new), flatten(base_config(''))
   for section, entry in DEFAULTS.items():
     for name in old.get(section, {}):
       then |= flatten(entry, f'{section}.{name}.')
-  then |= a
+  used = losses_of(a) | losses_of(b)
+  a, b, then = (without_unread(flat, used) for flat in (a, b, then | a))
   keys = [k for k in sorted(then.keys() | b.keys()) if not k.startswith(FREE)]
   other = [k for k in keys if then.get(k) != b.get(k)]
   return [f'{k} ({a.get(k, "unset")} -> {b.get(k, "unset")})' for k in other]

@@ -9,7 +9,7 @@ from typing import Any
 
 from fass_jax.config.key import Key, defaults, under
 from fass_jax.config.keys_data import AUGMENT_KEYS, DATA_KEYS, FILE_KEYS
-from fass_jax.config.keys_losses import LOSS_KEYS, REWEIGHT_KEYS
+from fass_jax.config.keys_losses import LOSS_KEYS, LOSS_PARAMETERS, REWEIGHT_KEYS
 from fass_jax.config.keys_pieces import SIGNAL_KEYS, STREAM_KEYS, TERM_KEYS, VIEW_KEYS
 
 FORWARD = ('separate', 'vmapped', 'joint')
@@ -187,7 +187,7 @@ ENTRIES: dict[str, dict[str, Key]] = {
 STREAM, VIEW, TERM, SIGNAL = (defaults(rows) for rows in ENTRIES.values())
 DEFAULTS: dict[str, dict[str, Any]] = {s: defaults(rows) for s, rows in ENTRIES.items()}
 NET, START, CLASSIFIER = (defaults(rows) for rows in (NET_KEYS, START_KEYS, CLASSIFIER_KEYS))
-LOSS_ARGS = defaults(LOSS_KEYS)
+LOSS_ARGS = {loss: defaults(rows) for loss, rows in LOSS_PARAMETERS.items()}
 
 # keys that may differ between two runs of one work directory
 FREE = (

@@ -56,23 +56,8 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
   'router': {'positive': Key(100.0, 'Weight of an image that a later expert gets right.')},
 }
 
-_FLAT = {
-  ('weighted_la', 'tau'): 'weighted_tau',
-  ('la_adaptive', 'factor'): 'adaptive_margin',
-  ('cdt', 'gamma'): 'cdt_gamma',
-  ('router', 'positive'): 'router_positive',
-} | {
-  (loss, name): f'{prefix}_{name}'
-  for loss, prefix in {
-    'equalised': 'equalised',
-    'focal_sigmoid': 'sigmoid',
-    'range': 'range',
-    'distillation': 'distill',
-  }.items()
-  for name in LOSS_PARAMETERS[loss]
-}
 LOSS_KEYS: dict[str, Key] = {
-  _FLAT.get((loss, name), name): row._replace(of=(loss,))
+  f'{loss}.{name}': row._replace(of=(loss,))
   for loss, parameters in LOSS_PARAMETERS.items()
   for name, row in parameters.items()
 }

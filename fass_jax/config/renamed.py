@@ -8,7 +8,34 @@ from typing import Any
 from fass_jax.config.nested import flatten, nest
 
 # old key: its homes now; one of several losses belongs to the losses that a run uses
-RENAMED: dict[str, tuple[str, ...]] = {}
+RENAMED: dict[str, tuple[str, ...]] = {
+  f'loss_args.{old}': tuple(f'loss_args.{home}' for home in homes)
+  for old, homes in {
+    'max_margin': ('ldam.max_margin', 'ride.max_margin'),
+    'diversity': ('ride.diversity',),
+    'diversity_factor': ('ride.diversity_factor',),
+    'tau': ('logit_adjustment.tau',),
+    'weighted_tau': ('weighted_la.tau',),
+    'tau1': ('two_rate.tau1',),
+    'tau2': ('two_rate.tau2',),
+    'adaptive_margin': ('la_adaptive.factor',),
+    'equalised_share': ('equalised.share',),
+    'equalised_below': ('equalised.below',),
+    'smoothing': ('label_smoothing.smoothing',),
+    'cdt_gamma': ('cdt.gamma',),
+    'gamma': ('focal.gamma',),
+    'sigmoid_gamma': ('focal_sigmoid.gamma',),
+    'sigmoid_alpha': ('focal_sigmoid.alpha',),
+    'range_k': ('range.k',),
+    'range_margin': ('range.margin',),
+    'range_intra': ('range.intra',),
+    'range_inter': ('range.inter',),
+    'temperature': ('balanced_contrastive.temperature',),
+    'distill_temperature': ('distillation.temperature',),
+    'distill_power': ('distillation.power',),
+    'router_positive': ('router.positive',),
+  }.items()
+}
 
 
 def _split_stage(key: str) -> tuple[str, str]:

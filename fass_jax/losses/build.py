@@ -178,13 +178,16 @@ class Kind(NamedTuple):
   beside: bool = False  # teaches no classifier, and so stands beside a loss that does
 
 
-MARGINS = {'scale': 'net.scale', 'max_margin': 'loss_args.max_margin'}
+def _reads(loss: str, *names: str) -> dict[str, str]:
+  """Returns `{parameter: config key}` of a loss's own parameters."""
+  return {name: f'loss_args.{loss}.{name}' for name in names}
+
 
 LOSSES: dict[str, Kind] = {
   'ce': Kind(lambda: (cross_entropy,)),
   'ldam': Kind(
     lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
-    MARGINS,
+    {'scale': 'net.scale'} | _reads('ldam', 'max_margin'),
     cosine=True,
   ),
   'ala': Kind(
@@ -195,67 +198,72 @@ LOSSES: dict[str, Kind] = {
   'balanced_softmax': Kind(lambda: (of_logits(balanced_softmax),), corrects_prior=True),
   'logit_adjustment': Kind(
     lambda tau: (of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau)),),
-    {'tau': 'loss_args.tau'},
+    _reads('logit_adjustment', 'tau'),
     corrects_prior=True,
   ),
-  'weighted_la': Kind(_weighted_la, {'tau': 'loss_args.weighted_tau'}, corrects_prior=True),
+  'weighted_la': Kind(_weighted_la, _reads('weighted_la', 'tau'), corrects_prior=True),
   'two_rate': Kind(
     lambda tau1, tau2: (of_logits(lambda z, y, n: two_rate(z, y, n, tau1, tau2)),),
-    {'tau1': 'loss_args.tau1', 'tau2': 'loss_args.tau2'},
+    _reads('two_rate', 'tau1', 'tau2'),
     corrects_prior=True,
   ),
   'la_adaptive': Kind(
     lambda factor: (of_logits(lambda z, y, n: la_adaptive(z, y, n, factor)),),
-    {'factor': 'loss_args.adaptive_margin'},
+    _reads('la_adaptive', 'factor'),
     corrects_prior=True,
   ),
   'equalised': Kind(
     lambda share, below: (
       of_logits(lambda z, y, n: equalised(z, y, n, share, below / n.shape[0])),
     ),
-    {'share': 'loss_args.equalised_share', 'below': 'loss_args.equalised_below'},
+    _reads('equalised', 'share', 'below'),
     corrects_prior=True,
   ),
   'label_smoothing': Kind(
     lambda smoothing: (of_logits(lambda z, y, n: label_smoothing(z, y, smoothing)),),
-    {'smoothing': 'loss_args.smoothing'},
+    _reads('label_smoothing', 'smoothing'),
   ),
   'cdt': Kind(
     lambda gamma: (of_logits(lambda z, y, n: cdt(z, y, n, gamma)),),
-    {'gamma': 'loss_args.cdt_gamma'},
+    _reads('cdt', 'gamma'),
   ),
   'focal': Kind(
-    lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), {'gamma': 'loss_args.gamma'}
+    lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), _reads('focal', 'gamma')
   ),
   'sigmoid': Kind(lambda: (of_logits(lambda z, y, n: sigmoid_loss(z, y)),)),
   'focal_sigmoid': Kind(
     lambda gamma, alpha: (of_logits(lambda z, y, n: focal_sigmoid(z, y, gamma, alpha or None)),),
-    {'gamma': 'loss_args.sigmoid_gamma', 'alpha': 'loss_args.sigmoid_alpha'},
+    _reads('focal_sigmoid', 'gamma', 'alpha'),
   ),
   'ride': Kind(
     _ride,
     {
-      **MARGINS,
-      'gamma': 'loss_args.diversity',
-      'factor': 'loss_args.diversity_factor',
+      'scale': 'net.scale',
+      'max_margin': 'loss_args.ride.max_margin',
+      'gamma': 'loss_args.ride.diversity',
+      'factor': 'loss_args.ride.diversity_factor',
       'late': 'reweight.share',  # its temperatures change when the class weights do
     },
     cosine=True,
   ),
   'balanced_contrastive': Kind(
-    _contrastive, {'temperature': 'loss_args.temperature'}, joint=True, embeds=True, beside=True
+    _contrastive,
+    _reads('balanced_contrastive', 'temperature'),
+    joint=True,
+    embeds=True,
+    beside=True,
   ),
   'range': Kind(
     _range,
-    {n: f'loss_args.range_{n}' for n in ('k', 'margin', 'intra', 'inter')},
+    _reads('range', 'k', 'margin', 'intra', 'inter'),
     joint=True,
     beside=True,
   ),
   'bbn': Kind(_bbn, {'epochs': 'epochs'}, joint=True, corrects_prior=True),
   'distillation': Kind(
     _distillation,
-    {n: f'loss_args.distill_{n}' for n in ('temperature', 'power')},
+    _reads('distillation', 'temperature', 'power'),
     needs_teacher=True,
   ),
-  'router': Kind(_router, {'positive': 'loss_args.router_positive'}),
+  'router': Kind(_router, _reads('router', 'positive')),
 }

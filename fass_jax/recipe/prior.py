@@ -89,10 +89,10 @@ def _removed(config: ConfigDict, loss: str) -> float:
   """Returns tau: the logits of a loss imply the prior that it saw divided by n^tau."""
   args = config.loss_args
   if loss == 'logit_adjustment':
-    return args.tau
+    return args.logit_adjustment.tau
   if loss == 'two_rate':
     # between its two powers: exact where they are equal
-    return (args.tau1 + args.tau2) / 2
+    return (args.two_rate.tau1 + args.two_rate.tau2) / 2
   # whatever its tau, weights make up for what the margins of weighted_la leave; equalised takes out
   # most of it: to take out all once more would be worse (15.3 % for 10.3 % on two Gaussians)
   full = ('balanced_softmax', 'weighted_la', 'la_adaptive', 'equalised')
@@ -124,7 +124,8 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   for term in config.terms.values():
     loss = config.loss if term.loss == 'host' else term.loss
     kind = pick(LOSSES, loss, 'loss')
-    adjusts = loss == 'two_rate' and config.loss_args.tau1 == config.loss_args.tau2
+    rates = config.loss_args.two_rate
+    adjusts = loss == 'two_rate' and rates.tau1 == rates.tau2
     if loss not in EXACT and not adjusts:
       guesses[f"the loss '{loss}' is not a plain cross-entropy"] = None
     if loss == 'bbn':  # its branches see n and 1 / n, and are averaged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +19,13 @@ from fass_jax.types import Term, UserError
 
 # parameter of a loss: the loss, what is asked of it, and that in words
 BOUNDS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
-  'distill_temperature': ('distillation', lambda x: x > 0, 'above 0'),
-  'distill_power': ('distillation', lambda x: x > 0, 'above 0'),
+  'temperature': ('distillation', lambda x: x > 0, 'above 0'),
+  'power': ('distillation', lambda x: x > 0, 'above 0'),
   'smoothing': ('label_smoothing', lambda x: 0 <= x < 1, 'in [0, 1)'),
-  'equalised_share': ('equalised', lambda x: 0 <= x <= 1, 'in [0, 1]'),
-  'sigmoid_gamma': ('focal_sigmoid', lambda x: x >= 0, 'at least 0'),
-  'sigmoid_alpha': ('focal_sigmoid', lambda x: 0 <= x < 1, 'in [0, 1)'),
-  'range_k': ('range', lambda x: x >= 1, 'at least 1'),
+  'share': ('equalised', lambda x: 0 <= x <= 1, 'in [0, 1]'),
+  'gamma': ('focal_sigmoid', lambda x: x >= 0, 'at least 0'),
+  'alpha': ('focal_sigmoid', lambda x: 0 <= x < 1, 'in [0, 1)'),
+  'k': ('range', lambda x: x >= 1, 'at least 1'),
 }
 
 log = logging.getLogger('fass_jax')
@@ -155,9 +156,9 @@ def _check_needs(loss: str, config: ConfigDict) -> None:
   if loss == 'router' and not config.net.router:
     raise UserError("The loss 'router' needs --config.net.router=True.")
   for key, (user, fits, words) in BOUNDS.items():
-    value = config.loss_args[key] if loss == user else None
+    value = config.loss_args[loss][key] if loss == user else None
     if value is not None and not fits(value):
-      raise UserError(f'--config.loss_args.{key}={value} is not {words}.')
+      raise UserError(f'--config.loss_args.{loss}.{key}={value} is not {words}.')
 
 
 def _check_pair(name: str, views: tuple[str, ...], config: ConfigDict) -> None:
@@ -194,8 +195,7 @@ def loss_parameters(config: ConfigDict, loss: str) -> dict[str, Any]:
   """
   flat: dict[str, Any] = {}
   for name, key in LOSSES[loss].reads.items():
-    section, _, leaf = key.rpartition('.')
-    value = config[section][leaf] if section else config[leaf]
+    value = functools.reduce(operator.getitem, key.split('.'), config)
     flat[name] = optimiser.piecewise(value, config.epochs) if isinstance(value, tuple) else value
   return flat
 
