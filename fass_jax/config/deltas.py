@@ -6,7 +6,7 @@ import functools
 import pathlib
 import runpy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -16,6 +16,17 @@ from fass_jax.config.lookup import did_you_mean
 from fass_jax.config.nested import flatten, has, nest, put
 from fass_jax.config.renamed import instead, losses_of, renew_config, without_unread
 from fass_jax.types import UserError
+
+
+class Method(NamedTuple):
+  """A method: what it sets, and where it comes from."""
+
+  delta: dict[str, Any]  # {dotted config key: value}
+  title: str  # one line
+  reference: str  # authors, title, venue, arXiv id
+  fills: str  # the slots that it fills
+  needs_run: bool = False  # goes on from the work directory of another run
+
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -51,13 +62,38 @@ def image_config(name: str) -> ConfigDict:
 def config_dir() -> pathlib.Path:
   """Returns the folder of the shipped configs: beside the package, or inside an installed one."""
   beside = PACKAGE.parent / 'configs'
-  return beside if (beside / 'methods.py').exists() else PACKAGE / 'configs'
+  return beside if (beside / 'methods').is_dir() else PACKAGE / 'configs'
 
 
 @functools.cache
+def families() -> dict[str, dict[str, Method]]:
+  """Returns the methods by family, `{title: {name: Method}}`, read from `configs/methods/*.py`.
+
+  Raises:
+    UserError: for a name that two files have.
+  """
+  found: dict[str, dict[str, Method]] = {}
+  homes: dict[str, str] = {}
+  for path in sorted((config_dir() / 'methods').glob('*.py')):
+    made = runpy.run_path(str(path))
+    for name, method in made['METHODS'].items():
+      if name in homes:
+        raise UserError(
+          f"The method '{name}' is in {homes[name]} and in {path.name}; rename one of them."
+        )
+      homes[name] = path.name
+      found.setdefault(made['FAMILY'], {})[name] = method
+  return found
+
+
+def method_rows() -> dict[str, Method]:
+  """Returns all methods, `{name: Method}`."""
+  return {name: row for family in families().values() for name, row in family.items()}
+
+
 def methods() -> dict[str, dict[str, Any]]:
-  """Returns the table of methods, `METHODS` of `configs/methods.py`."""
-  return runpy.run_path(str(config_dir() / 'methods.py'))['METHODS']
+  """Returns the deltas of all methods, `{name: {dotted key: value}}`."""
+  return {name: row.delta for name, row in method_rows().items()}
 
 
 def merge_deltas(names: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -101,10 +137,10 @@ def with_methods(
     otherwise: what a method sets otherwise on this data set, `{name: {dotted key: value}}`.
   """
   names = names or 'ce'
-  set_keys(config, merge_deltas(names, methods()))
+  # before the deltas are merged, so that two methods clash by what they set here
+  here = {name: delta | (otherwise or {}).get(name, {}) for name, delta in methods().items()}
+  set_keys(config, merge_deltas(names, here))
   config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
-  for name in config.method.split('+'):
-    config.update_from_flattened_dict((otherwise or {}).get(name, {}))
   return config
 
 

@@ -13,8 +13,14 @@ from fass_jax.types import UserError
 from launch.ledger import ledger as book
 from tests import runs
 
-# of commit 5a73481: for each line of each ledger the label of its row, None for a line without one
-ROWS = json.loads((runs.REPO / 'tests' / 'golden' / 'ledger_rows.json').read_text())
+# of commit 5a73481: for each line of each ledger its row, null for a line without one, as
+# [method string and values of the overrides, how many lines in turn]
+ROWS = {
+  name: [row for row, count in rows for _ in range(count)]
+  for name, rows in json.loads(
+    (runs.REPO / 'tests' / 'golden' / 'ledger_rows.json').read_text()
+  ).items()
+}
 # the section as it was then, in config.json
 THEN = {
   'max_margin': 0.5, 'tau': 1.0, 'weighted_tau': 0.5, 'tau1': 1.0, 'tau2': 1.0,
@@ -117,8 +123,13 @@ def test_an_override_with_an_old_key_says_the_new_one(words, sentence):
 @pytest.mark.parametrize('name', ROWS)
 def test_every_line_of_a_ledger_is_found_by_the_row_that_found_it(name):
   table = book.TABLES[name]
-  labels = {book.key_of(book.arguments(table, row)): row.label for row in book.rows(table)}
+  names = {
+    book.key_of(book.arguments(table, row)): ' '.join(
+      [row.method, *map(str, row.overrides.values())]
+    )
+    for row in book.rows(table)
+  }
   lines = book.ledger(name, runs.REPO / 'results')
-  now = [labels.get(book.line_key(line)) for line in lines]
+  now = [names.get(book.line_key(line)) for line in lines]
   # lines that came later stand behind
   assert now[: len(ROWS[name])] == ROWS[name]
