@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests import runs
 
 PACKAGE = runs.REPO / 'fass_jax'
 FILES = sorted(PACKAGE.rglob('*.py'))
+CONFIGS = sorted((runs.REPO / 'configs').rglob('*.py'))
 # from the bottom to the top: a room may import those of the levels below, and none of its own level
 LEVELS = (
   ('types', 'score', 'mixing'),
@@ -59,6 +61,16 @@ def test_imports_point_down(room):
       used = imported(path) - {room}
       above = {r for r in used if LEVEL[r] >= top}
       assert not above, f'{path.relative_to(PACKAGE)} imports {above}'
+
+
+def test_a_wheel_holds_every_folder():
+  """A folder that pyproject.toml does not list would be missing where the wheel is installed."""
+  tools = tomllib.loads((runs.REPO / 'pyproject.toml').read_text())['tool']['setuptools']
+  folders = {path.parent.relative_to(runs.REPO).as_posix() for path in FILES}
+  folders |= {f'fass_jax/{p.parent.relative_to(runs.REPO).as_posix()}' for p in CONFIGS}
+  assert sorted(tools['packages']) == sorted(name.replace('/', '.') for name in folders)
+  for package, folder in tools['package-dir'].items():
+    assert list((runs.REPO / folder).glob('*.py')), package
 
 
 def test_only_nets_imports_flax():
