@@ -75,7 +75,7 @@ _STAGE = {
   }.items()
 }
 _KEYS: dict[str, dict[str, Any]] = {
-  'focal_sigmoid': _SIGMOID | {'loss_args.sigmoid_gamma': 2.0},
+  'focal_sigmoid': _SIGMOID | {'loss_args.focal_sigmoid.gamma': 2.0},
   'cb_focal': _SIGMOID | {'terms.natural.divisor': 'batch'},
   'mixup': _LONG,
   'manifold_mixup': _LONG,
@@ -102,7 +102,7 @@ def _keys(method, base, factor):
   if method in ('cb', 'drw'):
     keys['reweight.beta'] = 0.9999 if base == 'cifar10' else 0.9
   if method == 'cb_focal':
-    keys['reweight.beta'], keys['loss_args.sigmoid_gamma'] = _CB_FOCAL[base, factor]
+    keys['reweight.beta'], keys['loss_args.focal_sigmoid.gamma'] = _CB_FOCAL[base, factor]
   if (method, base, factor) == ('cam_drs', 'cifar100', 100):  # its other three have no warm-up
     keys |= {
       'stages.deferred.optim.warmup_epochs': 5.0,

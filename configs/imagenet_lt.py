@@ -26,9 +26,9 @@ OTHERWISE: dict[str, dict[str, Any]] = {
   'cuda_plain': {'signals.levels.accept': 0.4},
   'bcl': {
     'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
-    'loss_args.temperature': 0.07,
+    'loss_args.balanced_contrastive.temperature': 0.07,
   },
-  'cb_focal': {'reweight.beta': 0.999, 'loss_args.sigmoid_gamma': 0.5},
+  'cb_focal': {'reweight.beta': 0.999, 'loss_args.focal_sigmoid.gamma': 0.5},
   # no settings of its authors: the steps of all others
   'bbn': {'optim.schedule': ((0, 1.0), (0.6, 0.1), (0.8, 0.01))},
 }  # fmt: skip

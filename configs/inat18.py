@@ -19,7 +19,7 @@ from fass_jax.config import image_config, with_methods
 # what methods set otherwise here than on CIFAR, in their authors' settings: Cui et al., CVPR 2019
 # (focal loss); Zhou et al., CVPR 2020 (the longer of their two schedules); Kang et al., ICLR 2020
 OTHERWISE: dict[str, dict[str, Any]] = {
-  'cb_focal': {'reweight.beta': 0.999, 'loss_args.sigmoid_gamma': 0.5},
+  'cb_focal': {'reweight.beta': 0.999, 'loss_args.focal_sigmoid.gamma': 0.5},
   'bbn': {
     'epochs': 180, 'batch_size': 128, 'optim.lr': 0.05,
     'optim.schedule': ((0, 1.0), (0.6666, 0.1), (0.8888, 0.01)),
@@ -38,5 +38,6 @@ def get_config(method='fass'):
   config.optim.weight_decay = 1e-4
   config.optim.warmup_fraction = 0.05
   config.optim.schedule = ((0, 1.0), (0.6, 0.1), (0.8, 0.01))
-  config.loss_args.max_margin = 0.3  # LDAM's authors, for so many classes
+  # LDAM's authors, for so many classes
+  config.loss_args.ldam.max_margin = config.loss_args.ride.max_margin = 0.3
   return with_methods(config, method, OTHERWISE)

@@ -10,13 +10,11 @@ printed with a row (all without it).
 import pathlib
 import runpy
 
-from fass_jax.config import config_dir, methods
+from fass_jax.config import method_rows
 
 _THESIS = runpy.run_path(str(pathlib.Path(__file__).with_name('thesis_tables.py')))
 _BAG = runpy.run_path(str(pathlib.Path(__file__).with_name('bagoftricks.py')))
 _EVIDENCE = runpy.run_path(str(pathlib.Path(__file__).with_name('evidence.py')))
-_METHODS = runpy.run_path(str(config_dir() / 'methods.py'))
-_ABOUT = _METHODS['ABOUT']
 
 _FASS = 'fass'
 
@@ -42,13 +40,14 @@ NOTES: dict[str, str] = {
 
 def every_method() -> list:
   """Returns a row for each method that needs no other run, and each other row of tables 4, 5."""
-  names = {name: _ABOUT.get(name, (name,))[0] for name in methods()}
+  known = method_rows()
+  names = {name: row.title.rstrip('.') for name, row in known.items()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))
   return [
     _THESIS['Row'](label, method)
     for method, label in names.items()
-    if not _METHODS['NEED_A_RUN'] & set(method.split('+'))
+    if not any(name in known and known[name].needs_run for name in method.split('+'))
   ]
 
 

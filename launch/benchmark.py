@@ -103,7 +103,7 @@ def throughput(
   size: Size, rounds: int, calls: int, seeds: int, torch_too: bool, quick: bool
 ) -> dict[str, Any]:
   """Measures images/s of every contestant, and the ratios round by round."""
-  chunk = programs.chunk_length(0, -(-10847 // size.batch), 1)
+  chunk = programs.chunk_length(0, -(-10847 // size.batch))
   # on a CPU a loop is so slow that two steps of it say enough
   runs = contestants.line_up(size, seeds, chunk if chunk > 1 else 2, quick)
   entries = contestants.compile_side_by_side(runs, () if chunk > 1 else ('ce in chunks',))

@@ -1,4 +1,4 @@
-"""Writes the parts of README.md that the code knows better: equations and methods.
+"""Writes what the code knows better: the equations in README.md, and docs/methods.md.
 
 python launch/readme.py            rewrites them
 python launch/readme.py --check    says whether they are current (exit code 1 if not)
@@ -9,10 +9,17 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
-import runpy
 import sys
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
+
+from fass_jax.config.deltas import families
+
+INTRO = """\
+Written by `python launch/readme.py` from `configs/methods/`. A config string stands after the colon
+of `--config=FILE:METHOD`; `+` joins several. `python -m fass_jax.main --help METHOD` prints what a
+method sets."""
 ABOUT = {
   '1': 'images of class i at an imbalance factor',
   '2': 'effective number of samples',
@@ -39,35 +46,35 @@ def equations() -> str:
   return '\n'.join(['| equation | what | function |', '|---|---|---|', *rows])
 
 
+def equations_in(text: str) -> str:
+  """Returns the README with its table of equations replaced."""
+  begin, end = '<!-- equations -->', '<!-- end equations -->'
+  head, rest = text.split(begin)
+  return f'{head}{begin}\n{equations()}\n{end}{rest.split(end)[1]}'
+
+
 def methods() -> str:
-  """Returns the table of methods, read from configs/methods.py."""
-  about = runpy.run_path(str(REPO / 'configs' / 'methods.py'))['ABOUT']
-  rows = [
-    f'| `{name}` | {what} | {reference} | {fills} |'
-    for name, (what, reference, fills) in about.items()
-  ]
-  return '\n'.join(['| config string | method | reference | fills |', '|---|---|---|---|', *rows])
-
-
-def render(text: str) -> str:
-  """Returns the README with its generated parts replaced."""
-  for name, body in (('equations', equations()), ('methods', methods())):
-    begin, end = f'<!-- {name} -->', f'<!-- end {name} -->'
-    head, rest = text.split(begin)
-    text = f'{head}{begin}\n{body}\n{end}{rest.split(end)[1]}'
-  return text
+  """Returns docs/methods.md, a table per family, read from configs/methods/."""
+  parts = ['# Methods', INTRO]
+  for title, rows in families().items():
+    lines = ['| config string | method | reference | fills |', '|---|---|---|---|']
+    lines += [f'| `{name}` | {m.title} | {m.reference} | {m.fills} |' for name, m in rows.items()]
+    parts += [f'## {title}', '\n'.join(lines)]
+  return '\n\n'.join(parts) + '\n'
 
 
 def main(argv: list[str]) -> int:
   """Runs the command line."""
-  readme = REPO / 'README.md'
-  old = readme.read_text()
-  new = render(old)
+  readme, page = REPO / 'README.md', REPO / 'docs' / 'methods.md'
+  old = {path: path.read_text() if path.exists() else '' for path in (readme, page)}
+  new = {readme: equations_in(old[readme]), page: methods()}
+  stale = [path for path in new if new[path] != old[path]]
   if '--check' in argv:
-    if old != new:
-      print('README.md is not current; run: python launch/readme.py')
-    return int(old != new)
-  readme.write_text(new)
+    for path in stale:
+      print(f'{path.relative_to(REPO)} is not current; run: python launch/readme.py')
+    return int(bool(stale))
+  for path in stale:
+    path.write_text(new[path])
   return 0
 
 

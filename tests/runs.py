@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import runpy
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from fass_jax.command.config_file import load_config
+from fass_jax.config import method_rows
 from fass_jax.engine import compiler
 from fass_jax.run import resume
 from fass_jax.workdir import checkpoint
@@ -21,7 +21,7 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 SHORT = ['--config.epochs=5', '--config.checkpoint.every_s=0']
 
 # methods that take an earlier run: tested in test_earlier.py
-NEEDS_RUN = runpy.run_path(str(REPO / 'configs' / 'methods.py'))['NEED_A_RUN']
+NEEDS_RUN = frozenset(name for name, row in method_rows().items() if row.needs_run)
 
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
 COUNTED = """

@@ -190,7 +190,7 @@ def test_image_sets_have_the_numbers_of_their_authors(tmp_path):
 
   for name in ('imagenet_lt', 'inat18'):
     focal = of(name, 'cb_focal')
-    assert (focal.reweight.beta, focal.loss_args.sigmoid_gamma) == (0.999, 0.5)
+    assert (focal.reweight.beta, focal.loss_args.focal_sigmoid.gamma) == (0.999, 0.5)
   bbn = of('inat18', 'bbn')
   assert (bbn.epochs, bbn.batch_size, bbn.optim.lr, bbn.optim.weight_decay) == (
     180,

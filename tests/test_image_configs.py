@@ -33,11 +33,11 @@ def test_methods_have_their_imagenet_values():
   assert plain.optim.weight_decay == 2e-4 and plain.optim.warmup_fraction * plain.epochs == 5
   ride = config_of('imagenet_lt', 'ride+cmo')
   assert ride.optim.nesterov and ride.optim.weight_decay == 2e-4 and not ride.augment.rotation15
-  assert (ride.loss_args.diversity, ride.loss_args.diversity_factor) == (-0.2, 0.02)
+  assert (ride.loss_args.ride.diversity, ride.loss_args.ride.diversity_factor) == (-0.2, 0.02)
   assert config_of('imagenet_lt', 'cuda+fass').signals.levels.accept == 0.4
   bcl = config_of('imagenet_lt', 'bcl')
   assert (bcl.terms.natural.weight, bcl.terms.contrast.weight) == (1.0, 0.35)
-  assert (bcl.net.projection, bcl.loss_args.temperature) == (1024, 0.07)
+  assert (bcl.net.projection, bcl.loss_args.balanced_contrastive.temperature) == (1024, 0.07)
   # and the CIFAR recipe keeps its own
   assert config_of('cifar100_lt', 'ride').optim.weight_decay == 5e-4
 

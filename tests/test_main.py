@@ -65,7 +65,7 @@ def call(capsys, *args):
     (['--config.eval.ece_bins=0'], ['ece_bins=0 is not at least 1']),
     (['--config.optim.momentum=2'], ['momentum=2.0 is not in [0, 1)']),
     (['--config.optim.weight_decay=-1'], ['weight_decay=-1.0 is not at least 0']),
-    (['--config.loss_args.tau=nan'], ['loss_args.tau=nan is not a number']),
+    (['--config.loss_args.focal.gamma=nan'], ['loss_args.focal.gamma=nan is not a number']),
     (['--config.terms.fs.weight=nan'], ['terms.fs.weight=nan is not a number']),
     (['--config=digits_lt.py:ens', '--config.streams.natural.partner=score',
       '--config.views.natural.mix=mixup'], ['reads a score matrix, but no signal']),

@@ -15,7 +15,6 @@ from fass_jax.engine.forward import forward
 from fass_jax.engine.views import Store
 from fass_jax.recipe.build import build
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import UserError
 from tests import runs
 
 SEEDS = (0, 1, 2)
@@ -234,15 +233,11 @@ def test_pieces_of_an_epoch(first, total, chunk, want):
 
 
 def test_chunk_length(monkeypatch):
-  assert programs.chunk_length(0, 85, 1) == (1 if jax.default_backend() == 'cpu' else 85)
-  assert programs.chunk_length(500, 85, 1) == 85
+  assert programs.chunk_length(0, 85) == (1 if jax.default_backend() == 'cpu' else 85)
+  assert programs.chunk_length(500, 85) == 85
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert programs.chunk_length(0, 85, 1) == 85
-  assert programs.chunk_length(0, 906, 1) == 114  # in 8 calls
-  with pytest.raises(UserError, match='engine.chunk=-1 is not at least 0'):
-    programs.chunk_length(-1, 85, 1)
-  with pytest.raises(UserError, match='engine.unroll=0 is not at least 1'):
-    programs.chunk_length(0, 85, 0)
+  assert programs.chunk_length(0, 85) == 85
+  assert programs.chunk_length(0, 906) == 114  # in 8 calls
 
 
 def test_needed_programs_are_listed_once():

@@ -112,8 +112,8 @@ def test_a_stage_may_be_taught_by_the_one_before(tmp_path):
   assert stages.folder_of(c.teacher.run, student.folder) == str(first.folder)
   assert {n: (t.loss, t.weight) for n, t in c.terms.items()} == {
     'natural': ('host', 0.5), 'distill': ('distillation', 0.5)}  # fmt: skip
-  assert (c.loss, c.loss_args.distill_temperature, c.loss_args.distill_power, c.epochs) == (
-    'balanced_softmax', 2.0, 0.5, 10)  # fmt: skip
+  told = c.loss_args.distillation
+  assert (c.loss, told.temperature, told.power, c.epochs) == ('balanced_softmax', 2.0, 0.5, 10)
   # what stands beside it trains the student too, which is what comes out
   first, student = split(config_of('dive+fass+cutout'), tmp_path)
   for stage in (first, student):

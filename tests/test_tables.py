@@ -176,10 +176,10 @@ def test_rows_of_bagoftricks_have_its_settings(tmp_path):
     (ten, 100.0, 0.9999, 1.0), (ten, 50.0, 0.9999, 2.0), (hundred, 100.0, 0.9, 1.0),
     (hundred, 50.0, 0.99, 1.0)):  # fmt: skip
     (c,) = config(name, 'cb_focal', factor)
-    assert (c.reweight.beta, c.loss_args.sigmoid_gamma) == (beta, gamma)
+    assert (c.reweight.beta, c.loss_args.focal_sigmoid.gamma) == (beta, gamma)
     assert (c.net.head, c.optim.undecayed, c.terms.natural.divisor) == ('linear_torch', (), 'batch')
     assert (c.optim.nesterov, c.last_batch, c.epochs) == (True, 'drop', 200)
-  assert config(hundred, 'focal_sigmoid', 50.0)[0].loss_args.sigmoid_gamma == 2
+  assert config(hundred, 'focal_sigmoid', 50.0)[0].loss_args.focal_sigmoid.gamma == 2
   assert config(hundred, 'drw', 100.0)[0].reweight.beta == 0.9
   assert config(hundred, 'ldam', 100.0)[0].reweight.beta == 0.9999
   assert config(hundred, 'ldam', 100.0)[0].net.head == 'cosine'

@@ -192,7 +192,7 @@ def test_a_config_from_before_a_key_has_its_default(pair, tmp_path):
   config = json.loads(file.read_text())
   del config['loss_args'], config['net']['router'], config['reweight']
   file.write_text(json.dumps(config))
-  assert open_run(path).config.loss_args.tau == 1.0
+  assert open_run(path).config.loss_args.logit_adjustment.tau == 1.0
 
 
 def test_no_work_directory_and_no_checkpoint(pair, tmp_path):

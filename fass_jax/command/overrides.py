@@ -12,6 +12,7 @@ from ml_collections.config_flags import config_flags
 from fass_jax.config import stages
 from fass_jax.config.deltas import flatten, put
 from fass_jax.config.lookup import did_you_mean
+from fass_jax.config.renamed import instead, losses_of
 from fass_jax.types import UserError
 
 KINDS = {int: 'a whole number', float: 'a number', str: 'a word', list: 'a tuple', bool: 'a truth'}
@@ -61,9 +62,10 @@ def _known_keys(config: ConfigDict, wanted: Sequence[str]) -> dict[str, Any]:
         f"'{key.split('.', 2)[-1]}'."
       )
     if key not in known:
-      raise UserError(
-        f"There is no config key '{key}' with method {config.method}{did_you_mean(key, known)}"
+      other = instead(key, losses_of(known)) or (
+        f' with method {config.method}{did_you_mean(key, known)}'
       )
+      raise UserError(f"There is no config key '{key}'{other}")
   return known
 
 

@@ -3,6 +3,22 @@
 These names are what a config file imports.
 """
 
-from fass_jax.config.deltas import base_config, config_dir, image_config, methods, with_methods
+from fass_jax.config.deltas import (
+  Method,
+  base_config,
+  config_dir,
+  image_config,
+  method_rows,
+  methods,
+  with_methods,
+)
 
-__all__ = ['base_config', 'config_dir', 'image_config', 'methods', 'with_methods']
+__all__ = [
+  'Method',
+  'base_config',
+  'config_dir',
+  'image_config',
+  'method_rows',
+  'methods',
+  'with_methods',
+]

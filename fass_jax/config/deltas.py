@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import functools
-import json
 import pathlib
 import runpy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from fass_jax.config.keys import (
-  AUGMENT,
-  CLASSIFIER,
-  DEFAULTS,
-  ENGINE,
-  EVAL,
-  FILES,
-  FREE,
-  LOSS_ARGS,
-  NET,
-  OPTIM,
-  REWEIGHT,
-  START,
-  STREAM,
-  TERM,
-  VIEW,
-)
+from fass_jax.config.key import defaults
+from fass_jax.config.keys import DEFAULTS, FREE, KEYS
 from fass_jax.config.lookup import did_you_mean
+from fass_jax.config.nested import flatten, has, nest, put
+from fass_jax.config.renamed import instead, losses_of, renew_config, without_unread
 from fass_jax.types import UserError
+
+
+class Method(NamedTuple):
+  """A method: what it sets, and where it comes from."""
+
+  delta: dict[str, Any]  # {dotted config key: value}
+  title: str  # one line
+  reference: str  # authors, title, venue, arXiv id
+  fills: str  # the slots that it fills
+  needs_run: bool = False  # goes on from the work directory of another run
+
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -40,60 +37,11 @@ def base_config(name: str) -> ConfigDict:
   Args:
     name: name of the config, part of the work directory's name.
   """
-  return ConfigDict(
-    {
-      'name': name,
-      'method': 'ce',
-      'seed': 0,
-      'seeds': 1,  # so many runs in one process: seed, seed + 1, ...
-      'epochs': 200,
-      'batch_size': 128,
-      'imb_factor': 100.0,
-      'loss': 'ce',
-      # what the figures at the end are of: 'trained', the network as it is, or a classifier that
-      # is fitted on the trained network, see classifiers/
-      'classifier': 'trained',
-      'classifier_args': dict(CLASSIFIER),
-      'loss_args': dict(LOSS_ARGS),
-      'reweight': dict(REWEIGHT),
-      'forward': 'separate',  # 'separate' | 'vmapped' | 'joint', see FORWARD
-      'last_batch': 'fill',  # 'fill' from the next permutation, masked out | 'drop'
-      'data': {
-        'kind': name,
-        'dir': '',  # where the original archive or folder lies
-        'cache': '',  # where prepared sets are kept; '' is the user's cache folder
-        'url': '',  # another place to download from, with its sha256
-        'sha256': '',
-        'profile': 'exp',  # 'exp' (Eq. 1) | 'step' | 'balanced'
-        'subset_seed': 0,
-        # share of each class that is not trained on: what has to be chosen without the test set
-        # is chosen there; a class keeps at least one image. The run's counts are those of the rest
-        'held_out': 0.0,
-        'image_size': 0,  # 0 keeps the stored size
-        'augment': ('crop', 'flip'),
-        'mean': (0.4914, 0.4822, 0.4465),
-        'std': (0.2023, 0.1994, 0.2010),
-        'statistics': 'fixed',  # mean and std above | 'own': of the training subset
-        **FILES,
-      },
-      'net': dict(NET),
-      'start': dict(START),
-      # work directory of the run whose network teaches this one; 'previous': the stage before
-      'teacher': {'run': ''},
-      'optim': dict(OPTIM),
-      'eval': dict(EVAL),
-      'engine': dict(ENGINE),
-      'checkpoint': {'every_s': 60.0, 'every_steps': 0, 'keep': 2},
-      'augment': dict.fromkeys(AUGMENT, False),
-      'streams': {'natural': dict(STREAM)},
-      'views': {'natural': dict(VIEW)},
-      'terms': {'natural': dict(TERM)},
-      'signals': {},
-      'stages': {},  # what follows, see stages.py
-      # two corrections of the class prior at once, such as a loss and a sampler: refused otherwise
-      'stacked_priors': False,
-    }
-  )
+  config = nest(defaults(KEYS))
+  config['name'] = config['data']['kind'] = name
+  for section, entry in DEFAULTS.items():
+    config[section] = {} if section == 'signals' else {'natural': dict(entry)}
+  return ConfigDict(config | {'stages': {}})
 
 
 def image_config(name: str) -> ConfigDict:
@@ -104,7 +52,9 @@ def image_config(name: str) -> ConfigDict:
   config.data.augment = ('resized_crop', 'flip', 'jitter')
   # of ImageNet; pretrained weights expect them
   config.data.mean, config.data.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-  config.loss_args.update(diversity=-0.2, diversity_factor=0.02)  # RIDE's authors, on ImageNet-LT
+  config.loss_args.ride.update(
+    diversity=-0.2, diversity_factor=0.02
+  )  # RIDE's authors, on ImageNet-LT
   config.eval.update(batch_size=256, shots='auto')
   return config
 
@@ -112,13 +62,38 @@ def image_config(name: str) -> ConfigDict:
 def config_dir() -> pathlib.Path:
   """Returns the folder of the shipped configs: beside the package, or inside an installed one."""
   beside = PACKAGE.parent / 'configs'
-  return beside if (beside / 'methods.py').exists() else PACKAGE / 'configs'
+  return beside if (beside / 'methods').is_dir() else PACKAGE / 'configs'
 
 
 @functools.cache
+def families() -> dict[str, dict[str, Method]]:
+  """Returns the methods by family, `{title: {name: Method}}`, read from `configs/methods/*.py`.
+
+  Raises:
+    UserError: for a name that two files have.
+  """
+  found: dict[str, dict[str, Method]] = {}
+  homes: dict[str, str] = {}
+  for path in sorted((config_dir() / 'methods').glob('*.py')):
+    made = runpy.run_path(str(path))
+    for name, method in made['METHODS'].items():
+      if name in homes:
+        raise UserError(
+          f"The method '{name}' is in {homes[name]} and in {path.name}; rename one of them."
+        )
+      homes[name] = path.name
+      found.setdefault(made['FAMILY'], {})[name] = method
+  return found
+
+
+def method_rows() -> dict[str, Method]:
+  """Returns all methods, `{name: Method}`."""
+  return {name: row for family in families().values() for name, row in family.items()}
+
+
 def methods() -> dict[str, dict[str, Any]]:
-  """Returns the table of methods, `METHODS` of `configs/methods.py`."""
-  return runpy.run_path(str(config_dir() / 'methods.py'))['METHODS']
+  """Returns the deltas of all methods, `{name: {dotted key: value}}`."""
+  return {name: row.delta for name, row in method_rows().items()}
 
 
 def merge_deltas(names: str, table: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -162,10 +137,10 @@ def with_methods(
     otherwise: what a method sets otherwise on this data set, `{name: {dotted key: value}}`.
   """
   names = names or 'ce'
-  set_keys(config, merge_deltas(names, methods()))
+  # before the deltas are merged, so that two methods clash by what they set here
+  here = {name: {**delta, **(otherwise or {}).get(name, {})} for name, delta in methods().items()}
+  set_keys(config, merge_deltas(names, here))
   config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
-  for name in config.method.split('+'):
-    config.update_from_flattened_dict((otherwise or {}).get(name, {}))
   return config
 
 
@@ -190,51 +165,25 @@ def set_keys(config: ConfigDict, delta: Mapping[str, Any], where: str = '') -> N
       put(config, key, value)
       continue
     if not has(config, key):
-      raise UserError(f"There is no config key '{where}{key}'{did_you_mean(key, flatten(config))}")
+      known = flatten(config)
+      other = instead(key, losses_of(known)) or did_you_mean(key, known)
+      raise UserError(f"There is no config key '{where}{key}'{other}")
     config.update_from_flattened_dict({key: value})
-
-
-def has(config: ConfigDict, key: str) -> bool:
-  """Says whether a config has a dotted key that holds a value."""
-  value: Any = config
-  for name in key.split('.'):
-    if not isinstance(value, ConfigDict) or name not in value:
-      return False
-    value = value[name]
-  return not isinstance(value, ConfigDict)
-
-
-def put(config: ConfigDict, key: str, value: Any) -> None:
-  """Sets a dotted key, with the sections on the way to it if they are not there yet."""
-  *sections, leaf = key.split('.')
-  for name in sections:
-    if name not in config:
-      config[name] = ConfigDict()
-    config = config[name]
-  config[leaf] = value
-
-
-def flatten(config: Mapping[str, Any], prefix: str = '', tuples: bool = False) -> dict[str, Any]:
-  """Returns `{dotted key: value}` with tuples as lists, as JSON keeps them, or as they are."""
-  flat: dict[str, Any] = {}
-  for key, value in config.items():
-    if isinstance(value, Mapping | ConfigDict):
-      flat.update(flatten(value, f'{prefix}{key}.', tuples))
-    else:
-      flat[prefix + key] = value if tuples else json.loads(json.dumps(value))
-  return flat
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   """Names the keys that make two configs different runs: `['seed (0 -> 1)', ...]`.
 
-  A key that `old` lacks, because it is older than the key, counts as the default of `defaults.py`.
+  A key that `old` lacks, because it is older than the key, counts as the default of `keys.py`. The
+  parameters of a loss that neither run uses do not count.
   """
+  old = renew_config(old)
   a, b, then = flatten(old), flatten(new), flatten(base_config(''))
-  for section, defaults in DEFAULTS.items():
+  for section, entry in DEFAULTS.items():
     for name in old.get(section, {}):
-      then |= flatten(defaults, f'{section}.{name}.')
-  then |= a
+      then |= flatten(entry, f'{section}.{name}.')
+  used = losses_of(a) | losses_of(b)
+  a, b, then = (without_unread(flat, used) for flat in (a, b, then | a))
   keys = [k for k in sorted(then.keys() | b.keys()) if not k.startswith(FREE)]
   other = [k for k in keys if then.get(k) != b.get(k)]
   return [f'{k} ({a.get(k, "unset")} -> {b.get(k, "unset")})' for k in other]

@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from fass_jax.config.lookup import one_of
 from fass_jax.data.images import decode, streaming
 from fass_jax.data.images.streaming import Reader
 from fass_jax.types import Dataset, Squares, UserError
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def is_resident(config: ConfigDict, data: Dataset) -> bool:
   """Says whether a set is kept on the device: by `data.store`, or by its size as squares."""
-  asked = one_of(config.data.store, ('auto', 'resident', 'stream'), 'data.store')
+  asked = config.data.store
   if isinstance(data.train_images, np.ndarray | Squares):
     return True
   train, test = len(data.train_labels) * config.data.square**2, len(data.test_labels) * data.side**2

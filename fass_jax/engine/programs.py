@@ -20,7 +20,7 @@ from fass_jax.engine import compiler
 from fass_jax.engine.step import active_views, train_step
 from fass_jax.engine.views import Plan, Store
 from fass_jax.recipe.build import Recipe
-from fass_jax.types import Array, PyTree, TrainState, UserError
+from fass_jax.types import Array, PyTree, TrainState
 
 LONGEST = 128  # steps in a chunk that nobody asked for: a signal to stop waits for its end
 
@@ -112,18 +112,12 @@ def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:
   return tuple(dict.fromkeys(found))
 
 
-def chunk_length(asked: int, steps_per_epoch: int, unroll: int) -> int:
+def chunk_length(asked: int, steps_per_epoch: int) -> int:
   """Returns the steps of a chunk: what was asked for, at most an epoch; 0 leaves the choice.
 
   Left to choose, a CPU takes single steps, because XLA's convolutions are some 30 times slower
   inside a compiled loop there (jax-ml/jax#12868); an accelerator takes an epoch or an equal part.
-
-  Raises:
-    UserError: for a number below 0, or an `unroll` below 1.
   """
-  if asked < 0 or unroll < 1:
-    key, value, least = ('chunk', asked, 0) if asked < 0 else ('unroll', unroll, 1)
-    raise UserError(f'--config.engine.{key}={value} is not at least {least}.')
   if asked:
     return min(asked, steps_per_epoch)
   if jax.default_backend() == 'cpu':

@@ -176,7 +176,9 @@ def _bbn(epochs: int) -> tuple[Loss]:
   return (loss,)
 
 
-MARGINS = {'scale': 'net.scale', 'max_margin': 'loss_args.max_margin'}
+def _reads(loss: str, *names: str) -> dict[str, str]:
+  """Returns `{parameter: config key}` of a loss's own parameters."""
+  return {name: f'loss_args.{loss}.{name}' for name in names}
 
 
 def _takes_out(tau: float, exact: bool = True) -> Prior:
@@ -187,7 +189,7 @@ LOSSES: dict[str, Kind] = {
   'ce': Kind(lambda: (cross_entropy,), prior=lambda: Prior(exact=True)),
   'ldam': Kind(
     lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
-    MARGINS,
+    {'scale': 'net.scale'} | _reads('ldam', 'max_margin'),
     refuses=(needs_cosine,),
   ),
   'ala': Kind(
@@ -202,27 +204,27 @@ LOSSES: dict[str, Kind] = {
   ),
   'logit_adjustment': Kind(
     lambda tau: (of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau)),),
-    {'tau': 'loss_args.tau'},
+    _reads('logit_adjustment', 'tau'),
     prior=_takes_out,
     corrects_prior=True,
   ),
   'weighted_la': Kind(
     _weighted_la,
-    {'tau': 'loss_args.weighted_tau'},
+    _reads('weighted_la', 'tau'),
     # whatever tau is, its weights make up for what its margins leave
     prior=lambda tau: _takes_out(1.0),
     corrects_prior=True,
   ),
   'two_rate': Kind(
     lambda tau1, tau2: (of_logits(lambda z, y, n: two_rate(z, y, n, tau1, tau2)),),
-    {'tau1': 'loss_args.tau1', 'tau2': 'loss_args.tau2'},
+    _reads('two_rate', 'tau1', 'tau2'),
     # between its two powers
     prior=lambda tau1, tau2: _takes_out((tau1 + tau2) / 2, tau1 == tau2),
     corrects_prior=True,
   ),
   'la_adaptive': Kind(
     lambda factor: (of_logits(lambda z, y, n: la_adaptive(z, y, n, factor)),),
-    {'factor': 'loss_args.adaptive_margin'},
+    _reads('la_adaptive', 'factor'),
     prior=lambda factor: _takes_out(1.0, exact=False),
     corrects_prior=True,
   ),
@@ -230,7 +232,7 @@ LOSSES: dict[str, Kind] = {
     lambda share, below: (
       of_logits(lambda z, y, n: equalised(z, y, n, share, below / n.shape[0])),
     ),
-    {'share': 'loss_args.equalised_share', 'below': 'loss_args.equalised_below'},
+    _reads('equalised', 'share', 'below'),
     # it takes out most of the prior; to take out all of it once more would be worse (15.3 % of
     # errors for 10.3 % on two Gaussians)
     prior=lambda share, below: _takes_out(1.0, exact=False),
@@ -238,40 +240,41 @@ LOSSES: dict[str, Kind] = {
   ),
   'label_smoothing': Kind(
     lambda smoothing: (of_logits(lambda z, y, n: label_smoothing(z, y, smoothing)),),
-    {'smoothing': 'loss_args.smoothing'},
+    _reads('label_smoothing', 'smoothing'),
   ),
   'cdt': Kind(
     lambda gamma: (of_logits(lambda z, y, n: cdt(z, y, n, gamma)),),
-    {'gamma': 'loss_args.cdt_gamma'},
+    _reads('cdt', 'gamma'),
   ),
   'focal': Kind(
-    lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), {'gamma': 'loss_args.gamma'}
+    lambda gamma: (of_logits(lambda z, y, n: focal(z, y, gamma)),), _reads('focal', 'gamma')
   ),
   'sigmoid': Kind(lambda: (of_logits(lambda z, y, n: sigmoid_loss(z, y)),)),
   'focal_sigmoid': Kind(
     lambda gamma, alpha: (of_logits(lambda z, y, n: focal_sigmoid(z, y, gamma, alpha or None)),),
-    {'gamma': 'loss_args.sigmoid_gamma', 'alpha': 'loss_args.sigmoid_alpha'},
+    _reads('focal_sigmoid', 'gamma', 'alpha'),
   ),
   'ride': Kind(
     _ride,
     {
-      **MARGINS,
-      'gamma': 'loss_args.diversity',
-      'factor': 'loss_args.diversity_factor',
+      'scale': 'net.scale',
+      'max_margin': 'loss_args.ride.max_margin',
+      'gamma': 'loss_args.ride.diversity',
+      'factor': 'loss_args.ride.diversity_factor',
       'late': 'reweight.share',  # its temperatures change when the class weights do
     },
     refuses=(needs_cosine, needs_experts),
   ),
   'balanced_contrastive': Kind(
     _contrastive,
-    {'temperature': 'loss_args.temperature'},
+    _reads('balanced_contrastive', 'temperature'),
     refuses=(needs_embedding,),
     joint=True,
     beside=True,
   ),
   'range': Kind(
     _range,
-    {n: f'loss_args.range_{n}' for n in ('k', 'margin', 'intra', 'inter')},
+    _reads('range', 'k', 'margin', 'intra', 'inter'),
     refuses=(needs_groups,),
     joint=True,
     beside=True,
@@ -287,8 +290,8 @@ LOSSES: dict[str, Kind] = {
   ),
   'distillation': Kind(
     _distillation,
-    {n: f'loss_args.distill_{n}' for n in ('temperature', 'power')},
+    _reads('distillation', 'temperature', 'power'),
     needs_teacher=True,
   ),
-  'router': Kind(_router, {'positive': 'loss_args.router_positive'}, refuses=(needs_router,)),
+  'router': Kind(_router, _reads('router', 'positive'), refuses=(needs_router,)),
 }

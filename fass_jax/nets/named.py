@@ -5,9 +5,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from fass_jax import nets
-from fass_jax.config.lookup import one_of
-from fass_jax.nets.base import BACKBONES, BRANCHES, HEADS, PRECISIONS, SCALED
-from fass_jax.nets.convolution import CONVOLUTIONS
+from fass_jax.nets.base import SCALED
 
 
 def describe_network(net: ConfigDict) -> str:
@@ -34,21 +32,21 @@ def network(
     moving: parts whose batch normalisation trains; () is all, see `nets.build`.
 
   Raises:
-    UserError: for a name or a value that is none.
+    UserError: for a depth that the family does not have, or pieces that do not fit together.
   """
   return nets.build(
-    one_of(net.backbone, BACKBONES, 'net.backbone'),
+    net.backbone,
     net.depth,
-    one_of(net.head, HEADS, 'net.head'),
+    net.head,
     net.scale,
     num_classes,
     experts=net.experts,
     reduced=net.reduced,
-    branch=one_of(net.branch, BRANCHES, 'net.branch'),
+    branch=net.branch,
     class_scale=net.class_scale,
     projection=net.projection,
     router=net.router,
-    precision=one_of(engine.precision, PRECISIONS, 'engine.precision'),
-    convolution=one_of(engine.convolution, CONVOLUTIONS, 'engine.convolution'),
+    precision=engine.precision,
+    convolution=engine.convolution,
     moving=moving,
   )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,9 +13,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import nets
 from fass_jax.augment.cam import ActivationMap
-from fass_jax.config.deltas import flatten
-from fass_jax.config.keys import FORWARD
-from fass_jax.config.lookup import one_of
+from fass_jax.config.check import check
 from fass_jax.config.stages import OWN
 from fass_jax.data.store import is_resident
 from fass_jax.nets import paths
@@ -25,6 +22,7 @@ from fass_jax.recipe import classifier, images, optimiser
 from fass_jax.recipe import terms as terms_
 from fass_jax.recipe import views as views_
 from fass_jax.recipe.streams import build as build_stream
+from fass_jax.recipe.tables import TABLES
 from fass_jax.recipe.text import number, over_time
 from fass_jax.types import (
   ALONE,
@@ -40,30 +38,6 @@ from fass_jax.types import (
 )
 
 log = logging.getLogger('fass_jax')
-
-
-# what numbers have to be, beyond those that a piece checks itself
-NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
-  **dict.fromkeys(
-    ('eval.every', 'eval.batch_size', 'eval.ece_bins', 'checkpoint.keep'),
-    (lambda x: x >= 1, 'at least 1'),
-  ),
-  **dict.fromkeys(
-    (
-      'optim.lr',
-      'optim.weight_decay',
-      'optim.warmup_epochs',
-      'optim.warmup_fraction',
-      'loss_args.tau',
-      'loss_args.max_margin',
-      'loss_args.gamma',
-      'loss_args.cdt_gamma',
-    ),
-    (lambda x: x >= 0, 'at least 0'),
-  ),
-  'optim.momentum': (lambda x: 0 <= x < 1, 'in [0, 1)'),
-  'net.scale': (lambda x: x > 0, 'above 0'),
-}
 
 
 class Recipe(NamedTuple):
@@ -93,22 +67,9 @@ def _natural_first(section: Mapping[str, Any]) -> list[str]:
   return sorted(section, key=lambda name: (name != 'natural', name))
 
 
-def _check_numbers(config: ConfigDict) -> None:
-  for key, value in flatten(config).items():
-    # as JSON, because a schedule holds numbers too
-    if not isinstance(value, str) and 'NaN' in json.dumps(value):
-      raise UserError(f'--config.{key}={value} is not a number.')
-    fits, words = NUMBERS.get(key, (lambda x: True, ''))
-    if not fits(value):
-      raise UserError(f'--config.{key}={value} is not {words}.')
-
-
-def _check_sizes(config: ConfigDict, size: int) -> int:
-  """Returns the steps of an epoch over `size` images."""
-  for key in ('epochs', 'batch_size'):
-    if config[key] < 1:
-      raise UserError(f'--config.{key}={config[key]} is not at least 1.')
-  drop = one_of(config.last_batch, ('fill', 'drop'), 'last_batch') == 'drop'
+def _count_steps(config: ConfigDict, size: int) -> int:
+  """Returns the steps per epoch over `size` images."""
+  drop = config.last_batch == 'drop'
   if config.batch_size > size:
     if drop:
       raise UserError(
@@ -116,8 +77,8 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
         f'images, and --config.last_batch=drop leaves nothing; take at most {size}.'
       )
     log.warning(
-      'A batch of %d is larger than the training set of %d images: every epoch is one step, and '
-      'the rest of its batch is not counted; --config.batch_size=%d or less makes more of it.',
+      'A batch of %d is larger than the training set of %d images: each epoch is a single, partly '
+      'empty step; use --config.batch_size=%d or less for more steps per epoch.',
       config.batch_size,
       size,
       max(1, size // 4),
@@ -128,7 +89,7 @@ def _check_sizes(config: ConfigDict, size: int) -> int:
 def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.Network]:
   """Returns the parts that train, () for all, and the network that is trained."""
   o, num_classes = config.optim, len(data.class_names)
-  drift = one_of(o.frozen_statistics, ('keep', 'drift'), 'optim.frozen_statistics') == 'drift'
+  drift = o.frozen_statistics == 'drift'
   only = paths.prefixes(o.only)
   only = () if '' in only else only
   net = network(config.net, config.engine, num_classes, () if drift else only)
@@ -234,10 +195,9 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   Raises:
     UserError: for a name, a value or a combination that cannot run, with the config key.
   """
-  _check_numbers(config)
-  one_of(config.forward, FORWARD, 'forward')
+  check(config, TABLES)
   terms_.check(config)
-  num_classes, steps = len(data.class_names), _check_sizes(config, len(data.train_labels))
+  num_classes, steps = len(data.class_names), _count_steps(config, len(data.train_labels))
   terms, of_terms = _apart(
     {n: terms_.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)}
   )

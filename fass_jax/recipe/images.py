@@ -12,10 +12,7 @@ from ml_collections import ConfigDict
 from fass_jax.augment import chain
 from fass_jax.augment.cam import ActivationMap
 from fass_jax.augment.resized_crop import centre_crop, resized_crop
-from fass_jax.config.lookup import one_of
 from fass_jax.types import Array, Dataset, Squares, UserError
-
-STATISTICS = ('fixed', 'own')
 
 
 class Normaliser(NamedTuple):
@@ -45,7 +42,7 @@ def build_normaliser(config: ConfigDict, data: Dataset) -> Normaliser:
   Raises:
     UserError: for statistics of images that are not there as arrays.
   """
-  if one_of(config.data.statistics, STATISTICS, 'data.statistics') != 'own':
+  if config.data.statistics != 'own':
     return normaliser(config.data.mean, config.data.std)
   images = data.train_images
   if isinstance(images, Squares):

@@ -6,7 +6,6 @@ import math
 
 from ml_collections import ConfigDict
 
-from fass_jax.config.lookup import one_of, pick
 from fass_jax.recipe.optimiser import is_ever_on, piecewise
 from fass_jax.recipe.text import number, over_time
 from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS, Options, RatioOptions
@@ -27,11 +26,7 @@ def options_of(c: ConfigDict, epochs: int) -> Options:
 def _sampler(c: ConfigDict, name: str, epochs: int) -> tuple[Sampler, str]:
   """Returns a stream's sampler, and what a reader is told of it."""
   key = f'streams.{name}'
-  if not 0 <= c.beta < 1:
-    raise UserError(f'--config.{key}.beta={c.beta} is not in [0, 1); 0 stands for (N - 1) / N.')
-  if c.images < 1:
-    raise UserError(f'--config.{key}.images={c.images} is not at least 1.')
-  kind, options = pick(SAMPLERS, c.sampler, f'{key}.sampler'), options_of(c, epochs)
+  kind, options = SAMPLERS[c.sampler], options_of(c, epochs)
   if kind.never(options, lambda holds: is_ever_on(holds, epochs)):
     others = ''.join(f', or another --config.{key}.{k}' for k in kind.reads)
     raise UserError(
@@ -51,11 +46,7 @@ def reads_scores(c: ConfigDict) -> bool:
   """Says whether a stream's partners or ratios read a score matrix."""
   if c.partner == 'none':
     return False
-  return any(
-    table[name].reads_scores
-    for table, name in ((PARTNERS, c.partner), (RATIOS, c.lam))
-    if name in table
-  )
+  return PARTNERS[c.partner].reads_scores or RATIOS[c.lam].reads_scores
 
 
 def ratio_options(c: ConfigDict) -> RatioOptions:
@@ -66,22 +57,13 @@ def ratio_options(c: ConfigDict) -> RatioOptions:
 def _check(c: ConfigDict, name: str, score: str) -> None:
   """Refuses what contradicts itself in a stream."""
   key = f'streams.{name}'
-  gate = one_of(c.gate, ('first', 'bernoulli', 'coin'), f'{key}.gate')
-  if not 0 < c.rho <= 1:
-    raise UserError(f'--config.{key}.rho={c.rho} is not in (0, 1]; it is a share of the batch.')
-  start = one_of(c.start, ('on', 'skip'), f'{key}.start')
-  if name == 'natural' and (start == 'skip' or (gate == 'coin' and c.rho < 1)):
+  if name == 'natural' and (c.start == 'skip' or (c.gate == 'coin' and c.rho < 1)):
     raise UserError(
       f'--config.{key} cannot be off in a step: the natural view is always trained; use '
       f'--config.{key}.gate=first and start=on, or a stream of another name.'
     )
   if reads_scores(c) and not score:
     raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
-  for bound in ('lambda_min', 'lam_value'):
-    if not 0 <= c[bound] <= 1:
-      raise UserError(f'--config.{key}.{bound}={c[bound]} is not in [0, 1].')
-  if c.lam_alpha <= 0:
-    raise UserError(f'--config.{key}.lam_alpha={c.lam_alpha} is not above 0.')
 
 
 def _text(c: ConfigDict, size: int, sampler: str, epochs: int) -> str:
@@ -111,12 +93,11 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     The stream, and the line that says what it is.
 
   Raises:
-    UserError: for a name or a value that is none, or a piece that would never be active.
+    UserError: for what contradicts itself, or a piece that would never be active.
   """
   key = f'streams.{name}'
   _check(c, name, score)
-  ratio = pick(RATIOS, c.lam, f'{key}.lam')
-  partner = None if c.partner == 'none' else pick(PARTNERS, c.partner, f'{key}.partner')
+  partner = PARTNERS.get(c.partner)  # None for 'none'
   chance = piecewise(c.chance, epochs)
   if not is_ever_on(chance, epochs):
     raise UserError(
@@ -132,7 +113,7 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     on_share=c.rho if c.gate == 'coin' else 1.0,
     off_in_first_epoch=c.start == 'skip',
     partner=partner and partner.choose,
-    ratio=ratio.build(ratio_options(c)),
+    ratio=RATIOS[c.lam].build(ratio_options(c)),
     chance=chance,
     shared=c.shared,
     score=score if reads_scores(c) else '',

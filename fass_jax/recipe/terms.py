@@ -9,9 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from fass_jax.augment import chain
-from fass_jax.config.deltas import base_config
-from fass_jax.config.keys import STREAM
-from fass_jax.config.lookup import one_of, pick
+from fass_jax.config.keys import KEYS
+from fass_jax.config.keys_pieces import STREAM_KEYS
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.kinds import Use, ViewOfTerm
 from fass_jax.losses.weights import CLASS_WEIGHTS, WEIGHT_TEXTS
@@ -41,17 +40,9 @@ def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
 
 
 def class_weights(config: ConfigDict) -> Callable[[Any], Array] | None:
-  """Returns the function from counts `[C]` to the class weights of the host loss, None for ones.
-
-  Raises:
-    UserError: for a kind or a value that is none.
-  """
+  """Returns the function from counts `[C]` to the class weights of the host loss, None for ones."""
   r = config.reweight
-  if r.kind == 'none':
-    return None
-  if not 0 <= r.beta < 1:
-    raise UserError(f'--config.reweight.beta={r.beta} is not in [0, 1).')
-  return pick(CLASS_WEIGHTS, r.kind, 'reweight.kind')(r.beta, r.power)
+  return None if r.kind == 'none' else CLASS_WEIGHTS[r.kind](r.beta, r.power)
 
 
 def check(config: ConfigDict) -> None:
@@ -60,7 +51,6 @@ def check(config: ConfigDict) -> None:
   Raises:
     UserError: with the reason.
   """
-  pick(LOSSES, config.loss, 'loss')
   _check_priors(config)
   if LOSSES[config.loss].beside:
     raise UserError(
@@ -68,7 +58,7 @@ def check(config: ConfigDict) -> None:
       f"the host's: --config.terms.NAME.loss={config.loss}, as a method can."
     )
   losses = {loss_of(term, config) for term in config.terms.values()}
-  unused = [f'--config.loss={config.loss}'] * (config.loss != base_config('').loss)
+  unused = [f'--config.loss={config.loss}'] * (config.loss != KEYS['loss'].default)
   if config.reweight.kind != 'none':
     unused.append(f'--config.reweight.kind={config.reweight.kind}')
   if unused and config.loss not in losses:
@@ -101,8 +91,7 @@ def refuse(name: str, term: ConfigDict, config: ConfigDict) -> None:
     UserError: with the reason.
   """
   loss = loss_of(term, config)
-  kind = pick(LOSSES, loss, 'loss' if term.loss == 'host' else f'terms.{name}.loss')
-  use = _use(name, term, config)
+  kind, use = LOSSES[loss], _use(name, term, config)
   for reason in filter(None, (needs(use) for needs in kind.refuses)):
     raise UserError(reason)
   if kind.needs_teacher and not config.teacher.run:
@@ -141,7 +130,7 @@ def _check_priors(config: ConfigDict) -> None:
   prior = [f'loss={config.loss}'] if LOSSES[config.loss].corrects_prior else []
   if config.reweight.kind != 'none':
     prior.append(f'reweight.kind={config.reweight.kind}')
-  if natural.sampler != STREAM['sampler']:
+  if natural.sampler != STREAM_KEYS['sampler'].default:
     prior.append(f'streams.natural.sampler={natural.sampler}')
   partner = PARTNERS.get(natural.partner)
   if partner and partner.corrects_prior and config.views.natural.label == 'mixed':
@@ -208,11 +197,9 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]
     The term, and the line that says what it is.
 
   Raises:
-    UserError: for a name or value that is none.
+    UserError: for a loss that lacks what it needs, or class weights that would never be active.
   """
   views = views_of(c)
-  for view in views:
-    one_of(view, config.views, f'terms.{name}.views')
   refuse(name, c, config)
   loss = loss_of(c, config)
   kind, parameters = LOSSES[loss], loss_parameters(config, loss)
@@ -227,13 +214,12 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]
         '--config.reweight.share.'
       )
     losses = (reweight(losses[0], weights, share), *losses[1:])
-  divisor = one_of(c.divisor, ('weights', 'batch'), f'terms.{name}.divisor')
   term = Term(
     views=views,
     losses=losses,
     joint=kind.joint,
     weight=piecewise(c.weight, config.epochs),
-    per_batch=divisor == 'batch',
+    per_batch=c.divisor == 'batch',
     batch_size=config.batch_size,
     needs_teacher=kind.needs_teacher,
   )

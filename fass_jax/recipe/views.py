@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from fass_jax.augment import chain
 from fass_jax.augment.cam import ActivationMap
 from fass_jax.augment.mixes import LABELS, MIXES
-from fass_jax.config.lookup import one_of, pick
 from fass_jax.recipe.images import build_chain
 from fass_jax.recipe.terms import ops_of
 from fass_jax.recipe.text import named
@@ -47,18 +46,15 @@ def build(
     The view, and the line that says what it is.
 
   Raises:
-    UserError: for a name that is none, or a mix that does not fit its stream.
+    UserError: for a mix that does not fit its stream.
   """
-  key = f'views.{name}'
-  stream = config.streams[one_of(c.stream, config.streams, f'{key}.stream')]
-  mix = None if c.mix == 'none' else pick(MIXES, c.mix, f'{key}.mix')
+  stream = config.streams[c.stream]
+  mix = MIXES.get(c.mix)  # None for 'none'
   if mix:
-    _check_mix(c, key, stream)
+    _check_mix(c, f'views.{name}', stream)
   asked = ops_of(c, config)
-  for op in asked:
-    one_of(op, chain.OPS, 'data.augment')
   names = tuple(op for op in chain.OPS if op in asked)
-  label = pick(LABELS, c.label, f'{key}.label') if mix else None
+  label = LABELS[c.label] if mix else None
   view = View(
     stream=c.stream,
     augment=build_chain(names, config, data, activation_map),
@@ -108,12 +104,9 @@ def build_signal(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Signal, 
     The signal, and the line that says what it is.
 
   Raises:
-    UserError: for a name or value that is none, or a signal that would never learn anything.
+    UserError: for a signal that would never learn anything.
   """
-  key = f'signals.{name}'
-  one_of(c.view, [v for t in config.terms.values() for v in t.views], f'{key}.view')
-  kind = pick(SIGNALS, c.kind, f'{key}.kind')
-  view = config.views[c.view]
+  kind, view = SIGNALS[c.kind], config.views[c.view]
   if kind.unmixed and view.mix != 'none' and config.streams[view.stream].chance == ((0, 1.0),):
     raise UserError(
       f"The signal '{name}' would never be active: it reads the un-mixed view '{c.view}', which "

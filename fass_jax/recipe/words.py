@@ -6,9 +6,11 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fass_jax.config.check import check
 from fass_jax.data.load import load
 from fass_jax.recipe import classifier
 from fass_jax.recipe.build import Recipe, build
+from fass_jax.recipe.tables import TABLES
 from fass_jax.types import Dataset
 
 
@@ -41,6 +43,7 @@ def resolve(config: ConfigDict) -> str:
   Raises:
     UserError: for everything that would stop a run before its first step.
   """
+  check(config, TABLES)
   data = load(config)
   recipe = build(config, data)
   classifier.chosen(config, data)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax.config.lookup import one_of
 from fass_jax.nets.base import experts_used, mean_logits
 from fass_jax.types import Array, Outputs
 
@@ -96,12 +95,9 @@ def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]
   return int(n[len(n) // 3]), int(n[-(len(n) // 3) - 1])
 
 
-SHOTS = ('fixed', 'auto')  # thirds of the classes where a group has none
-
-
 def edges_of(e: Any, train_counts: np.ndarray) -> tuple[int, int]:
   """Returns the edges of the shot groups as the section `eval` of a config says."""
-  if one_of(e.shots, SHOTS, 'eval.shots') == 'auto':
+  if e.shots == 'auto':
     return shot_edges(train_counts, e.many, e.few)
   return e.many, e.few
 

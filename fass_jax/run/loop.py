@@ -17,11 +17,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from fass_jax.config import stages
+from fass_jax.config.check import check
 from fass_jax.data.load import load
 from fass_jax.engine import compiler, devices, feed, programs
 from fass_jax.engine.views import site
 from fass_jax.recipe import words
 from fass_jax.recipe.build import build
+from fass_jax.recipe.tables import TABLES
 from fass_jax.report import screen
 from fass_jax.run.records import end_of, epoch_record, metrics_on_test_set
 from fass_jax.run.resume import begin, check_finite, due, save
@@ -173,6 +175,8 @@ def run(
   path = pathlib.Path(workdir).absolute()
   compiler.use_cache(config.engine.cache)
   parts, before = stages.split(config, path), 0.0
+  for part in parts:
+    check(part.config, TABLES)
   with files.explain_full_disk(path):
     if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
       data = devices.first_before_others(lambda: load(config))

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fass_jax.config.lookup import one_of
 from fass_jax.engine import devices, feed, programs
 from fass_jax.engine.step import active_views
 from fass_jax.engine.views import Plan, Store
@@ -132,7 +131,7 @@ def choose(s: Session, seed_runs: Sequence[SeedRun]) -> str:
   Raises:
     UserError: if 'batched' was asked for where every seed tosses coins of its own.
   """
-  asked = one_of(s.config.engine.together, ('auto', 'batched', 'interleaved'), 'engine.together')
+  asked = s.config.engine.together
   coins = [n for n, stream in s.recipe.streams.items() if stream.on_share < 1]
   if asked == 'batched' and coins:
     raise UserError(

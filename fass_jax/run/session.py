@@ -29,7 +29,7 @@ from fass_jax.report import judge as classify
 from fass_jax.report import metrics
 from fass_jax.run import start
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Dataset, Inspector, PyTree, TrainState, UserError
+from fass_jax.types import Dataset, Inspector, PyTree, TrainState
 from fass_jax.workdir import checkpoint, files
 from fass_jax.workdir.open import note_of
 
@@ -76,8 +76,6 @@ class Session(NamedTuple):
 
 def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], str]) -> Session:
   """Loads the data, fills the slots and opens the work directory."""
-  if config.seeds < 1:
-    raise UserError(f'--config.seeds={config.seeds} is not at least 1.')
   devices.first_alone(lambda: files.prepare(workdir, config))
   loaded = devices.first_before_others(lambda: load(config))
   kept = place(config, loaded)
@@ -97,7 +95,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
   )
   counts = np.bincount(data.train_labels).tolist()
-  chunk = chunk_length(engine.chunk, recipe.steps_per_epoch, engine.unroll)
+  chunk = chunk_length(engine.chunk, recipe.steps_per_epoch)
   return Session(
     config=config,
     workdir=workdir,

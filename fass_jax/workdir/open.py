@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from fass_jax import nets
 from fass_jax.config.deltas import base_config
+from fass_jax.config.renamed import renew_config
 from fass_jax.nets import named
 from fass_jax.types import Implied, PyTree, UserError
 from fass_jax.workdir import checkpoint
@@ -58,7 +59,7 @@ def read(workdir: str, flag: str, which: str = 'last') -> SavedRun:
   """
   path = pathlib.Path(workdir).expanduser().absolute()
   try:
-    config = json.loads((path / 'config.json').read_text())
+    config = renew_config(json.loads((path / 'config.json').read_text()))
   except (OSError, ValueError) as error:
     if (path / 'stages').is_dir():
       raise UserError(

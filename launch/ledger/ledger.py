@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from fass_jax.command.config_file import load_config
 from fass_jax.config.deltas import base_config, flatten
 from fass_jax.config.keys import DEFAULTS, FREE
+from fass_jax.config.renamed import renew, without_unread
 from fass_jax.types import UserError
 
 CONFIG = runpy.run_path(str(REPO / 'configs' / 'tables.py'))
@@ -61,7 +62,8 @@ def settings(config: ConfigDict) -> dict[str, Any]:
   """Returns what a run sets apart from plain training: `{key: value}` of all that is no default.
 
   A key that is added to the package later, with a default that changes nothing, leaves it as it
-  is; so the figures of a ledger stay valid.
+  is; so the figures of a ledger stay valid. The parameters of losses that it does not use are none
+  of its settings.
   """
   found = {}
   for key, value in flatten(config).items():
@@ -70,7 +72,7 @@ def settings(config: ConfigDict) -> dict[str, Any]:
     default = _base(config.name).get(key, json.loads(json.dumps(entry)))
     if value != default and not key.startswith(FREE) and key not in NAMES:
       found[key] = value
-  return found
+  return without_unread(found)
 
 
 def identity(name: str, values: Mapping[str, Any]) -> str:
@@ -104,10 +106,11 @@ def key_of(words: Iterable[str]) -> str:
 def line_key(line: Mapping[str, Any]) -> str | None:
   """Returns the identity of a line of a ledger, or None if its config is none any more."""
   if 'settings' in line:
-    return identity(line['config'], line['settings'])
+    return identity(line['config'], without_unread(renew(line['settings'])))
   # written before settings were kept
   values = {'epochs': line['epochs'], 'data.subset_seed': line['subset_seed']}
-  words = [f'--config={line["config"]}.py:{line["method"]}', *flags(values | line['overrides'])]
+  sets = values | renew(line['overrides'])
+  words = [f'--config={line["config"]}.py:{line["method"]}', *flags(sets)]
   try:
     return key_of(words)
   except UserError:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fass_jax.config.renamed import renew
 from launch.ledger import ledger as book
 
 COLUMNS = ('top1', 'many', 'medium', 'few', 'worst_class')
@@ -129,7 +130,10 @@ def strays(name: str, results: pathlib.Path) -> Shown:
   asked = {book.key_of(book.arguments(table, row)) for row in book.rows(table)}
   lines = [x for x in book.ledger(name, results) if book.line_key(x) not in asked]
   return [
-    (book.Row('-', mine[seed]['method'], mine[seed]['overrides']), [mine[k] for k in sorted(mine)])
+    (
+      book.Row('-', mine[seed]['method'], renew(mine[seed]['overrides'])),
+      [mine[k] for k in sorted(mine)],
+    )
     for mine in book.by_run(lines).values()
     for seed in list(mine)[:1]
   ]

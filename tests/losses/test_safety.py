@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fass_jax.config.keys import LOSS_ARGS
+from fass_jax.config.keys import LOSS_KEYS
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.kinds import needs_cosine
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
@@ -92,4 +92,4 @@ def test_gradients_are_numbers(name, given, z, x, embedding, teacher, route, lab
 
 def test_every_parameter_is_read_by_a_loss():
   read = {key for kind in LOSSES.values() for key in kind.reads.values()}
-  assert {f'loss_args.{key}' for key in LOSS_ARGS} == {k for k in read if k.startswith('loss_args')}
+  assert {f'loss_args.{key}' for key in LOSS_KEYS} == {k for k in read if k.startswith('loss_args')}

@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.config.cache import cache_dir
-from fass_jax.config.lookup import one_of
 from fass_jax.data.images import checks, lists
 from fass_jax.data.images.encoded import Paths
 from fass_jax.types import Dataset, UserError
@@ -55,7 +54,6 @@ def load_folder(config: ConfigDict) -> Dataset:
       not be read, too many broken files.
   """
   d = config.data
-  one_of(d.split, ('test', 'val'), 'data.split')
   if d.shrink:
     raise UserError(
       '--config.data.shrink has no use for a folder, which is read as it is; drop it.'

@@ -1,0 +1,78 @@
+"""The parameters of the losses, `loss_args.LOSS.PARAMETER`, and the class weights."""
+
+from __future__ import annotations
+
+from fass_jax.config.key import Key
+
+# by loss; the rows of the section `loss_args` are made from this table
+LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
+  'ldam': {'max_margin': Key(0.5, 'Margin of the rarest class.', at_least=0)},
+  'ride': {
+    'max_margin': Key(0.5, 'Margin of the rarest class.', at_least=0),
+    'diversity': Key(-0.45, 'Weight of the distance between experts; negative pushes them apart.'),
+    'diversity_factor': Key(
+      0.05, 'How far the temperature follows the class counts.', at_least=0, below=1
+    ),
+  },
+  'logit_adjustment': {'tau': Key(1.0, 'Power of the class prior that is added.', at_least=0)},
+  'weighted_la': {'tau': Key(0.5, 'From 0, class weights alone, to 1, margins alone.')},
+  'two_rate': {
+    'tau1': Key(1.0, "Power of the own class's prior; only tau1 = tau2 is published.", at_least=0),
+    'tau2': Key(1.0, "Power of the other classes' priors.", at_least=0),
+  },
+  'la_adaptive': {'factor': Key(1.0, 'Factor of the margin pi^(-1/4).')},
+  'equalised': {
+    'share': Key(
+      0.9, 'How much less the other classes push a rare class down.', at_least=0, at_most=1
+    ),
+    'below': Key(0.5, 'A class is rare below this multiple of the uniform share 1 / C.'),
+  },
+  'label_smoothing': {
+    'smoothing': Key(0.1, 'Probability spread over all classes.', at_least=0, below=1)
+  },
+  'cdt': {'gamma': Key(0.2, 'Power of n_max / n_c.', at_least=0)},
+  'focal': {'gamma': Key(1.0, 'Power of 1 - p, which weakens easy images.', at_least=0)},
+  'focal_sigmoid': {
+    'gamma': Key(1.0, 'Power that weakens easy images; 2 in object detection.', at_least=0),
+    'alpha': Key(
+      0.0,
+      'Weight of the own class; 0 uses none, .25 is usual in object detection.',
+      at_least=0,
+      below=1,
+    ),
+  },
+  'range': {
+    'k': Key(2, 'Number of largest distances per class.', at_least=1),
+    # unpublished; the ranges are a sum over the classes, so the term needs a small weight
+    'margin': Key(10.0, 'Margin between class centres; larger for longer features.', above=0),
+    'intra': Key(1.0, 'Factor of the distances inside a class.', at_least=0),
+    'inter': Key(1.0, 'Factor of the distance between class centres.', at_least=0),
+  },
+  'balanced_contrastive': {'temperature': Key(0.1, 'Temperature of the similarities.', above=0)},
+  'distillation': {
+    'temperature': Key(1.5, 'Temperature of teacher and student.', above=0),
+    'power': Key(1.0, "Below 1 flattens the teacher's predictions (DiVE).", above=0),
+  },
+  'router': {'positive': Key(100.0, 'Weight of an image that a later expert gets right.')},
+}
+
+LOSS_KEYS: dict[str, Key] = {
+  f'{loss}.{name}': row._replace(of=(loss,))
+  for loss, parameters in LOSS_PARAMETERS.items()
+  for name, row in parameters.items()
+}
+
+REWEIGHT_KEYS: dict[str, Key] = {
+  'kind': Key(
+    'none', "Class weights of the run's loss.", choices=('none', 'effective_number', 'inverse')
+  ),
+  'beta': Key(
+    0.9999, 'Beta of the effective number.', at_least=0, below=1, of=('effective_number',)
+  ),
+  'power': Key(1.0, 'Class c gets the weight n_c^-power.', of=('inverse',)),
+  'share': Key(
+    ((0, 0.0), (0.8, 1.0)),
+    'From 0, weights of 1, to 1, the class weights, over time; the default defers them (DRW).',
+    schedule=True,
+  ),
+}
