@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from fass_jax.command.config_file import RECIPE, load_config, shipped
-from fass_jax.command.log import StopSignals, set_up_log
+from fass_jax.command import config_file, explain, flags
+from fass_jax.command.log import StopSignals
 from fass_jax.config import stages
-from fass_jax.config.deltas import config_dir, methods
-from fass_jax.types import UserError
 
 log = logging.getLogger('fass_jax')
 
@@ -32,13 +30,13 @@ Flags
   --workdir=DIR                        default: runs/<config>-<method>-seed<k>
   --recipe                             prints what the run would consist of, and stops
   --config.KEY=VALUE                   overrides one value of the config
-  --help                               this text
+  --help                               this text; --help NAME explains a config key or a method
 
 Configs ({folder})
   {configs}
 
-Methods (join them with +)
-  {methods}
+Methods (join them with +; --help NAME explains one)
+{methods}
 
 Main overrides
   --config.seed=1  --config.epochs=20  --config.batch_size=64  --config.imb_factor=50
@@ -65,12 +63,6 @@ Main overrides
 """
 
 
-def help_text() -> str:
-  """Returns the text of --help: flags, configs, methods and the main overrides."""
-  known, names = '  '.join(shipped()), '  '.join(sorted(methods()))
-  return HELP.format(folder=config_dir(), configs=known, methods=names)
-
-
 def default_workdir(config: ConfigDict) -> pathlib.Path:
   """Returns `runs/<config>-<method>-seed<k>`."""
   last = config.seed + config.seeds - 1
@@ -78,39 +70,37 @@ def default_workdir(config: ConfigDict) -> pathlib.Path:
   return pathlib.Path('runs') / f'{config.name}-{config.method}-{seeds}'
 
 
+def work(argv: Sequence[str]) -> int:
+  """Trains, or prints the recipe; returns 0, or 128 + n where signal n stopped it."""
+  words = config_file.read(argv)
+  config = config_file.resolve(words)
+  # late: --help and a wrong flag answer without loading them
+  from fass_jax.engine import devices
+  from fass_jax.recipe import words as slots
+  from fass_jax.run import loop
+
+  if words.flags[config_file.RECIPE] == 'true':
+    print(f'{config.name}, method {config.method}')
+    for stage in stages.split(config, pathlib.Path('WORKDIR')):
+      print(f'stage {stage.name}\n' * bool(stage.name) + slots.resolve(stage.config))
+    return 0
+  devices.join(config.engine.processes)
+  if not devices.first():
+    log.setLevel(logging.WARNING)
+  workdir = words.flags['--workdir']
+  with StopSignals(devices.several()) as stop:
+    try:
+      loop.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
+    except loop.Stopped as stopped:
+      log.info('%s', stopped)
+      return 128 + int(signal.Signals[stopped.name])
+  return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit code: 0 done, 1 a user's mistake, 128 + n a signal."""
   argv = sys.argv[1:] if argv is None else argv
-  set_up_log()
-  try:
-    if any(a in ('--help', '-help', '-h', '--helpfull', '--helpshort') for a in argv):
-      print(help_text())
-      return 0
-    config, workdir, _ = load_config([a for a in argv if a != RECIPE])
-    # late: --help and a wrong flag answer without loading them
-    from fass_jax.engine import devices
-    from fass_jax.recipe import words
-    from fass_jax.run import loop
-
-    if RECIPE in argv:
-      print(f'{config.name}, method {config.method}')
-      for stage in stages.split(config, pathlib.Path('WORKDIR')):
-        print(f'stage {stage.name}\n' * bool(stage.name) + words.resolve(stage.config))
-      return 0
-
-    devices.join(config.engine.processes)
-    if not devices.first():
-      log.setLevel(logging.WARNING)
-    with StopSignals(devices.several()) as stop:
-      try:
-        loop.run(config, pathlib.Path(workdir) if workdir else default_workdir(config), stop)
-      except loop.Stopped as stopped:
-        log.info('%s', stopped)
-        return 128 + int(signal.Signals[stopped.name])
-  except UserError as error:
-    print(f'fass_jax: {error}', file=sys.stderr)
-    return 1
-  return 0
+  return flags.end(argv, lambda: explain.answer(argv, HELP), lambda: work(argv))
 
 
 if __name__ == '__main__':

@@ -9,12 +9,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fass_jax.command import flags
 from fass_jax.command.overrides import override
 from fass_jax.config.deltas import config_dir, flatten
 from fass_jax.config.lookup import did_you_mean
 from fass_jax.types import UserError
 
 RECIPE = '--recipe'
+FLAGS = {'--config': '', '--workdir': '', RECIPE: ''}
 
 
 def shipped() -> list[str]:
@@ -37,8 +39,35 @@ def _read_config(value: str) -> ConfigDict:
   raise UserError(f"There is no config file '{path}'{did_you_mean(path, known)}")
 
 
+def read(argv: Sequence[str]) -> flags.Words:
+  """Splits the command line of a run.
+
+  Args:
+    argv: arguments without the program's name.
+
+  Raises:
+    UserError: for an unknown flag, or one without its value.
+  """
+  words = flags.read(argv, FLAGS, {RECIPE: 'true'}, config=True)
+  for word in words.rest:
+    name = '--' + word.partition('=')[0]
+    raise UserError(f"There is no flag '{word}'{did_you_mean(name, [*FLAGS, '--help'])}")
+  flags.check_choices(words.flags, {RECIPE: ('', 'true', 'false')})
+  return words
+
+
+def resolve(words: flags.Words) -> ConfigDict:
+  """Returns the locked config that a command line asks for.
+
+  Raises:
+    UserError: for an unknown file, method, key or value.
+  """
+  value = words.flags['--config'] or f'{config_dir() / "digits_lt.py"}'
+  return override(_read_config(value), words.sets)
+
+
 def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
-  """Reads the command line.
+  """Reads the command line of a run.
 
   Args:
     argv: arguments without the program's name.
@@ -47,26 +76,8 @@ def load_config(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     The locked config, the work directory ('' if none was given), and the overrides.
 
   Raises:
-    UserError: for an unknown file, method, key or value.
+    UserError: as `read` and `resolve`.
   """
-  value, workdir, sets = f'{config_dir() / "digits_lt.py"}', '', []
-  args = list(argv)
-  while args:
-    word = args.pop(0)
-    name, equals, given = word.partition('=')
-    name = '--' + name.lstrip('-')
-    if name != '--config' and name != '--workdir' and not name.startswith('--config.'):
-      known = ['--config', '--workdir', RECIPE, '--help']
-      raise UserError(f"There is no flag '{word}'{did_you_mean(name, known)}")
-    if not equals:
-      if not args or args[0].startswith('--'):
-        raise UserError(f'{name} needs a value: {name}=VALUE.')
-      given = args.pop(0)
-    if name == '--config':
-      value = given
-    elif name == '--workdir':
-      workdir = given
-    else:
-      sets.append((name.removeprefix('--config.'), given))
-  config = override(_read_config(value), sets)
-  return config, workdir, {key: flatten(config)[key] for key, _ in sets}
+  words = read(argv)
+  config = resolve(words)
+  return config, words.flags['--workdir'], {key: flatten(config)[key] for key, _ in words.sets}

@@ -12,6 +12,7 @@ from fass_jax.config.lookup import did_you_mean
 from fass_jax.types import UserError
 
 CONFIG = '--config.'
+HELP = ('--help', '-help', '-h', '--helpfull', '--helpshort')
 
 
 class Words(NamedTuple):
@@ -77,6 +78,16 @@ def check_choices(flags: Mapping[str, str], choices: Mapping[str, Iterable[str]]
       raise UserError(f"There is no '{flags[name]}' for {name}{did_you_mean(flags[name], known)}")
 
 
+def help_topic(argv: Sequence[str]) -> str | None:
+  """Returns what `--help TOPIC` or `--help=TOPIC` asks about, '' for all, None without --help."""
+  for place, word in enumerate(argv):
+    name, _, topic = word.partition('=')
+    if name in HELP:
+      after = next(iter(argv[place + 1 :]), '')
+      return topic or ('' if after.startswith('-') else after)
+  return None
+
+
 def end(argv: Sequence[str], help_text: Callable[[], str], work: Callable[[], int]) -> int:
   """Runs a command; returns its exit code.
 
@@ -87,7 +98,7 @@ def end(argv: Sequence[str], help_text: Callable[[], str], work: Callable[[], in
   """
   set_up_log()
   try:
-    if any(a in ('--help', '-help', '-h') for a in argv):
+    if help_topic(argv) is not None:
       print(help_text())
       return 0
     return work()

@@ -11,12 +11,17 @@ from ml_collections.config_flags import config_flags
 
 from fass_jax.config import stages
 from fass_jax.config.deltas import flatten, put
+from fass_jax.config.key import KINDS
 from fass_jax.config.lookup import did_you_mean
 from fass_jax.config.renamed import instead, losses_of
 from fass_jax.types import UserError
 
-KINDS = {int: 'a whole number', float: 'a number', str: 'a word', list: 'a tuple', bool: 'a truth'}
 MISREAD = (flags.Error, TypeError, ValueError, SyntaxError)  # what a value of another kind raises
+
+
+def _as_given(value: Any) -> Any:
+  """Returns JSON's lists as the tuples that a command line takes."""
+  return tuple(map(_as_given, value)) if isinstance(value, list) else value
 
 
 def _has_words(value: Any) -> bool:
@@ -37,10 +42,10 @@ def override(config: ConfigDict, sets: Sequence[tuple[str, str]]) -> ConfigDict:
       try:
         _read_values(config, [(key, given)], known)
       except MISREAD as error:
-        kind = KINDS.get(type(known[key]), type(known[key]).__name__)
+        now = known[key]
+        such = '' if isinstance(now, bool) else f' such as {_as_given(now)!r}'
         raise UserError(
-          f'--config.{key}={given} is not of the right kind: it takes {kind} such as '
-          f'{known[key]!r}.'
+          f'--config.{key}={given} is not of the right kind: it expects {KINDS[type(now)]}{such}.'
         ) from error
   return config.lock()
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from fass_jax.config.key import Key, bounds, expects, is_within
 from fass_jax.config.keys import ENTRIES, KEYS, row_of
 from fass_jax.config.lookup import did_you_mean, one_of
-from fass_jax.config.nested import flatten
+from fass_jax.config.nested import flatten, split_stage
 from fass_jax.config.renamed import instead
 from fass_jax.types import UserError
 
@@ -38,7 +38,8 @@ def check(config: ConfigDict, tables: Mapping[str, Iterable[str]]) -> None:
   shown = [view for term in config.terms.values() for view in _as_tuple(term.views)]
   own = {'streams': config.streams, 'views': config.views, 'views of terms': shown}
   for key, value in flatten(config, tuples=True).items():
-    check_value(key, value, {**tables, **own}, config.epochs)
+    # a stage has streams and views of its own, and is checked again as the run that it is
+    check_value(key, value, tables if split_stage(key)[0] else {**tables, **own}, config.epochs)
   area = config.data.crop_area
   if len(area) != 2 or area[0] > area[1]:
     raise UserError(f'--config.data.crop_area={area} are not two shares, the smaller first.')
@@ -58,26 +59,23 @@ def check_value(
   Raises:
     UserError: for a key that there is not, or a wrong value.
   """
-  row = row_of(key)
+  row, (stage, leaf) = row_of(key), split_stage(key)
   if row is None:
-    other = instead(key) or did_you_mean(key, known_keys())
+    other = instead(key) or did_you_mean(key, [stage + known for known in known_keys()])
     raise UserError(f"There is no config key '{key}'{other}")
   # as JSON, because a schedule holds numbers too
   if not isinstance(value, str) and 'NaN' in json.dumps(value):
     raise UserError(f'--config.{key}={value} is not a number.')
-  staged = key.startswith('stages.')
-  if staged and key.count('.') == 2 and key.endswith('.epochs'):
+  if stage and leaf == 'epochs':
     if value <= 0:  # a share of the run's epochs, or epochs
       raise UserError(f'--config.{key}={value} is not above 0.')
     return
   if row.schedule:
-    _check_schedule(key, value, None if staged else epochs)
-  elif not isinstance(value, KINDS[type(row.default)]) or (
-    isinstance(value, bool) and not isinstance(row.default, bool)
-  ):
+    _check_schedule(key, value, None if stage else epochs)
+  elif not _is_of_kind(value, row.default):
+    such = '' if isinstance(row.default, bool) else f' such as {row.default!r}'
     raise UserError(
-      f'--config.{key}={value} is not of the right kind: it expects {expects(row)} such as '
-      f'{row.default!r}.'
+      f'--config.{key}={value} is not of the right kind: it expects {expects(row)}{such}.'
     )
   if any(not is_within(row, number) for number in _numbers(value)):
     raise UserError(f'--config.{key}={value} is not {bounds(row)}{row.hint}.')
@@ -88,6 +86,14 @@ def known_keys() -> list[str]:
   """Returns all keys, those of pieces with the name 'natural' and those of signals with 'NAME'."""
   names = {section: 'NAME' if section == 'signals' else 'natural' for section in ENTRIES}
   return [*KEYS, *(f'{s}.{names[s]}.{leaf}' for s, rows in ENTRIES.items() for leaf in rows)]
+
+
+def _is_of_kind(value: Any, default: Any) -> bool:
+  if isinstance(value, bool) or isinstance(default, bool):
+    return isinstance(value, bool) and isinstance(default, bool)
+  if isinstance(default, tuple) and _numbers(default):
+    return isinstance(value, tuple | list) and len(_numbers(value)) == len(value)
+  return isinstance(value, KINDS[type(default)])
 
 
 def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:

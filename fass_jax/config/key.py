@@ -45,8 +45,8 @@ def under(section: str, rows: Mapping[str, Key]) -> dict[str, Key]:
 
 def expects(row: Key) -> str:
   """Returns what kind of value a key takes: 'a whole number', 'True or False', ..."""
-  if row.schedule:
-    return 'a number or ((when, value), ...)' if isinstance(row.default, float) else 'a schedule'
+  if row.schedule and isinstance(row.default, tuple):
+    return 'a schedule ((when, value), ...)'
   return KINDS[type(row.default)]
 
 

@@ -11,6 +11,7 @@ from fass_jax.config.key import Key, defaults, under
 from fass_jax.config.keys_data import AUGMENT_KEYS, DATA_KEYS, FILE_KEYS
 from fass_jax.config.keys_losses import LOSS_KEYS, LOSS_PARAMETERS, REWEIGHT_KEYS
 from fass_jax.config.keys_pieces import SIGNAL_KEYS, STREAM_KEYS, TERM_KEYS, VIEW_KEYS
+from fass_jax.config.nested import split_stage
 
 FORWARD = ('separate', 'vmapped', 'joint')
 
@@ -210,8 +211,7 @@ FREE = (
 
 def row_of(key: str) -> Key | None:
   """Returns the row of a dotted key, whatever its stage and its entry are called; None for none."""
-  if key.startswith('stages.'):
-    key = key.split('.', 2)[-1]
+  key = split_stage(key)[1]
   section, _, rest = key.partition('.')
   if section in ENTRIES:
     return ENTRIES[section].get(rest.partition('.')[2])

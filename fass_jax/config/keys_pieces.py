@@ -92,7 +92,7 @@ TERM_KEYS: dict[str, Key] = {
   'loss': Key(
     'host', "The loss; 'host' is the loss of the run.", choices=('host',), table='losses'
   ),
-  'weight': Key(1.0, 'Factor of the term in the total loss (Eq. 9), over time.', schedule=True),
+  'weight': Key(1.0, 'Factor of the term in the total loss (Eq. 9).', schedule=True),
   'divisor': Key(
     'weights',
     "What the sum over samples is divided by: 'weights' gives their mean, 'batch' divides by B.",

@@ -50,3 +50,11 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
       inner = inner.setdefault(name, {})
     inner[leaf] = value
   return whole
+
+
+def split_stage(key: str) -> tuple[str, str]:
+  """Returns the `stages.NAME.` of a key, '' if it has none, and the rest."""
+  if not key.startswith('stages.') or key.count('.') < 2:
+    return '', key
+  _, name, rest = key.split('.', 2)
+  return f'stages.{name}.', rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fass_jax.config.nested import flatten, nest
+from fass_jax.config.nested import flatten, nest, split_stage
 
 # old key: its homes now; one of several losses belongs to the losses that a run uses
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -38,14 +38,6 @@ RENAMED: dict[str, tuple[str, ...]] = {
 }
 
 
-def _split_stage(key: str) -> tuple[str, str]:
-  """Returns the `stages.NAME.` of a key, '' if it has none, and the rest."""
-  if not key.startswith('stages.') or key.count('.') < 2:
-    return '', key
-  _, name, rest = key.split('.', 2)
-  return f'stages.{name}.', rest
-
-
 def losses_of(flat: Mapping[str, Any]) -> set[str]:
   """Returns the losses that a run and its stages name."""
   return {v for key, v in flat.items() if key.split('.')[-1] == 'loss' and isinstance(v, str)}
@@ -58,7 +50,7 @@ def homes(key: str, losses: Collection[str] = ()) -> tuple[str, ...]:
     key: dotted, of a run or of a stage.
     losses: those in use; a key of none of them has all its homes.
   """
-  stage, rest = _split_stage(key)
+  stage, rest = split_stage(key)
   new = RENAMED.get(rest, ())
   used = tuple(home for home in new if home.split('.')[1] in losses)
   return tuple(stage + home for home in used or new)
@@ -102,7 +94,7 @@ def without_unread(flat: Mapping[str, Any], losses: Collection[str] = ()) -> dic
   used = {*losses_of(flat), *losses}
 
   def read(key: str) -> bool:
-    section, _, rest = _split_stage(key)[1].partition('.')
+    section, _, rest = split_stage(key)[1].partition('.')
     return section != 'loss_args' or rest.partition('.')[0] in used
 
   return {key: value for key, value in flat.items() if read(key)}

@@ -99,7 +99,12 @@ def config_with(*sets, method='fass'):
     ('loss=cee', "no 'cee' for --config.loss; did you mean 'ce'?"),
     ('classifier=trainde', "classifier; did you mean 'trained'?"),
     ('classifier_args.ncm=cl2', "classifier_args.ncm; did you mean 'cl2n'?"),
-    ('optim.nesterov=1', 'it expects True or False such as False.'),
+    ('optim.nesterov=1', 'it expects True or False.'),
+    (
+      'data.mean=red',
+      'data.mean=red is not of the right kind: it expects a tuple such as (0.4914,',
+    ),
+    ("data.std=(0.1, 'red')", 'it expects a tuple such as (0.2023,'),
     ('seed=True', 'it expects a whole number such as 0.'),
     ('eval.many=many', 'eval.many=many is not of the right kind: it expects a whole number such'),
     ('loss=3', "it expects a string such as 'ce'."),
@@ -116,12 +121,18 @@ def test_stages_are_checked_with_the_rows_of_their_keys():
     ('stages.classifier.optim.lr=-1.0', 'stages.classifier.optim.lr=-1.0 is not at least 0.'),
     ('stages.classifier.epochs=0', '--config.stages.classifier.epochs=0.0 is not above 0.'),
     ('stages.classifier.streams.natural.sampler=x', 'stages.classifier.streams.natural.sampler'),
-    ('stages.classifier.optim.lrr=1.0', "did you mean 'optim.lr'?"),
+    ('stages.classifier.optim.lrr=1.0', "did you mean 'stages.classifier.optim.lr'?"),
   ):
     with pytest.raises(UserError) as caught:
       check(config_with(word, method='crt'), TABLES)
     assert sentence in str(caught.value)
   check(config_with('stages.classifier.epochs=0.5', method='crt'), TABLES)
+
+
+def test_a_stage_may_have_streams_and_views_of_its_own():
+  words = ('stages.classifier.streams.mine.rho=0.5', 'stages.classifier.views.x.stream=mine',
+           'stages.classifier.terms.y.views=("x",)')  # fmt: skip
+  check(config_with(*words, method='crt'), TABLES)
 
 
 def test_an_unknown_key_is_refused_and_an_unknown_table_is_not_asked():
