@@ -42,7 +42,7 @@ def call(capsys, *args):
     (['--config.net.head=linaer'], ['net.head', "did you mean 'linear'"]),
     (['--config.imb_factor=0.5'], ['imbalance factor is 0.5']),
     (['--config.imb_factor=200'], ['class']),
-    (['--config.data.kind=digit_lt'], ['data set', "did you mean 'digits_lt'"]),
+    (['--config.data.kind=digit_lt'], ['data.kind', "did you mean 'digits_lt'"]),
     (['--config.data.image_size=-4'], ['image_size=-4']),
     (['--config.streams.pair.rho=0'], ['streams.pair.rho=0.0 is not in (0, 1]']),
     (['--config.streams.pair.sampler=perm'], ['streams.pair.sampler']),
