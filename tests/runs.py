@@ -1,18 +1,23 @@
 """What the end-to-end tests share: short configs, processes, and comparing two runs."""
 
+import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
 
 import jax
 import numpy as np
+import pytest
 
+from fass_jax import nets
 from fass_jax.command.config_file import load_config
 from fass_jax.config import method_rows
-from fass_jax.engine import compiler
+from fass_jax.engine import compiler, programs
+from fass_jax.nets import base
 from fass_jax.run import resume
 from fass_jax.workdir import checkpoint
 
@@ -20,9 +25,21 @@ REPO = pathlib.Path(__file__).resolve().parent.parent
 # runs of one length share their programs in the compile cache
 SHORT = ['--config.epochs=5', '--config.checkpoint.every_s=0']
 
+# a run of FASS on ResNet-8: `digits_run`
+EVERY = [*SHORT, '--config.seed=3', '--config.checkpoint.every_steps=5']
+
 # methods that take an earlier run: tested in test_earlier.py
 NEEDS_RUN = frozenset(name for name, row in method_rows().items() if row.needs_run)
 
+# the real program on the linear net
+LINEAR = """
+import sys
+import pytest
+from fass_jax import main
+from tests import runs
+runs.use_linear_net(pytest.MonkeyPatch())
+"""
+RUN = 'sys.exit(main.main(sys.argv[1:]))'
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
 COUNTED = """
 import os, sys, time
@@ -37,7 +54,6 @@ def counted(*args):
     return step(*inner)
   return one
 programs.compile_program = counted
-sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -46,19 +62,28 @@ def config_of(*args):
   return load_config(args)[0]
 
 
-def start(workdir, *args, step_file=None, sleep=0.0, cover=True):
+def start(workdir, *args, step_file=None, sleep=0.0, cover=True, linear=False):
   """Starts the program as a process of its own; one that others cover need not count."""
   env = dict(os.environ)
   if not cover:
     env.pop('COVERAGE_PROCESS_CONFIG', None)
-  program = ['-m', 'fass_jax.main']
+  code = LINEAR if linear else ''
   if step_file is not None:
     env |= {'STEP_FILE': str(step_file), 'STEP_SLEEP': str(sleep)}
-    program = ['-c', COUNTED]
+    code += COUNTED
+  program = ['-c', code + RUN] if code else ['-m', 'fass_jax.main']
   return subprocess.Popen(
     [sys.executable, *program, f'--workdir={workdir}', *args],
     cwd=REPO, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
   )  # fmt: skip
+
+
+def listen(caplog):
+  """Lets `caplog` hear all that the package says, whatever the command line did to its log."""
+  from fass_jax import main
+
+  main.log.propagate = True
+  caplog.set_level('INFO', 'fass_jax')
 
 
 def checkpoints(workdir):
@@ -129,6 +154,78 @@ def memo():
   return os.environ['FASS_TEST_MEMO']
 
 
+def once(name, make):
+  """Returns a folder of this session that `make(folder)` fills in one of its workers.
+
+  Nothing is written there afterwards: a test that changes it works on a copy.
+  """
+  home = pathlib.Path(memo()) / 'runs'
+  home.mkdir(exist_ok=True)
+  done, folder = home / f'{name}.done', home / name
+  with open(home / f'{name}.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait; a worker that dies lets go of it
+    if not done.exists():
+      shutil.rmtree(folder, ignore_errors=True)
+      make(folder)
+      done.touch()
+  return folder
+
+
+_REAL = nets.build, dict(base.BACKBONES), compiler.compiler_options
+
+
+def use_real_nets(patch):
+  """Takes back what `use_linear_net` and `use_tiny_net` have put in the place of networks."""
+  build, backbones, options = _REAL
+  patch.setattr(nets, 'build', build)
+  patch.setattr(base, 'BACKBONES', backbones)
+  patch.setattr(compiler, 'compiler_options', options)
+
+
+def digits_run():
+  """Returns the work directory of five epochs of FASS on ResNet-8, checkpoints at 25 and 30."""
+  from fass_jax.run import loop
+
+  def make(folder):
+    with pytest.MonkeyPatch.context() as patch:
+      use_real_nets(patch)
+      loop.run(config_of(*EVERY), folder)
+
+  return once('digits', make)
+
+
+class Killed(BaseException):
+  """The end of a process, as far as a process can go on after it."""
+
+
+def before_each_step(patch, act):
+  """Calls `act` in this process before each call of a compiled train program."""
+  compile_program = programs.compile_program
+
+  def compiled(*args):
+    program = compile_program(*args)
+
+    def one(*inner):
+      act()
+      return program(*inner)
+
+    return one
+
+  patch.setattr(programs, 'compile_program', compiled)
+
+
+def die_at(patch, step):
+  """Lets the program die before its `step`th step from now is done; nothing is saved there."""
+  done = []
+
+  def act():
+    done.append(1)
+    if len(done) == step:
+      raise Killed
+
+  before_each_step(patch, act)
+
+
 def linear_net(num_classes, branches=1):
   """A network with nothing but a linear head on the pixels: compiles in no time.
 
@@ -164,7 +261,6 @@ def use_linear_net(patch):
 
   A step of it takes no time at any level of optimisation; its compilation takes half at 0.
   """
-  from fass_jax import nets
 
   def build(*args, branch='stages', **how):
     return linear_net(args[-1], how['experts'] if branch == 'block' else 1)
@@ -175,9 +271,51 @@ def use_linear_net(patch):
 
 def compile_quickly(patch, level):
   """Compiles programs at a lower level of optimisation, where few steps are done."""
+  real = compiler.compiler_options  # asked later: it starts jax, which processes first have to join
 
-  quick = {**compiler.compiler_options(), 'xla_backend_optimization_level': level}
-  patch.setattr(compiler, 'compiler_options', lambda: quick)
+  def quick():
+    return {**real(), 'xla_backend_optimization_level': level}
+
+  patch.setattr(compiler, 'compiler_options', quick)
+
+
+def use_tiny_net(patch):
+  """Puts a small backbone in the place of ResNet-8 and deeper; its heads are the real ones.
+
+  What is tested is what a run does with a network: a convolution with batch normalisation, and one
+  more for each block of a stage (for each expert the last of them), compile in a tenth of the time.
+  """
+  from flax import linen as nn
+
+  from fass_jax.nets import layers
+  from fass_jax.nets.norm import BatchNorm
+
+  real = base.BACKBONES['resnet_cifar']
+
+  class Tiny(nn.Module):
+    depth: int
+    experts: int
+    reduced: bool
+    how: layers.Arithmetic
+
+    @nn.compact
+    def __call__(self, x, train, pooled=True):
+      def one(x, stage, block, prefix, narrow):
+        stride, end = (2, '1') if stage == 1 else (1, f'stage3_block{block}')
+        name = f'{prefix}conv{end}', f'{prefix}bn{end}'
+        x = layers.conv(6 if narrow else 8, 3, stride, name[0], self.how)(x)
+        return jax.nn.relu(BatchNorm(name=name[1])(x, train))
+
+      blocks = [(3, block) for block in range((self.depth - 2) // 6)]
+      x = one(x.astype(self.how.dtype), 1, 0, '', False)
+      return layers.in_branches(x, blocks, one, self.experts, 1, self.reduced, pooled)
+
+  def tiny(depth, experts, reduced, branch, how):
+    real(depth=depth, experts=experts, reduced=reduced, branch=branch, how=how)  # what it refuses
+    return Tiny(depth, experts, reduced, how)
+
+  patch.setitem(base.BACKBONES, 'resnet_cifar', tiny)
+  compile_quickly(patch, 0)
 
 
 def in_memory(config, path, keep=False):

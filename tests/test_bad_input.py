@@ -15,7 +15,12 @@ from fass_jax.workdir import files
 from tests import runs
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
+@pytest.fixture
+def linear(monkeypatch):
+  runs.use_linear_net(monkeypatch)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(linear, tmp_path):
   args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.optim.lr=1e20',
           '--config.checkpoint.every_steps=1', '--config.optim.warmup_epochs=0.0']  # fmt: skip
   with pytest.raises(UserError, match=r'NaN or infinite at step \d+ \(epoch 1\).*optim.lr=1e\+20'):
@@ -39,7 +44,8 @@ def test_config_json_that_is_not_json(tmp_path):
     files.prepare(tmp_path, runs.config_of())
 
 
-@pytest.mark.parametrize('kib', [1000, 300])  # too little for the checkpoints, for all
+@pytest.mark.process
+@pytest.mark.parametrize('kib', [100, 24])  # too little for a checkpoint, for all
 def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path, kib):
   small = tmp_path / 'small'
   small.mkdir()
@@ -49,17 +55,18 @@ def test_full_disk_keeps_the_last_whole_checkpoint(tmp_path, kib):
   if subprocess.run(mount, capture_output=True).returncode != 0:
     pytest.skip('a tmpfs cannot be mounted here')
   try:
-    process = runs.start(small / 'run', '--config=digits_lt.py:ce', *runs.SHORT)
+    process = runs.start(small / 'run', '--config=digits_lt.py:fass', *runs.SHORT, linear=True)
     out = process.communicate()[0]
     assert process.returncode == 1, out
     sentence = [line for line in out.splitlines() if line.startswith('fass_jax: ')]
     assert len(sentence) == 1 and 'is full' in sentence[0], out
+    assert ('epoch 5/5' in out) == (kib == 100)  # the checkpoint comes at the end
     assert 'Traceback' not in out
   finally:
     subprocess.run(['umount', str(small)], check=True)
 
 
-def test_no_readable_checkpoint_is_said(tmp_path):
+def test_no_readable_checkpoint_is_said(linear, tmp_path):
   path = tmp_path / 'run'
   args = ['--config=digits_lt.py:ce', *runs.SHORT]
   loop.run(runs.config_of(*args), path)

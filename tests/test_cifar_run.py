@@ -3,7 +3,6 @@
 import json
 import pathlib
 import pickle
-import signal
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from fass_jax import main
 from fass_jax.data.sets import cifar_files
 from fass_jax.run import loop
 from tests import runs
+from tests.data.cifar_made import prepared_cifar100
 
 
 @pytest.fixture(scope='module')
@@ -40,37 +40,36 @@ def sliced(cifar_dir, tmp_path_factory):
   return folder.parent
 
 
-@pytest.mark.slow
-def test_killed_on_cifar_is_bit_equal(sliced, tmp_path):
-  """Killed inside an epoch, with the mixed views; test_resume.py kills three times."""
+def test_killed_on_cifar_is_bit_equal(sliced, tmp_path, monkeypatch, caplog):
+  """Killed inside an epoch, with the mixed views; test_resume.py kills processes."""
+  runs.listen(caplog)
+  runs.use_linear_net(monkeypatch)
   args = ['--config=configs/cifar10_lt.py:fass', '--config.imb_factor=1', '--config.epochs=2',
-          '--config.net.depth=8', f'--config.data.dir={sliced}', '--config.checkpoint.every_s=0',
+          f'--config.data.dir={sliced}', '--config.checkpoint.every_s=0',
           f'--config.data.cache={tmp_path / "cache"}', '--config.checkpoint.every_steps=5',
           '--config.batch_size=64', '--config.optim.lr=0.02',
           '--config.data.image_size=16', '--config.streams.pair.start=on']  # fmt: skip
-  path, steps = tmp_path / 'killed', tmp_path / 'steps'
-  process = runs.start(path, *args, step_file=steps, sleep=0.1, cover=False)
-  seen = runs.wait_for_checkpoint(process, path, 16)
-  process.send_signal(signal.SIGKILL)
-  process.communicate()
-  assert seen % 16
-  process = runs.start(path, *args, step_file=steps, cover=False)
-  out = process.communicate()[0]
-  assert process.returncode == 0, out
-  assert '1000 training images' in out and '200 test images' in out
-  assert 32 <= steps.stat().st_size < 1.5 * 32
-  loop.run(runs.config_of(*args), tmp_path / 'whole')
+  path, config = tmp_path / 'killed', runs.config_of(*args)
+  with monkeypatch.context() as patch, pytest.raises(runs.Killed):
+    runs.die_at(patch, 23)  # of 2 x 16
+    loop.run(config, path)
+  assert runs.checkpoints(path) == [15, 20]
+  loop.run(config, path)
+  assert '1000 training images' in caplog.text and '200 test images' in caplog.text
+  assert 'Resumed at step 20 ' in caplog.text
+  loop.run(config, tmp_path / 'whole')
   runs.assert_same_run(path, tmp_path / 'whole')
 
 
-@pytest.mark.slow
-def test_cifar100_lt_from_its_folder(cifar_dir, tmp_path, caplog):
-  """An epoch of CE at half the size of the images: 10,847 images in, 10,000 reported on."""
-  args = ['--config=configs/cifar100_lt.py:ce', f'--config.data.dir={cifar_dir}',
-          f'--config.data.cache={tmp_path / "cache"}', '--config.net.depth=8',
-          '--config.epochs=1', '--config.data.image_size=16',
-          f'--workdir={tmp_path / "run"}']  # fmt: skip
+@pytest.mark.real_net
+def test_cifar100_lt_from_its_folder(cifar_dir, tmp_path):
+  """An epoch of CE at a quarter of the size of the images: 10,847 in, 10,000 reported on."""
   before = sorted(p.name for p in pathlib.Path(cifar_dir).iterdir())
+  cache = prepared_cifar100(cifar_dir)
+  args = ['--config=configs/cifar100_lt.py:ce', f'--config.data.dir={cifar_dir}',
+          f'--config.data.cache={cache}', '--config.net.depth=8',
+          '--config.epochs=1', '--config.data.image_size=8',
+          f'--workdir={tmp_path / "run"}']  # fmt: skip
   assert main.main(args) == 0
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
   assert 0.01 < summary['last']['top1'] <= 1

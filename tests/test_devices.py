@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from fass_jax import types
 from fass_jax.engine import devices
+from fass_jax.run import loop
 from fass_jax.types import UserError
 from launch import local
 from tests import runs
@@ -20,7 +22,7 @@ from tests import runs
 # an epoch is a step
 FASS = [
   '--config=digits_lt.py:fass', '--config.batch_size=202', '--config.last_batch=drop',
-  '--config.streams.pair.start=on', '--config.engine.precision=float64',
+  '--config.streams.pair.start=on', '--config.engine.precision=float64', '--config.eval.every=20',
 ]  # fmt: skip
 LONG = [*FASS, '--config.epochs=20', '--config.checkpoint.every_s=0']
 EXACT = {'JAX_ENABLE_X64': '1'}
@@ -28,28 +30,11 @@ EXACT = {'JAX_ENABLE_X64': '1'}
 # the real program and loop with a small network that has batch normalisation
 SMALL = """
 import json, pathlib, sys
-import jax
-from flax import linen as nn
-from fass_jax import main, nets
-from fass_jax.nets.base import assemble
-from fass_jax.nets.heads import LinearHead
-from fass_jax.nets.norm import BatchNorm
+import jax, pytest
+from fass_jax import main
 from tests import runs
 
-class Small(nn.Module):
-  dtype: object
-  @nn.compact
-  def __call__(self, x, train):
-    for width in (8, 16):
-      x = nn.Conv(width, (3, 3), dtype=self.dtype, param_dtype=self.dtype, use_bias=False)(x)
-      x = nn.relu(BatchNorm()(x, train))
-    return x.mean((1, 2))
-
-def build(*args, precision, **how):
-  dtype = jax.numpy.dtype(precision)
-  return assemble(Small(dtype), LinearHead(args[-1]))
-
-nets.build = build
+runs.use_tiny_net(pytest.MonkeyPatch())
 """
 # trained on 1 device and on 4
 COMPARED = (
@@ -94,12 +79,13 @@ def start(workdir, env):
   )  # fmt: skip
 
 
-def train(workdir):
-  """Trains to the end on one device; returns the log."""
-  process = start(workdir, environment(1, **EXACT))
-  out = process.communicate(timeout=200)[0]
-  assert process.returncode == 0, out
-  return out
+@pytest.fixture
+def double(monkeypatch):
+  """This process computes with the small network in float64, as the others do."""
+  runs.use_tiny_net(monkeypatch)
+  jax.config.update('jax_enable_x64', True)
+  yield
+  jax.config.update('jax_enable_x64', False)
 
 
 @pytest.fixture(scope='module')
@@ -113,7 +99,7 @@ def compared(tmp_path_factory):
   return {k: np.array(v) for k, v in json.loads(got.stdout.splitlines()[-1]).items()}
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_four_devices_are_one(compared):
   assert compared['float64 4'].shape == (20,) and np.ptp(compared['float64 4']) > 0.5
   np.testing.assert_allclose(compared['float64 4'], compared['float64 1'], rtol=0, atol=1e-9)
@@ -121,8 +107,8 @@ def test_four_devices_are_one(compared):
   np.testing.assert_allclose(compared['float32 4'], compared['float32 1'], rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_two_processes_stop_together_and_one_device_goes_on(compared, tmp_path):
+@pytest.mark.process
+def test_two_processes_stop_together_and_one_device_goes_on(compared, double, tmp_path, caplog):
   """A signal to one process: both save the same step; the rest runs on one device."""
   alone, shared = compared['float64 1'], tmp_path / 'shared'
   port, env = local.free_port(), environment(1, JAX_PLATFORMS='cpu', **EXACT)
@@ -139,11 +125,14 @@ def test_two_processes_stop_together_and_one_device_goes_on(compared, tmp_path):
   assert 'saved at step' not in outs[1]  # the first one talks
   (step,) = runs.checkpoints(shared)
   assert 3 <= step < 20
-  assert f'Resumed at step {step}' in train(shared)
+  runs.listen(caplog)
+  loop.run(runs.config_of(*LONG), shared)
+  assert f'Resumed at step {step}' in caplog.text
   np.testing.assert_allclose(losses(shared), alone, rtol=0, atol=1e-9)
   assert json.loads((shared / 'summary.json').read_text())['last']['epoch'] == 20
 
 
+@pytest.mark.process
 def test_a_failed_process_ends_the_others(tmp_path):
   begin = time.monotonic()
   got = subprocess.run(

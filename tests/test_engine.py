@@ -193,7 +193,6 @@ def test_batched_seeds_resume_bit_equal(linear, tmp_path):
   assert [r['last'] for r in cut['runs']] == [r['last'] for r in whole['runs']]
 
 
-@pytest.mark.slow
 def test_several_seeds_from_the_command_line(tmp_path):
   """The real network, killed inside: one summary, a folder a seed with its own, pictures."""
   args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.seeds=2',

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from fass_jax import evaluate, main
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.data.load import load
+from fass_jax.nets import base
+from fass_jax.nets.norm import BatchNorm
 from fass_jax.report import tables
 from fass_jax.run import resume, session
 from fass_jax.workdir.open import open_run
@@ -18,6 +23,23 @@ from tests.data import photos
 
 ARGS = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.data.held_out=0.2']
 TRAINED = ['--config.classifier=ncm']
+
+
+class Pixels(nn.Module):
+  """A backbone whose features are the pixels: learns the digits in a few steps."""
+
+  @nn.compact
+  def __call__(self, x, train, pooled=True):
+    return BatchNorm(name='bn1')(x, train).reshape(len(x), -1)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def pixels():
+  """Real heads on pixels: what is asked is what becomes of features, weights and logits."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(base.BACKBONES, 'resnet_cifar', lambda **preparation: Pixels())
+    runs.compile_quickly(patch, 0)
+    yield
 
 
 @pytest.fixture(scope='module')
@@ -110,6 +132,21 @@ def test_the_trained_classifier_is_the_last_record(finished, capsys):
   assert want.pop('many') is None  # no class has more than 100 images left
   for key, value in want.items():
     np.testing.assert_allclose(found['metrics'][key], value, rtol=1e-5, err_msg=key)
+
+
+@pytest.mark.process
+@pytest.mark.real_net
+def test_the_command_as_a_process(tmp_path):
+  path = shutil.copytree(runs.digits_run(), tmp_path / 'run')
+  done = subprocess.run(
+    [sys.executable, '-m', 'fass_jax.evaluate', f'--workdir={path}', '--classifier=trained'],
+    cwd=runs.REPO, capture_output=True, text=True,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  found = json.loads((path / 'evaluation-trained.json').read_text())
+  for key, value in runs.records(path)[-1]['test'].items():
+    np.testing.assert_allclose(found['metrics'][key], value, rtol=1e-5, err_msg=key)
+  assert 'trained' in done.stdout.splitlines()[0]
 
 
 def test_shifted_test_sets(finished, capsys):

@@ -145,7 +145,6 @@ CHECKS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('method', CHECKS)
 def test_a_family_is_active(method, plain, tmp_path):
   CHECKS[method](plain, tmp_path)

@@ -16,6 +16,13 @@ from tests import pieces, runs
 from tests.test_programs import Bench
 
 
+@pytest.fixture(scope='module', autouse=True)
+def tiny():
+  with pytest.MonkeyPatch.context() as patch:
+    runs.use_tiny_net(patch)
+    yield
+
+
 def seen(bench, state=None):
   """Returns the views of a bench's next step."""
   state = bench.state() if state is None else state
@@ -95,8 +102,8 @@ def test_experts_are_mixed_each():
   b = Bench('--config=digits_lt.py:manifold_mixup', '--config.net.experts=2')
   inputs = seen(b)
   outs, own = (passed(b, inputs, deep)[0]['natural'].features for deep in (True, False))
-  assert outs.shape == (8, 2, 48)
-  want = blended(np.asarray(own).reshape(8, -1), inputs['natural']).reshape(8, 2, 48)
+  assert outs.shape == (8, 2, 6)
+  want = blended(np.asarray(own).reshape(8, -1), inputs['natural']).reshape(8, 2, 6)
   np.testing.assert_allclose(outs, want, rtol=1e-5, atol=1e-5)
 
 

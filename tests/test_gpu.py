@@ -9,6 +9,7 @@ from tests import runs
 
 pytestmark = [
   pytest.mark.gpu,
+  pytest.mark.real_net,
   pytest.mark.skipif(jax.default_backend() == 'cpu', reason='needs an accelerator'),
 ]
 ARGS = ['--config.epochs=4', '--config.checkpoint.every_s=0']

@@ -9,6 +9,7 @@ import pytest
 
 from fass_jax import score
 from launch.benchmarks import growth, roofline
+from tests import runs
 
 # what the device could do
 
@@ -88,6 +89,7 @@ def test_cost_of_the_score(monkeypatch):
 
 
 def test_cost_beside_a_step_and_of_a_larger_set(monkeypatch):
+  runs.use_tiny_net(monkeypatch)
   monkeypatch.setattr(growth, 'BUDGET', 0.01)
   monkeypatch.setattr(growth, 'missing_memory', lambda c: 'too many' if c == 77 else '')
   got = growth.class_cost((10, 77), depth=8, batch=4)
@@ -140,6 +142,7 @@ def small_set():
   return images, (np.arange(40) % 4).astype(np.int32), 4, 8, 16
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize('method', ['ce', 'fass'])
 def test_the_loop_with_loaders(loops, method):
   run = loops.LoaderRun(*small_set(), method=method, num_workers=0)
@@ -154,6 +157,7 @@ def test_the_loop_with_loaders(loops, method):
   run.close()
 
 
+@pytest.mark.parity
 def test_the_loader_shows_pairs_of_the_target_class(loops):
   images, labels = small_set()[:2]
   images = np.broadcast_to(labels.astype(np.uint8)[:, None, None, None] * 60, images.shape)
@@ -169,6 +173,7 @@ def test_the_loader_shows_pairs_of_the_target_class(loops):
     assert middle(x_t) == {0: 2, 2: 0, 3: 1}.get(y, middle(x_t)) != y
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize('method, bfloat16', [('ce', False), ('mixup', False), ('fass', True)])
 def test_the_loop_on_the_device(loops, method, bfloat16):
   run = loops.DeviceRun(*small_set(), method=method, bfloat16=bfloat16)
@@ -181,6 +186,7 @@ def test_the_loop_on_the_device(loops, method, bfloat16):
   run.close()
 
 
+@pytest.mark.parity
 def test_graphs_count_on_the_device(loops, monkeypatch):
   """What a graph captures, run eagerly: the same batches as the host would count."""
   run = loops.DeviceRun(*small_set())
@@ -193,6 +199,7 @@ def test_graphs_count_on_the_device(loops, monkeypatch):
     assert seen[-1].tolist() == want.tolist()
 
 
+@pytest.mark.parity
 def test_graphs_need_a_gpu(loops, monkeypatch):
   monkeypatch.setattr(loops.torch.cuda, 'is_available', lambda: False)
   with pytest.raises(RuntimeError, match='needs an NVIDIA GPU'):

@@ -1,5 +1,6 @@
+"""The command line: mistakes in one sentence, overrides, help, and what a run leaves behind."""
+
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,13 @@ import pytest
 from fass_jax import main
 from fass_jax.command import config_file
 from tests import runs
+
+
+@pytest.fixture(scope='module', autouse=True)
+def linear():
+  with pytest.MonkeyPatch.context() as patch:
+    runs.use_linear_net(patch)
+    yield
 
 
 def call(capsys, *args):
@@ -71,7 +79,8 @@ def call(capsys, *args):
       '--config.views.natural.mix=mixup'], ['reads a score matrix, but no signal']),
   ],
 )  # fmt: skip
-def test_a_mistake_is_one_sentence(capsys, tmp_path, args, words):
+def test_a_mistake_is_one_sentence(capsys, tmp_path, monkeypatch, args, words):
+  runs.use_real_nets(monkeypatch)
   code, err = call(capsys, *args, f'--workdir={tmp_path / "run"}')
   assert code == 1
   lines = [line for line in err.splitlines() if line.startswith('fass_jax: ')]
@@ -80,7 +89,7 @@ def test_a_mistake_is_one_sentence(capsys, tmp_path, args, words):
     assert word in lines[0]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_help_names_configs_methods_and_overrides():
   out = subprocess.run(
     [sys.executable, '-m', 'fass_jax.main', '--help'], cwd=runs.REPO, text=True,
@@ -177,6 +186,6 @@ def test_a_run_that_is_older_than_a_key_is_continued(finished, tmp_path, capsys)
 
 
 def test_epoch_lines_in_the_log_where_there_is_no_terminal(finished, caplog):
-  logging.getLogger('fass_jax').propagate = True
+  runs.listen(caplog)
   assert main.main([*runs.SHORT, f'--workdir={finished}']) == 0
   assert 'Resumed at step 30' in caplog.text and 'top-1 accuracy' in caplog.text

@@ -295,7 +295,8 @@ def test_fold_sees_every_image_once(batch_size):
   assert batches == [(min(batch_size, SIZE), 3)]  # one program, whatever the number of batches
 
 
-def test_fold_of_a_network_is_blind_to_the_batch_size():
+def test_fold_of_a_network_is_blind_to_the_batch_size(monkeypatch):
+  runs.use_tiny_net(monkeypatch)
   built, images, labels = tiny()
   variables = built.net.init(jax.random.key(0), (8, 8, 3))
 

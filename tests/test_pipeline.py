@@ -34,6 +34,7 @@ def test_the_pipeline_is_measured(jpegs, monkeypatch):
     pipeline.find(folder / 'none')
 
 
+@pytest.mark.parity
 def test_the_dataloader_beside_it(tmp_path):
   torch = pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
   from launch.benchmarks import torch_pictures as pictures

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -21,23 +22,18 @@ ARGS = ['--config=digits_lt.py:ce', *runs.SHORT]
 SHOWN = range(0, 600, 15)  # test digits that lie there as files
 
 
-@pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-  """A short run, and a folder of test digits as PNG files: `<position>.png`, some deeper."""
-  path = tmp_path_factory.mktemp('predict')
-  assert main.main([*ARGS, f'--workdir={path / "run"}']) == 0
-  (path / 'digits' / 'more').mkdir(parents=True)
+def write_digits(folder):
+  """Writes the shown test digits as PNG files, `<position>.png`, some deeper."""
+  (folder / 'more').mkdir(parents=True)
   images = load_digits().test_images
   for i in SHOWN:
-    Image.fromarray(images[i]).save(path / 'digits' / ('more' if i % 2 else '') / f'{i}.png')
-  (path / 'digits' / 'notes.txt').write_text('no image')
-  return path
+    Image.fromarray(images[i]).save(folder / ('more' if i % 2 else '') / f'{i}.png')
+  (folder / 'notes.txt').write_text('no image')
 
 
-@pytest.fixture(scope='module')
-def logits(finished):
-  """What evaluation computes for the test set, [600, 10]."""
-  s = session.open_session(runs.config_of(*ARGS), finished / 'run', lambda: '')
+def logits_of(args, path):
+  """Returns what evaluation computes for the test set, [600, 10]."""
+  s = session.open_session(runs.config_of(*args), path, lambda: '')
   with s.manager:
     (seed_run,) = resume.begin(s)
   fold = passes.make_fold(s.recipe, 600)
@@ -46,6 +42,30 @@ def logits(finished):
     session.variables(seed_run.state), *s.test,
   )  # fmt: skip
   return np.asarray(out)
+
+
+@pytest.fixture(scope='module')
+def trained_once(tmp_path_factory):
+  """A short run of the linear net, the digits' files, and the logits of evaluation."""
+  path = tmp_path_factory.mktemp('predict')
+  with pytest.MonkeyPatch.context() as patch:
+    runs.use_linear_net(patch)
+    assert main.main([*ARGS, f'--workdir={path / "run"}']) == 0
+    z = logits_of(ARGS, path / 'run')
+  write_digits(path / 'digits')
+  return path, z
+
+
+@pytest.fixture
+def finished(trained_once, monkeypatch):
+  """The folder of a run, `run`, and of images, `digits`; networks are linear meanwhile."""
+  runs.use_linear_net(monkeypatch)
+  return trained_once[0]
+
+
+@pytest.fixture
+def logits(trained_once):
+  return trained_once[1]
 
 
 def call(capsys, *args):
@@ -77,21 +97,29 @@ def probabilities(capsys, finished, *args):
   return table(out)
 
 
-def test_the_command_names_what_evaluation_names(finished, logits):
+@pytest.mark.process
+@pytest.mark.real_net
+def test_the_command_names_what_evaluation_names(tmp_path):
+  run = shutil.copytree(runs.digits_run(), tmp_path / 'run')
+  write_digits(tmp_path / 'digits')
   done = subprocess.run(
-    [sys.executable, '-m', 'fass_jax.predict', f'--workdir={finished / "run"}', '--csv=-',
-     '--top=99', '--batch', '16', str(finished / 'digits')],
+    [sys.executable, '-m', 'fass_jax.predict', f'--workdir={run}', '--csv=-',
+     '--top=99', '--batch', '16', str(tmp_path / 'digits')],
     cwd=runs.REPO, capture_output=True, text=True,
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
-  p, at = table(done.stdout)
+  assert '10 classes; the network of step 30 (last).' in done.stderr
+  assert_as_evaluated(done.stdout, logits_of(runs.EVERY, run))
+
+
+def assert_as_evaluated(out, logits):
+  p, at = table(out)
   assert sorted(at) == list(SHOWN)
   np.testing.assert_allclose(p, oracle.softmax(logits[at]), rtol=1e-3, atol=1e-6)
   np.testing.assert_array_equal(p.argmax(1), logits[at].argmax(1))
   # best first
-  listed = [float(row['probability']) for row in csv.DictReader(done.stdout.splitlines())]
+  listed = [float(row['probability']) for row in csv.DictReader(out.splitlines())]
   assert (np.diff(np.reshape(listed, (-1, 10))) <= 0).all()
-  assert '10 classes; the network of step 30 (last).' in done.stderr
 
 
 def test_priors_act_as_by_hand(finished, logits, capsys, tmp_path):
@@ -143,7 +171,7 @@ def test_the_table_for_people(finished, logits, capsys):
 
 
 def test_a_broken_image_is_named_and_the_others_are_there(finished, capsys, tmp_path, caplog):
-  main.log.propagate = True
+  runs.listen(caplog)
   (tmp_path / 'bad.jpg').write_text('no image')
   code, out, err = call(
     capsys, f'--workdir={finished / "run"}', '--csv=-', tmp_path, finished / 'digits' / '0.png'
@@ -154,7 +182,7 @@ def test_a_broken_image_is_named_and_the_others_are_there(finished, capsys, tmp_
 
 
 def test_the_log_says_what_a_prior_takes_out(finished, caplog):
-  main.log.propagate = True
+  runs.listen(caplog)
   run = open_run(str(finished / 'run'))
   run.config.unlock()
   assert predict.choose_prior(run, '', 'auto') is None
@@ -168,7 +196,7 @@ def test_the_log_says_what_a_prior_takes_out(finished, caplog):
 
 
 def test_a_classifier_that_is_not_asked_is_said(finished, caplog):
-  main.log.propagate = True
+  runs.listen(caplog)
   run = open_run(str(finished / 'run'))
   run.config.unlock()
   predict.warn_of_classifier(run)

@@ -98,7 +98,6 @@ def looped(smooth):
   return b, every, b.run([b.state()], programs.Key((every,), 1), 4)[0]
 
 
-@pytest.mark.slow
 def test_an_unrolled_chunk_is_the_loop_bit_for_bit(looped):
   b, every, want = looped
   (got,) = b.run([b.state()], programs.Key((every,), 2), 2, unroll=2)
@@ -107,7 +106,6 @@ def test_an_unrolled_chunk_is_the_loop_bit_for_bit(looped):
     np.testing.assert_array_equal(leaves(got)[name], value, err_msg=name)
 
 
-@pytest.mark.slow
 def test_a_rolled_chunk_is_the_loop(looped):
   b, every, want = looped
   (got,) = b.run([b.state()], programs.Key((every,), 4), 1)
@@ -183,7 +181,6 @@ def test_folded_statistics_are_those_of_passes_in_a_row():
   assert got['m'] == pytest.approx(1.689, abs=1e-12)
 
 
-@pytest.mark.slow
 def test_batched_seeds_are_the_single_seeds(smooth):
   """The first ten steps of the default run in float32: six of plain training, four of FASS."""
   b = Bench(batch=64)

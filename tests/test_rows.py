@@ -14,7 +14,6 @@ THESIS = [
 CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('method', THESIS)
 def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkeypatch):
   """The whole network: finite, above chance, every piece active, unlike the other rows."""

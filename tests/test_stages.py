@@ -17,6 +17,14 @@ from fass_jax.types import UserError
 from fass_jax.workdir import checkpoint
 from tests import pieces, runs
 
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny():
+  with pytest.MonkeyPatch.context() as patch:
+    runs.use_tiny_net(patch)
+    yield
+
+
 SHORT = ['--config.epochs=10', '--config.eval.every=10', '--config.checkpoint.every_s=0']
 
 
@@ -213,7 +221,8 @@ def test_a_frozen_part_is_never_as_it_is_initialised(done, tmp_path):
 
 def test_crt_trains_the_head_alone_and_anew(done):
   before, after = network(done / 'stages' / 'first'), network(done)
-  assert before.keys() == after.keys() and len(after) > 20
+  # two layers of a convolution, its scale and shift, and a head; the statistics
+  assert before.keys() == after.keys() and len(after) == 6 + 2 + 4
   for path in after:
     same = np.array_equal(before[path], after[path])
     assert same != path.startswith('params/head'), path
@@ -227,7 +236,6 @@ def test_crt_trains_the_head_alone_and_anew(done):
   assert summary(done)['wall_s'] > summary(done / 'stages' / 'first')['wall_s']
 
 
-@pytest.mark.slow
 def test_lws_trains_the_scales_alone_and_statistics_may_drift(done, tmp_path):
   sets = [f'--config.start.run={done / "stages" / "first"}']
   drift = '--config.stages.classifier.optim.frozen_statistics=drift'
@@ -244,7 +252,6 @@ def test_lws_trains_the_scales_alone_and_statistics_may_drift(done, tmp_path):
       assert (drifted[path] != value).any()
 
 
-@pytest.mark.slow
 def test_a_staged_run_that_is_stopped_in_either_stage_ends_the_same(done, tmp_path):
   steps = []
 

@@ -12,6 +12,7 @@ import tarfile
 import numpy as np
 
 from fass_jax.data.sets import cifar, cifar_set
+from tests import runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = tuple(f'name{i}' for i in range(100))
@@ -67,8 +68,17 @@ def images_of(rows):
 
 
 def load(tmp_path, base=100, factor=10, **kw):
-  kw = {'dir': str(tmp_path / 'data'), 'download': False, **kw}
-  return cifar.load_cifar(base, imb_factor=factor, cache=str(tmp_path / 'cache'), **kw)
+  kw = {'dir': str(tmp_path / 'data'), 'download': False, 'cache': tmp_path / 'cache', **kw}
+  return cifar.load_cifar(base, imb_factor=factor, **{**kw, 'cache': str(kw['cache'])})
+
+
+def prepared_cifar100(folder):
+  """Returns a cache with CIFAR-100-LT, factor 100, made of the originals once a session."""
+
+  def make(cache):
+    load(cache, 100, 100, dir=str(folder), cache=cache)
+
+  return runs.once('cifar100_lt', make)
 
 
 def set_dir(tmp_path, base=100, factor=10):

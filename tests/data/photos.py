@@ -33,6 +33,7 @@ def encode(pixels, form='JPEG', mode='RGB', **how):
   return out.getvalue()
 
 
+@functools.cache
 def jpeg(seed, mode='RGB', **how):
   return encode(crop(seed), mode=mode, **how)
 

@@ -2,13 +2,14 @@
 
 import functools
 import os
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from fass_jax.counts import class_counts
-from fass_jax.data.sets import cifar, cifar_files
+from fass_jax.data.sets import cifar, cifar_files, cifar_lt
 from fass_jax.data.sets.subset import long_tail_indices
 from fass_jax.types import UserError
 from tests.data.cifar_made import (
@@ -20,6 +21,7 @@ from tests.data.cifar_made import (
   images_of,
   load,
   made,
+  prepared_cifar100,
   python10,
   replay,
   same,
@@ -27,11 +29,19 @@ from tests.data.cifar_made import (
 )
 
 
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory):
+  """A folder with the unpacked made-up CIFAR-100, and in it the set prepared from it."""
+  path = tmp_path_factory.mktemp('prepared')
+  folder_of(path / 'data' / 'cifar-100-binary', binary100())
+  return path, load(path)
+
+
 @pytest.fixture
-def ready(tmp_path):
-  """A folder with the unpacked made-up CIFAR-100 and the set prepared from it."""
-  folder_of(tmp_path / 'data' / 'cifar-100-binary', binary100())
-  return tmp_path, load(tmp_path)
+def ready(tmp_path, prepared):
+  """A copy of that, to be spoilt."""
+  shutil.copytree(prepared[0], tmp_path, dirs_exist_ok=True)
+  return tmp_path, prepared[1]
 
 
 # ---- the whole way on made-up data -------------------------------------------------------------
@@ -86,25 +96,22 @@ def test_cache_from_the_environment(ready, monkeypatch):
 # ---- the prepared set --------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_prepared_set_needs_neither_originals_nor_tfds(ready):
+  """Nor does the import of the module load any of them."""
   tmp_path, first = ready
   code = (
     'import sys\n'
-    'sys.modules["tensorflow_datasets"] = sys.modules["PIL"] = sys.modules["sklearn"] = None\n'
     'from fass_jax.data import cifar\n'
+    'heavy = "tensorflow_datasets", "PIL", "sklearn"\n'
+    'print([m for m in heavy if m in sys.modules])\n'
+    'sys.modules |= dict.fromkeys(heavy)\n'
     'd = cifar.load_cifar(100, imb_factor=10, cache=sys.argv[1], download=False)\n'
     'print(d.train_index.sum(), d.train_images.sum())'
   )
   out = child(code, tmp_path / 'cache')
-  assert out.stdout.split() == [str(first.train_index.sum()), str(first.train_images.sum())], out
-
-
-def test_import_stays_light():
-  code = (
-    'import sys, fass_jax.data.cifar\n'
-    'print([m for m in ("tensorflow_datasets", "PIL", "sklearn") if m in sys.modules])'
-  )
-  assert child(code).stdout.strip() == '[]'
+  sums = f'{first.train_index.sum()} {first.train_images.sum()}'
+  assert out.stdout.splitlines() == ['[]', sums], out
 
 
 @pytest.mark.parametrize('harm', ['gone', 'cut', 'noise', 'bit', 'empty'])
@@ -142,20 +149,22 @@ def test_preparing_without_tfds_says_what_to_install(tmp_path, monkeypatch):
     load(tmp_path)
 
 
-def test_crash_while_preparing_leaves_no_prepared_set(tmp_path):
+def test_crash_while_preparing_leaves_no_prepared_set(tmp_path, monkeypatch):
+  """What lies there in the middle of it is what a process that ends then leaves behind."""
   folder_of(tmp_path / 'data' / 'cifar-100-binary', binary100())
-  code = (
-    'import os, sys\n'
-    'from fass_jax.data import cifar, cifar_lt\n'
-    'whole = cifar_lt.CifarLt._generate_examples\n'
-    'def dies(self, *a):\n'
-    '  for key, row in whole(self, *a):\n'
-    '    if key == 150: os._exit(9)\n'
-    '    yield key, row\n'
-    'cifar_lt.CifarLt._generate_examples = dies\n'
-    'cifar.load_cifar(100, imb_factor=10, dir=sys.argv[1], cache=sys.argv[2])'
-  )
-  assert child(code, tmp_path / 'data', tmp_path / 'cache').returncode == 9
+  whole, left = cifar_lt.CifarLt._generate_examples, tmp_path / 'left'
+
+  def watched(self, *args):
+    for key, row in whole(self, *args):
+      if key == 150 and not left.exists():
+        shutil.copytree(tmp_path / 'cache', left)
+      yield key, row
+
+  with monkeypatch.context() as patch:
+    patch.setattr(cifar_lt.CifarLt, '_generate_examples', watched)
+    load(tmp_path)
+  shutil.rmtree(tmp_path / 'cache')
+  left.rename(tmp_path / 'cache')
   assert list(set_dir(tmp_path).parent.iterdir())  # it did begin
   assert not set_dir(tmp_path).exists()
   assert len(load(tmp_path).train_labels) == class_counts(20, 100, 10).sum()
@@ -190,7 +199,9 @@ def test_real_subsets(base, totals):
 @pytest.mark.parametrize(('base', 'factor', 'total'), [(100, 100, 10847), (10, 200, 11203)])
 def test_real_set_through_tfds(base, factor, total, tmp_path):
   folder, full = _real(base)
-  d = load(tmp_path, base, factor, dir=folder)
+  before = sorted(os.listdir(folder))
+  cache = tmp_path / 'cache' if base == 10 else prepared_cifar100(folder)
+  d = load(tmp_path, base, factor, dir=folder, cache=cache)
   assert len(d.train_labels) == total and len(d.test_labels) == 10000
   assert d.train_index.tolist() == replay(full.train_labels.tolist(), base, 50000 / base, factor)
   assert (d.train_images == full.train_images[d.train_index]).all()
@@ -198,4 +209,5 @@ def test_real_set_through_tfds(base, factor, total, tmp_path):
   assert (d.test_images == full.test_images).all()
   assert (d.test_labels == full.test_labels).all()
   assert d.class_names[0] == {10: 'airplane', 100: 'apple'}[base]
-  assert same(d, load(tmp_path, base, factor, dir=''))
+  assert same(d, load(tmp_path, base, factor, dir='', cache=cache))
+  assert sorted(os.listdir(folder)) == before

@@ -61,6 +61,7 @@ def test_bad_factor():
     load_digits(500.0)
 
 
+@pytest.mark.process
 def test_scikit_learn_is_imported_late_and_named_if_missing():
   code = (
     'import sys; import fass_jax.data.digits as d; assert "sklearn" not in sys.modules\n'

@@ -14,7 +14,6 @@ from fass_jax.data.images import image_records
 from fass_jax.data.load import load
 from fass_jax.types import UserError
 from tests.data import photos
-from tests.data.cifar_made import child
 
 COUNTS = (7, 4, 2)
 
@@ -212,24 +211,22 @@ def test_a_damaged_prepared_set(tmp_path):
     load(config_of(tmp_path))
 
 
-def test_a_crash_while_preparing_leaves_no_prepared_set(tmp_path):
+def test_a_crash_while_preparing_leaves_no_prepared_set(tmp_path, monkeypatch):
+  """What lies there before the 15th image is what a process that ends then leaves behind."""
   splits = made(tmp_path)
-  code = (
-    'import os, sys\n'
-    'from fass_jax.data import image_records as r\n'
-    'from fass_jax.config import base_config\n'
-    'whole, n = r._Split.write, [0]\n'
-    'def dies(self, *a):\n'
-    '  n[0] += 1\n'
-    '  os._exit(9) if n[0] == 15 else whole(self, *a)\n'
-    'r._Split.write = dies\n'
-    'from fass_jax.data.load import load\n'
-    'config = base_config("imagenet_lt")\n'
-    'config.data.dir, config.data.lists, config.data.cache = sys.argv[1:]\n'
-    'load(config)'
-  )
-  folders = [tmp_path / name for name in ('tars', 'lists', 'cache')]
-  assert child(code, *folders).returncode == 9
+  write, begun, written = image_records._Split.write, tmp_path / 'begun', []
+
+  def watched(self, *args):
+    written.append(1)
+    if len(written) == 15:
+      shutil.copytree(tmp_path / 'cache', begun)
+    write(self, *args)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(image_records._Split, 'write', watched)
+    load(config_of(tmp_path))
+  shutil.rmtree(tmp_path / 'cache')
+  begun.rename(tmp_path / 'cache')
   (left,) = (tmp_path / 'cache' / 'image_records').glob('*/incomplete.*')  # it did begin
   assert not _prepared(tmp_path)
   _assert_is(load(config_of(tmp_path)), splits)

@@ -15,6 +15,7 @@ WHY = 'needs the extra parity: pip install -e .[parity]'
 torch = pytest.importorskip('torch', reason=WHY)
 transformers = pytest.importorskip('transformers', reason=WHY)
 
+pytestmark = [pytest.mark.parity, pytest.mark.real_net]
 CLASSES, SIDE, BATCH = 11, 64, 2
 BASIC = {'layer_type': 'basic', 'hidden_sizes': [64, 128, 256, 512]}
 CONFIGS = {10: {**BASIC, 'depths': [1] * 4}, 18: {**BASIC, 'depths': [2] * 4}, 50: {}}
