@@ -51,6 +51,15 @@ def every_method() -> list:
   ]
 
 
+# blocks of chosen rows for the README: (table, labels of its rows; () is all that have figures)
+BLOCKS: dict[str, tuple[str, tuple[str, ...]]] = {
+  'readme_full': ('evidence', ()),
+  'readme_small': (
+    'small_cifar10',
+    ('CE', 'w/o FASS', 'FASS', 'CMO', 'logit adjustment', 'LDAM-DRW'),
+  ),
+}
+
 TABLES = {
   'digits': {
     'title': 'Long-tailed digits (imbalance factor 20, ResNet-8, 60 epochs)',

@@ -13,10 +13,10 @@ from launch.ledger import ledger as book
 COLUMNS = ('top1', 'many', 'medium', 'few', 'worst_class')
 INTRO = """\
 Written by `python launch/tables.py --report` from `results/`. Top-1 on the test set in percent,
-mean ± sd over seeds; last = the last epoch, best = the epoch with the highest test top-1, chosen
-on the test set; many, medium, few (more than 100, 20 to 100, under 20 training images) and worst
-class are of the last epoch. "wall s" is the time of a seed as it was run, often beside other work:
-no measure of a method's speed."""
+mean over seeds, ± sd of three seeds or more; last = the last epoch, best = the epoch with the
+highest test top-1, chosen on the test set; many, medium, few (more than 100, 20 to 100, under 20
+training images) and worst class are of the last epoch. "wall s" is the time of a seed as it was
+run, often beside other work: no measure of a method's speed."""
 THESIS = """\
 Of the thesis' tables: "thesis" is what it prints (FASS is its "Ours"); "other published" is what
 others report for the same setting, mostly for the best epoch; "ours" is what this code did. In
@@ -28,11 +28,11 @@ Shown = Sequence[tuple[Any, list[dict[str, Any]]]]  # a row and its lines, by se
 
 
 def cell(values: Iterable[float | None]) -> str:
-  """Formats several seeds of one figure: mean +- sd in percent."""
+  """Formats several seeds of one figure: mean in percent, with the sd of three seeds or more."""
   known = [100 * v for v in values if v is not None]
   if not known:
     return '-'
-  spread = f' ± {statistics.stdev(known):.2f}' if len(known) > 1 else ''
+  spread = f' ± {statistics.stdev(known):.2f}' if len(known) > 2 else ''
   return f'{statistics.mean(known):.2f}{spread}'
 
 
@@ -188,6 +188,33 @@ def index(runs: Runs) -> str:
   return '\n'.join(lines)
 
 
+def chosen_block(name: str, labels: Sequence[str], runs: Runs) -> str:
+  """Returns some rows of a table, those that have figures, for a page that shows few.
+
+  Args:
+    name: of the table.
+    labels: of the rows, in this order; () is all of them.
+    runs: by identity and seed.
+  """
+  table = book.TABLES[name]
+  rows = {row.label: row for row in book.rows(table)}
+  shown = [(rows[k], lines_of(table, rows[k], runs)) for k in labels or rows]
+  beside = any(row.thesis or row.published for row, _ in shown)
+  head = ['method', 'last epoch', 'best epoch', 'many', 'medium', 'few', 'seeds']
+  head += ['thesis', 'other published'] * beside
+  out = [f'**{table["title"]}**', '', f'| {" | ".join(head)} |', '|' + '---|' * len(head)]
+  for row, mine in shown:
+    if not mine:
+      continue
+    figures = [('last', 'top1'), ('best', 'top1'), *(('last', k) for k in COLUMNS[1:4])]
+    cells = [row.label, *(cell(r[part][k] for r in mine) for part, k in figures), str(len(mine))]
+    if beside:
+      cells.append('' if row.thesis is None else f'{row.thesis:.2f}')
+      cells.append('; '.join(f'{who} {figure}' for who, figure in row.published.items()))
+    out.append(f'| {" | ".join(cells)} |')
+  return '\n'.join(out) if len(out) > 4 else f'{out[0]}: no run yet.'
+
+
 def write(results: pathlib.Path, docs: pathlib.Path, readme: pathlib.Path) -> None:
   """Writes docs/results.md, and the tables between the markers of the README."""
   runs = book.by_run(book.everything(results))
@@ -198,6 +225,8 @@ def write(results: pathlib.Path, docs: pathlib.Path, readme: pathlib.Path) -> No
   docs.mkdir(parents=True, exist_ok=True)
   (docs / 'results.md').write_text('\n\n'.join(parts) + '\n')
   text = readme.read_text()
+  for name, (table, labels) in book.CONFIG['BLOCKS'].items():
+    tables[name] = chosen_block(table, labels, runs)
   for name, body in tables.items():
     begin, end = f'<!-- results {name} -->', f'<!-- end {name} -->'
     if begin in text:
