@@ -92,7 +92,7 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     ('bbn', ['--config.epochs=1'], "second branch of the loss 'bbn' would never be active"),
     ('progressive', ['--config.epochs=1'], 'progressive of stream natural would never be active'),
     ('ce', ['--config.loss=bbn'], "The loss 'bbn' blends two branches: set --config.net.experts=2"),
-    ('ce', ['--config.loss=bbn', '--config.net.experts=2'], 'blends two views'),
+    ('ce', ['--config.loss=bbn', '--config.net.experts=2'], 'blends two whole batches'),
     ('ens', ['--config.loss=bbn', '--config.net.experts=2'], 'correct the class prior twice'),
     (
       'ce',

@@ -1,7 +1,7 @@
-"""Losses: `(outs, labels, classes, signals, t) -> (values, weights)` in nats, never reduced.
+"""Losses: `(outs, labels, classes, signals, t) -> (values, weights)` per example, in nats.
 
-`outs` is an `Outputs`, `labels` integer `[B]`; values and weights have equal shapes. The names
-stand in `LOSSES`; the step alone reduces, by `combine`.
+`outs` is an `Outputs`, `labels` is integer `[B]`; values and weights have equal shapes. `LOSSES`
+lists the losses by name. No loss reduces its values; the train step does, with `combine`.
 """
 
 from fass_jax.losses.build import LOSSES, reweight

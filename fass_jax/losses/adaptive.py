@@ -1,4 +1,4 @@
-"""Adaptive logit adjustment: a margin for classes that are rare and samples that are hard."""
+"""Adaptive logit adjustment: larger margins for rare classes and hard samples."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from fass_jax.types import Array
 def adaptive_adjustment(logits: Array, labels: Array, counts: Array, scale: float) -> Array:
   """Returns -log softmax(z - s d q onehot(y))_y, with d = (1 - cos_y) / 2, q = 1 / log2(1 + r).
 
-  r is n_y / min_k n_k, so the rarest class has q = 1; no gradient flows through d.
+  With r = n_y / min_k n_k, so q = 1 for the rarest class. No gradient flows through d.
 
   Args:
     logits: float `[B, C]`, z = s cos(x, w_c) of a cosine head.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class, all above 0.
-    scale: s of the head, > 0.
+    counts: `[C]`, training images per class, all above 0.
+    scale: s of the cosine head, > 0.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Zhao, Chen, Tan, Huang, Zhu, AAAI 2022.
+  Reference: Zhao et al., Adaptive Logit Adjustment Loss for Long-Tailed Visual Recognition,
+  arXiv:2104.06094.
   """
   z, n = jnp.asarray(logits, float), jnp.asarray(counts, float)
   own = jax.nn.one_hot(labels, z.shape[-1], dtype=float)

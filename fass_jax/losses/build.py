@@ -1,7 +1,7 @@
-"""From a loss's name and parameters to the function that the step calls.
+"""Builds losses from their names and parameters.
 
-A builder returns *parts*: one function for most losses, two for RIDE, whose halves are averaged
-apart; the loss is the sum of the parts, each reduced by its own weighted mean.
+A builder returns *parts*: one function for most losses, two for RIDE. Each part is reduced by its
+own weighted mean, and the loss is the sum of the parts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Schedule = Callable[[Time], Array]
 
 
 def of_logits(function: Callable[[Array, Array, Array], Array]) -> Loss:
-  """Makes a loss of `(logits [B, C], labels, counts) -> values [B]`: experts' mean, weights 1."""
+  """Wraps `(logits [B, C], labels, counts) -> values [B]` as a loss on the experts' mean logits."""
 
   def loss(
     outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
@@ -65,10 +65,10 @@ def of_logits(function: Callable[[Array, Array, Array], Array]) -> Loss:
 def reweight(loss: Loss, class_weights: Callable[[Array], Array], share: Schedule) -> Loss:
   """Multiplies a loss's weights by 1 - share(t) + share(t) w_y.
 
-  A share of 0 until the last fifth of the run and of 1 from there is deferred reweighting.
+  Deferred reweighting (DRW) uses a share of 0 until the last fifth of the run, and 1 from then on.
 
   Args:
-    loss: the loss; its first axis runs over the samples.
+    loss: the loss; the first axis of its values is the batch.
     class_weights: counts `[C]` -> w `[C]`, see `losses/weights.py`.
     share: time -> a number in [0, 1].
   """
@@ -85,7 +85,7 @@ def reweight(loss: Loss, class_weights: Callable[[Array], Array], share: Schedul
 
 
 def _weighted_la(tau: float) -> tuple[Loss]:
-  """Returns `prior.weighted_logit_adjustment` with its weights apart from its values."""
+  """Returns `prior.weighted_logit_adjustment` with separate values and weights."""
   adjusted = of_logits(lambda z, y, n: logit_adjustment(z, y, n, tau))
   alpha = functools.partial(inverse_frequency_weights, power=1.0 - tau)
   return (reweight(adjusted, alpha, lambda t: jnp.ones(())),)
@@ -99,7 +99,7 @@ def _ride(
       outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
     ) -> tuple[Array, Array]:
       del signals
-      # under jit the part that is not asked for is dropped
+      # both parts call `ride`; under jit the compiler drops the unused half
       values = ride(
         outs.logits, labels, classes.count, scale, max_margin, gamma, factor, late(t) > 0
       )[which]
@@ -129,7 +129,7 @@ def _distillation(temperature: float, power: float = 1.0) -> tuple[Loss]:
     outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
   ) -> tuple[Array, Array]:
     del labels, classes, signals, t
-    assert outs.teacher is not None, 'no teacher was shown this view'
+    assert outs.teacher is not None, 'this view has no teacher logits'
     values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature, power)
     return values, jnp.ones_like(values)
 
@@ -154,7 +154,7 @@ def _range(k: int, margin: float, intra: float, inter: float) -> tuple[Loss]:
   ) -> tuple[Array, Array]:
     del classes, signals, t
     mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
-    # the features of several experts are one vector
+    # concatenate the experts' features
     features = outs.features.reshape(len(labels), -1)
     value = range_loss(features, labels, mask, k, margin, intra, inter)
     return jnp.broadcast_to(value, mask.shape), mask
@@ -169,7 +169,7 @@ def _bbn(epochs: int) -> tuple[Loss]:
     del classes, signals
     values = bbn_loss(outs.logits, labels, bbn_alpha(t.epoch, epochs))
     mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
-    # a row's logits are blended with those of its partner, so both count or neither
+    # the loss blends the logits of rows i and B + i, so a mask on one applies to both
     pair = mask[: len(mask) // 2] * mask[len(mask) // 2 :]
     return values, jnp.concatenate([pair, pair])
 
@@ -211,14 +211,14 @@ LOSSES: dict[str, Kind] = {
   'weighted_la': Kind(
     _weighted_la,
     _reads('weighted_la', 'tau'),
-    # whatever tau is, its weights make up for what its margins leave
+    # for every tau, the weights correct the part of the prior that the margins do not
     prior=lambda tau: _takes_out(1.0),
     corrects_prior=True,
   ),
   'two_rate': Kind(
     lambda tau1, tau2: (of_logits(lambda z, y, n: two_rate(z, y, n, tau1, tau2)),),
     _reads('two_rate', 'tau1', 'tau2'),
-    # between its two powers
+    # the prior removed is between tau1 and tau2
     prior=lambda tau1, tau2: _takes_out((tau1 + tau2) / 2, tau1 == tau2),
     corrects_prior=True,
   ),
@@ -233,8 +233,8 @@ LOSSES: dict[str, Kind] = {
       of_logits(lambda z, y, n: equalised(z, y, n, share, below / n.shape[0])),
     ),
     _reads('equalised', 'share', 'below'),
-    # it takes out most of the prior; to take out all of it once more would be worse (15.3 % of
-    # errors for 10.3 % on two Gaussians)
+    # it removes most of the prior; a full correction on top raises the error (from 10.3 % to 15.3 %
+    # on two Gaussians)
     prior=lambda share, below: _takes_out(1.0, exact=False),
     corrects_prior=True,
   ),
@@ -261,7 +261,7 @@ LOSSES: dict[str, Kind] = {
       'max_margin': 'loss_args.ride.max_margin',
       'gamma': 'loss_args.ride.diversity',
       'factor': 'loss_args.ride.diversity_factor',
-      'late': 'reweight.share',  # its temperatures change when the class weights do
+      'late': 'reweight.share',  # class temperatures start with reweighting
     },
     refuses=(needs_cosine, needs_experts),
   ),
@@ -282,7 +282,7 @@ LOSSES: dict[str, Kind] = {
   'bbn': Kind(
     _bbn,
     {'epochs': 'epochs'},
-    # its branches see n and 1 / n, and are averaged
+    # the branches see class frequencies ~ n and ~ 1 / n, and their logits are averaged
     prior=lambda epochs: Prior(uniform=True),
     refuses=(needs_two_branches, needs_whole_pair),
     joint=True,

@@ -1,4 +1,4 @@
-"""The only place where losses are reduced: per-example values to the number that is minimised."""
+"""Reduces per-example losses to the scalar objective; no other module reduces losses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def weighted_mean(values: Array, weights: Array, divisor: float | None = None) -
 
   Args:
     values: float, any shape.
-    weights: float >= 0, the same shape; all zero gives 0.
-    divisor: a constant instead of the sum of the weights.
+    weights: float >= 0, the same shape; if all are zero, the result is 0.
+    divisor: a constant that replaces the sum of the weights.
   """
   total = jnp.sum(weights)
   scale = jnp.where(total > 0, total, 1.0) if divisor is None else divisor
-  # where, not a product alone: a masked sample may hold inf or nan
+  # where instead of a plain product: a masked sample may be inf or nan, and 0 * nan is nan
   return jnp.sum(jnp.where(weights > 0, weights * values, 0.0)) / scale
 
 
@@ -33,18 +33,18 @@ def pair_loss(
   mixed_label: bool,
   divisor: float | None = None,
 ) -> Array:
-  """Returns a loss against a pair target: both labels are asked, each by its own weighted mean.
+  """Returns the loss for a pair target (a, b, lam).
 
-  sum(lam w_a l_a) / sum(w_a) + sum((1 - lam) w_b l_b) / sum(w_b); margin losses, which need
-  integer labels, mix like this.
+  The result is sum(lam w_a l_a) / sum(w_a) + sum((1 - lam) w_b l_b) / sum(w_b). Every loss sees
+  integer labels only, as margin losses require.
 
   Args:
     loss: a function of `LOSSES`.
     outs: the network's outputs for the view.
     targets: the pair `(a, b, lam)`, each `[B]`.
-    mask: `[B]`, 0 leaves a sample out.
-    context: what a loss may read beside the outputs: classes, signals, time.
-    mixed_label: False says lam = 1 throughout, so that the second half is not computed.
+    mask: `[B]`, 0 excludes a sample.
+    context: the loss's other inputs: classes, signals, time.
+    mixed_label: False means lam = 1 for all samples; the second sum is then not computed.
     divisor: see `weighted_mean`.
   """
 
@@ -61,10 +61,10 @@ def pair_loss(
 
 
 def term_loss(parts: list[Array]) -> Array:
-  """Adds up the losses of a term's views; for FASS' term L_FS = L(z_m, y_m) + L(z_c, y_c).
+  """Returns the sum of a term's losses over its views; in FASS, L_FS = L(z_m, y_m) + L(z_c, y_c).
 
   Args:
-    parts: one scalar a view.
+    parts: one scalar per view.
 
   Thesis: Eq. (8b).
   """
@@ -72,12 +72,12 @@ def term_loss(parts: list[Array]) -> Array:
 
 
 def total_loss(terms: dict[str, Term], values: dict[str, Array], t: Time) -> Array:
-  """Weighs the terms: sum of weight(t) * term; for FASS L = L(z_i, y_i) + alpha * L_FS.
+  """Returns the sum of weight(t) * value over the terms; in FASS, L = L(z_i, y_i) + alpha * L_FS.
 
   Args:
     terms: the recipe's terms by name.
-    values: a scalar for each term that is on in this step.
-    t: the time that weights may depend on.
+    values: one scalar per term that is active in this step.
+    t: the time, which a term's weight may depend on.
 
   Thesis: Eq. (9).
   """

@@ -1,4 +1,4 @@
-"""Knowledge distillation: a network follows the softened predictions of another one."""
+"""Knowledge distillation: a student network learns a teacher's softened predictions."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from fass_jax.types import Array
 
 
 def distillation(student: Array, teacher: Array, temperature: float, power: float = 1.0) -> Array:
-  """Returns T^2 KL(p || softmax(student / T)), p ~ softmax(teacher / T)^power, p constant.
+  """Returns T^2 KL(p || softmax(student / T)) with p ~ softmax(teacher / T)^power.
 
-  T^2 keeps the size of the gradient, softmax(student / T) - p times T. A power below 1 flattens the
-  teacher, who gives rare classes a larger share of its examples (DiVE); 1 is plain distillation.
+  No gradient flows through p. The factor T^2 makes the gradient T (softmax(student / T) - p), so
+  its size stays comparable across temperatures. A power below 1 flattens the teacher's distribution
+  and so raises the share of rare classes (DiVE); power 1 is plain distillation.
 
   Args:
-    student: float `[B, C]`, the mean of the experts.
-    teacher: float `[B, C]`, likewise.
+    student: float `[B, C]`, the student's logits, averaged over its experts.
+    teacher: float `[B, C]`, the teacher's logits, averaged over its experts.
     temperature: T > 0.
     power: > 0.
 
   Returns:
-    float32 `[B]` in nats, >= 0 up to rounding; 0 where both agree (at power 1).
+    float32 `[B]` in nats, >= 0 up to rounding; at power 1, 0 where student and teacher agree.
 
-  Reference: Hinton, Vinyals, Dean, 2015; with T = 1.5, Wang, Lian, Miao, Liu, Yu, ICLR 2021; with
-  T = 2 and power 1/2, He, Wu, Wei, ICCV 2021.
+  Reference: Hinton et al., Distilling the Knowledge in a Neural Network, arXiv:1503.02531. T = 1.5:
+  Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809. T = 2, power 1/2: He et al., Distilling Virtual Examples for Long-tailed
+  Recognition, arXiv:2103.15042.
   """
   z = jnp.asarray(jax.lax.stop_gradient(teacher), float)
-  # a power of a softmax, scaled to sum 1, is the softmax of that multiple
+  # softmax(z)^power, normalised to sum 1, equals softmax(power z)
   p = jax.nn.log_softmax(z * (power / temperature))
   q = jax.nn.log_softmax(jnp.asarray(student, float) / temperature)
   return temperature**2 * (jnp.exp(p) * (p - q)).sum(-1)

@@ -1,4 +1,4 @@
-"""RIDE: several experts, each with its own margin loss, and a term on how they differ."""
+"""RIDE: a margin loss per expert, and a term that rewards diversity among the experts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from fass_jax.types import Array
 
 
 def ride_temperature(counts: Array, factor: float) -> Array:
-  """Returns T_c = (C n_c / N f + 1 - f) / max_k(the same): rare classes have lower ones.
+  """Returns T_c = r_c / max_k r_k with r_c = f C n_c / N + 1 - f; rare classes have lower T_c.
 
   Args:
-    counts: `[C]`, training images of each class.
+    counts: `[C]`, training images per class.
     factor: f in [0, 1); 0 gives ones.
 
   Returns:
-    float32 `[C]`, in (0, 1]. The T-bar of the loss is its mean.
+    float32 `[C]`, in (0, 1]. The mean of T is the T-bar of the paper.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809.
   """
   n = jnp.asarray(counts, float)
   raw = n * (n.shape[0] / n.sum()) * factor + (1.0 - factor)
@@ -29,21 +30,22 @@ def ride_temperature(counts: Array, factor: float) -> Array:
 def diversity(
   logits: Array, counts: Array, temperature_factor: float, t_active: Array | bool
 ) -> Array:
-  """Returns mean(T)^2 KL(sg softmax(z_mean / T) || softmax(z_e / T)) for each expert.
+  """Returns mean(T)^2 KL(sg softmax(z_mean / T) || softmax(z_e / T)) per expert.
 
-  T divides the logits class by class; no gradient flows through the mean's distribution. A
-  negative factor before it drives the experts apart.
+  T divides the logits per class; no gradient flows through the distribution of the mean. With a
+  negative factor in the objective, the experts become more diverse.
 
   Args:
     logits: float `[B, E, C]`, at the scale used at test time.
-    counts: `[C]`, training images of each class.
+    counts: `[C]`, training images per class.
     temperature_factor: f of `ride_temperature`.
-    t_active: whether T is that of `ride_temperature`; else T = 1. May be traced.
+    t_active: True: T is `ride_temperature`; False: T = 1. May be traced.
 
   Returns:
     float32 `[B, E]` in nats, >= 0 up to rounding; 0 for E = 1.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809.
   """
   temperature = jnp.where(t_active, ride_temperature(counts, temperature_factor), 1.0)
   z = jnp.asarray(logits, float)
@@ -66,24 +68,25 @@ def ride(
 ) -> tuple[Array, Array]:
   """Returns the two parts of RIDE's first stage: sum_e LDAM(z_e) and gamma sum_e diversity_e.
 
-  They are apart because they are averaged apart: class weights (DRW) enter the first alone, as
-  sum(w_y l) / sum(w_y); the second has the plain mean over the batch. gamma = 0 leaves
-  independent experts.
+  The parts are separate because their means differ: class weights (DRW) apply to the first part
+  only, as sum(w_y l) / sum(w_y); the second is a plain mean over the batch. With gamma = 0 the
+  experts are independent.
 
   Args:
-    logits: float `[B, E, C]`, at the scale of the head.
+    logits: float `[B, E, C]`, scaled by the cosine head.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class.
-    scale: s of the head, for the margins.
+    counts: `[C]`, training images per class.
+    scale: s of the cosine head; it scales the margins.
     max_margin: margin of the rarest class.
     gamma: factor of the diversity: -0.45 for CIFAR, -0.2 for ImageNet and iNaturalist.
     factor: f of `ride_temperature`: 0.05 for CIFAR, 0.02 for the others.
-    late: whether the reweighting has begun; the class temperatures begin with it. May be traced.
+    late: True once reweighting has started; class temperatures start then too. May be traced.
 
   Returns:
-    float32 `[B]` in nats >= 0, and float32 `[B]` of gamma's sign.
+    float32 `[B]` in nats, >= 0, and float32 `[B]` with the sign of gamma.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809.
   """
   each = jax.vmap(lambda z: ldam(z, labels, counts, scale, max_margin), in_axes=1, out_axes=1)
   apart = diversity(logits, counts, factor, late)

@@ -1,4 +1,4 @@
-"""What a config may ask of a loss: its parameters, what it needs, what it does to the prior."""
+"""Describes losses to the config: parameters, requirements, effect on the class prior."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ Loss = Callable[[Outputs, Array, Classes, dict[str, Any], Time], tuple[Array, Ar
 
 
 class Prior(NamedTuple):
-  """What a loss does to the class prior pi that its labels have.
+  """How a loss changes the class prior pi of its labels.
 
-  Its logits imply pi / n^removed, n the class counts, or the uniform prior.
+  The trained logits imply the prior pi / n^removed, with class counts n, or the uniform prior.
   """
 
-  removed: float = 0.0
-  exact: bool = False  # whether that is its optimum; False: an approximation
-  uniform: bool = False  # whatever its labels are
+  removed: float = 0.0  # the power of n that the loss removes
+  exact: bool = False  # True: holds at the loss's optimum; False: an approximation
+  uniform: bool = False  # the logits imply the uniform prior, whatever pi is
 
 
 class Use(NamedTuple):
-  """A term that reads a loss."""
+  """A term that uses a loss."""
 
-  name: str  # of the loss, as a message begins: "The loss 'ce'"
-  term: str  # how a message names the term: '--config.terms.natural'
-  host: bool  # the term reads the run's own loss
+  name: str  # the loss at the start of a message: "The loss 'ce'"
+  term: str  # the term in a message: '--config.terms.natural'
+  host: bool  # True: the term uses the run's own loss, --config.loss
   config: ConfigDict  # of the whole run
   views: tuple[ViewOfTerm, ...]
 
 
 class ViewOfTerm(NamedTuple):
-  """A view that a term reads."""
+  """A view of a term."""
 
-  stream: str  # name of its stream
-  section: ConfigDict  # of its stream
-  size: int  # images that the stream draws in a step
+  stream: str  # name of the view's stream
+  section: ConfigDict  # config section of the stream
+  size: int  # images that the stream draws per step
 
 
 class Kind(NamedTuple):
-  """A loss as a config names it."""
+  """A loss and its requirements, as listed in `LOSSES`."""
 
   build: Callable[..., tuple[Loss, ...]]  # parameters -> parts; only the first is reweighted
-  reads: dict[str, str] = {}  # parameter: the config key that holds its value
-  prior: Callable[..., Prior] = lambda **parameters: Prior()  # of the same parameters
-  refuses: tuple[Callable[[Use], str], ...] = ()  # each returns why it cannot be used, or ''
-  corrects_prior: bool = False  # a second correction beside it is refused
-  joint: bool = False  # sees all views of its term as one batch
-  needs_teacher: bool = False  # reads the logits of a teacher
-  beside: bool = False  # trains no classifier: it stands beside a loss that does
+  reads: dict[str, str] = {}  # parameter -> its config key
+  prior: Callable[..., Prior] = lambda **parameters: Prior()  # takes the same parameters
+  refuses: tuple[Callable[[Use], str], ...] = ()  # each returns why the use is invalid, or ''
+  corrects_prior: bool = False  # a run may not combine it with another prior correction
+  joint: bool = False  # takes all views of its term as one batch
+  needs_teacher: bool = False  # reads a teacher's logits
+  beside: bool = False  # trains no classifier, so it needs another loss that does
 
 
 def needs_cosine(use: Use) -> str:
-  """The margins are those of a cosine head."""
+  """Returns a message unless the head is a cosine head, which the margins assume."""
   if use.config.net.head == 'cosine' or not use.host:
     return ''
   return f'{use.name} needs --config.net.head=cosine.'
 
 
 def needs_experts(use: Use) -> str:
-  """The loss compares experts."""
+  """Returns a message unless the network has several experts."""
   return '' if use.config.net.experts > 1 else f'{use.name} needs --config.net.experts=2 or more.'
 
 
 def needs_embedding(use: Use) -> str:
-  """The loss compares embeddings."""
+  """Returns a message unless the network has a projection head."""
   return (
     ''
     if use.config.net.projection
@@ -76,12 +76,12 @@ def needs_embedding(use: Use) -> str:
 
 
 def needs_router(use: Use) -> str:
-  """The loss trains a router."""
+  """Returns a message unless the network has a router."""
   return '' if use.config.net.router else f'{use.name} needs --config.net.router=True.'
 
 
 def needs_two_branches(use: Use) -> str:
-  """The loss moves from one branch of the network to another in the course of a run."""
+  """Returns a message unless the network has two branches and the run has two epochs."""
   if use.config.net.experts != 2:
     return f'{use.name} blends two branches: set --config.net.experts=2.'
   if use.config.epochs < 2:
@@ -93,30 +93,31 @@ def needs_two_branches(use: Use) -> str:
 
 
 def _inside(name: str) -> str:
-  """Returns the name of a loss as it stands inside a sentence."""
+  """Returns the name of a loss for the middle of a sentence."""
   return name[0].lower() + name[1:]
 
 
 def needs_whole_pair(use: Use) -> str:
-  """The loss blends two views row for row."""
+  """Returns a message unless the term has two views that are whole batches in every step."""
   sections = [view.section for view in use.views]
   if len(sections) == 2 and all(s.rho == 1 and s.start == 'on' for s in sections):
     return ''
   return (
-    f'{use.term}: {_inside(use.name)} blends two views, of natural and of reversed '
-    f'class frequencies, that are whole batches in every step; give two {use.term}.views whose '
-    'streams have rho=1.0 and start=on.'
+    f'{use.term}: {_inside(use.name)} blends two whole batches in every step, one with natural and '
+    f'one with reversed class frequencies; give {use.term}.views two views whose streams have '
+    'rho=1.0 and start=on.'
   )
 
 
 def needs_groups(use: Use) -> str:
-  """The loss compares images of a class, and classes."""
+  """Returns a message unless batches have several images of several classes."""
   for view in use.views:
     s = view.section
     if s.sampler == 'groups' and not 2 <= s.images < view.size:
       return (
-        f'{use.term}: the range loss would never be active on stream {view.stream} of {view.size} '
-        f'images a step, {s.images} of each class: it compares images of a class, and classes; set '
-        f'--config.streams.{view.stream}.images to 2 or more, and below {view.size}.'
+        f'{use.term}: the range loss would never be active on stream {view.stream} with '
+        f'{view.size} images per step and {s.images} per class: it needs pairs of one class and '
+        f'several classes; set --config.streams.{view.stream}.images to 2 or more, and below '
+        f'{view.size}.'
       )
   return ''

@@ -1,4 +1,4 @@
-"""The pairwise margin loss, of which cross entropy, LDAM and the logit adjustments are cases."""
+"""The pairwise margin loss; cross entropy, LDAM and logit adjustment are special cases."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ from fass_jax.types import Array
 
 
 def pairwise_rows(logits: Array, labels: Array, margins: Array) -> Array:
-  """Returns log(1 + sum_{y' != y} e^{m_y' + z_y' - z_y}), the family's loss with a row a sample.
+  """Returns log(1 + sum_{y' != y} e^{m_y' + z_y' - z_y}), with one row of margins m per sample.
 
   Args:
     logits: float `[B, C]`, any precision.
     labels: integer `[B]`, in 0 .. C-1.
-    margins: float `[B, C]` or `[1, C]`, m, below infinity; that of the own class is ignored, and
-      -inf takes a class out of the sum.
+    margins: float `[B, C]` or `[1, C]`, m < inf; the label's own margin is ignored, and -inf
+      removes a class from the sum.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, Eq. (11).
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314, Eq. (11).
   """
   own = labels[:, None] == jnp.arange(logits.shape[-1])[None, :]
-  # of the log softmax of z + m, so that no exponential overflows
+  # through log softmax(z + m), so that no exponential overflows
   return log_loss(jnp.asarray(logits, float) + jnp.where(own, 0.0, margins), labels)
 
 
 def pairwise_margin_loss(logits: Array, labels: Array, weight: Array, margin: Array) -> Array:
   """Returns a_y log(1 + sum_{y' != y} e^{D_yy' + z_y' - z_y}).
 
-  It is consistent for the balanced error where a_y = d_y / pi_y and D_yy' = log(d_y' / d_y) for
-  any d > 0; weights and margins that each correct the prior by themselves are not, together.
+  The loss is consistent for the balanced error if a_y = d_y / pi_y and D_yy' = log(d_y' / d_y) for
+  some d > 0. Weights that correct the prior and margins that correct it too are not consistent
+  together.
 
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`, in 0 .. C-1.
     weight: float `[C]`, a >= 0.
-    margin: float `[C, C]`, D, below infinity; its diagonal is ignored.
+    margin: float `[C, C]`, D < inf; the diagonal is ignored.
 
   Returns:
     float32 `[B]`, >= 0.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, Eq. (11) and Theorem 1.
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314, Eq. (11) and
+  Theorem 1.
   """
   return weight[labels] * pairwise_rows(logits, labels, margin[labels])
 
@@ -53,8 +55,9 @@ def additive_margin_loss(logits: Array, labels: Array, others: Array, own: Array
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`, in 0 .. C-1.
-    others: float `[C]`, r, what each class gains as a wrong one; -inf takes it out of the sum.
-    own: float `[C]`, s, what all the others gain where the class is the label; finite.
+    others: float `[C]`, r, the margin added to each class where it is not the label; -inf removes
+      the class from the sum.
+    own: float `[C]`, s, the margin of each class where it is the label; finite.
 
   Returns:
     float32 `[B]` in nats, >= 0.
@@ -65,7 +68,7 @@ def additive_margin_loss(logits: Array, labels: Array, others: Array, own: Array
 def weighted_cross_entropy(logits: Array, labels: Array, weight: Array) -> Array:
   """Returns -a_y log softmax(z)_y, the pairwise loss without margins.
 
-  In a run the weights go to `reweight` instead, so that a term can divide by their sum.
+  A run passes the weights to `reweight` instead, so that a term can divide by their sum.
 
   Args:
     logits: float `[B, C]`.

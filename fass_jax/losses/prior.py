@@ -1,8 +1,8 @@
-"""The class prior: losses that put its log between the logits, and logits moved to another prior.
+"""Losses with margins from the class prior: logit adjustment and its relatives.
 
-The losses are cases of the pairwise margin loss, log(1 + sum_{y' != y} e^{D_yy' + z_y' - z_y}).
-With the counts of the data set, pi_c = n_c / N; a class without images leaves the sum, and as a
-label, which training never shows, it counts as one image.
+Each loss is a pairwise margin loss, log(1 + sum_{y' != y} e^{D_yy' + z_y' - z_y}), with the class
+prior pi_c = n_c / N of the training set. An empty class is not in the sum; where it is the label
+(never in training), it counts as one image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fass_jax.types import Array
 
 
 def _prior(counts: Array) -> tuple[Array, Array]:
-  """Returns pi of the classes as wrong ones, and as labels, where none is 0."""
+  """Returns pi for the classes in the sum, and pi for labels (an empty class counts as 1 image)."""
   n = jnp.asarray(counts, float)
   return n / n.sum(), jnp.maximum(n, 1.0) / n.sum()
 
@@ -27,12 +27,13 @@ def balanced_softmax(logits: Array, labels: Array, counts: Array) -> Array:
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class; a class of 0 leaves the sum.
+    counts: `[C]`, training images per class; an empty class is not in the sum.
 
   Returns:
-    float32 `[B]` in nats, >= 0; blind to the scale of the counts.
+    float32 `[B]` in nats, >= 0; a common factor of the counts has no effect.
 
-  Reference: Ren, Yu, Sheng, Ma, Zhao, Yi, Li, NeurIPS 2020.
+  Reference: Ren et al., Balanced Meta-Softmax for Long-Tailed Visual Recognition,
+  arXiv:2007.10740.
   """
   return two_rate(logits, labels, counts, 1.0, 1.0)
 
@@ -43,13 +44,13 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class; for tau > 0 a class of 0 leaves the sum.
+    counts: `[C]`, training images per class; for tau > 0 an empty class is not in the sum.
     tau: 0 is cross entropy, 1 the balanced softmax.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021.
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
   """
   return two_rate(logits, labels, counts, tau, tau)
 
@@ -60,16 +61,16 @@ def two_rate(logits: Array, labels: Array, counts: Array, tau1: float, tau2: flo
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class; for tau2 > 0 a class of 0 leaves the sum.
-    tau1: >= 0, of the own class: above 0, rare labels have larger margins.
-    tau2: >= 0, of the others: above 0, rare classes are pushed down less where they are wrong.
-      Both equal are logit adjustment; another pair is not consistent.
+    counts: `[C]`, training images per class; for tau2 > 0 an empty class is not in the sum.
+    tau1: >= 0, power for the label's class; above 0, rare labels have larger margins.
+    tau2: >= 0, power for the other classes; above 0, rare classes are suppressed less where they
+      are not the label. tau1 = tau2 is logit adjustment; unequal values are not consistent.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, with the sign that follows
-  from their Theorem 1; it is printed the other way round.
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314. The sign of D
+  follows from Theorem 1; the paper prints the opposite sign.
   """
   wrong, label = _prior(counts)
   # xlogy: 0 log 0 = 0, so that tau = 0 is cross entropy with empty classes too
@@ -79,20 +80,20 @@ def two_rate(logits: Array, labels: Array, counts: Array, tau1: float, tau2: flo
 def weighted_logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float) -> Array:
   """Returns a_y log(1 + sum (pi_y' / pi_y)^tau e^{z_y' - z_y}), with a_c ~ pi_c^(tau - 1).
 
-  Consistent for every tau: between cross entropy with inverse frequencies as weights (0) and
-  logit adjustment (1). In a run a goes to `reweight`, so that a term can divide by its sum.
+  The loss is consistent for every tau. tau = 0 is cross entropy with inverse-frequency weights, tau
+  = 1 is logit adjustment. A run passes a to `reweight`, so that a term can divide by its sum.
 
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class; a class of 0 leaves the sum for tau > 0, and
-      has a = 0.
-    tau: in [0, 1] as a rule.
+    counts: `[C]`, training images per class; an empty class has a = 0, and for tau > 0 it is not
+      in the sum.
+    tau: usually in [0, 1].
 
   Returns:
     float32 `[B]`, >= 0; a is rescaled so that sum_c a_c = C.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021.
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
   """
   alpha = inverse_frequency_weights(counts, 1.0 - tau)
   return alpha[labels] * logit_adjustment(logits, labels, counts, tau)
@@ -101,18 +102,18 @@ def weighted_logit_adjustment(logits: Array, labels: Array, counts: Array, tau: 
 def la_adaptive(logits: Array, labels: Array, counts: Array, factor: float = 1.0) -> Array:
   """Returns the pairwise loss with D_yy' = log(pi_y' / pi_y) + f pi_y^(-1/4).
 
-  Logit adjustment with the margins of LDAM on top: a heuristic, not consistent.
+  This adds LDAM's margins to logit adjustment; it is a heuristic and not consistent.
 
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class; a class of 0 leaves the sum.
+    counts: `[C]`, training images per class; an empty class is not in the sum.
     factor: f >= 0; 0 is logit adjustment.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, with f = 1.
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314 (f = 1).
   """
   wrong, label = _prior(counts)
   return additive_margin_loss(
@@ -123,21 +124,23 @@ def la_adaptive(logits: Array, labels: Array, counts: Array, factor: float = 1.0
 def equalised(logits: Array, labels: Array, counts: Array, share: float, below: float) -> Array:
   """Returns the pairwise loss with D_yy' = log F(pi_y'), F(pi) = 1 - g where pi < l, else 1.
 
-  A rare class is pushed down less by the images of others. Equalisation loss leaves a rare class
-  out of a sample's sum with probability g; F is the expectation of that, without its noise.
+  Images of other classes suppress a rare class less. Equalization loss drops a rare class from a
+  sample's sum with probability g; this function uses the expectation F instead, without the noise.
 
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class, 0 included.
-    share: g in [0, 1]; 0 is cross entropy, and with 1 rare classes leave the sum.
-    below: l, the share of the training set below which a class is rare.
+    counts: `[C]`, training images per class; 0 is allowed.
+    share: g in [0, 1]; 0 is cross entropy, and 1 removes rare classes from the sum.
+    below: l; a class is rare if its share of the training set is smaller.
 
   Returns:
-    float32 `[B]` in nats, >= 0. Not consistent.
+    float32 `[B]` in nats, >= 0. The loss is not consistent.
 
-  Reference: Tan, Wang, Li, Li, Ouyang, Yin, Yan, CVPR 2020; the form is that of Menon et al., ICLR
-  2021. g = 0.9 and l = 0.005, half of 1 / C: Zhang, Wei, Zhou, Wu, AAAI 2021, on CIFAR-100-LT.
+  Reference: Tan et al., Equalization Loss for Long-Tailed Object Recognition, arXiv:2003.05176; the
+  form with F: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314. g = 0.9 and
+  l = 0.005 = 1 / (2 C) on CIFAR-100-LT: Zhang et al., Bag of Tricks for Long-Tailed Visual
+  Recognition with Deep Convolutional Neural Networks, AAAI 2021.
   """
   wrong, _ = _prior(counts)
   kept = jnp.where(wrong < below, 1.0 - share, 1.0)

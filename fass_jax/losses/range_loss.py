@@ -1,4 +1,4 @@
-"""Range loss: draws the widest pairs of a class together and the nearest classes apart."""
+"""Range loss: pulls the farthest pairs of a class together and pushes the nearest classes apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from fass_jax.types import Array
 
-EPS = 1e-8  # inside the root and under 1, as the public ports have it: equal features are finite
+EPS = 1e-8  # keeps values and gradients finite for equal features, as in public implementations
 
 
 def range_loss(
@@ -22,29 +22,30 @@ def range_loss(
   """Returns a sum_c k_c / sum_j 1/d_cj + b max(M - min_{p != q} |m_p - m_q|, 0).
 
   d_c1 ... d_ck are the k largest distances between two samples of class c in the batch, so the
-  first term is the sum of their harmonic means; m_c is the mean of its samples. A class with
-  fewer than two samples has neither ranges nor a mean; where a class has fewer than k pairs, k_c
-  is their number. Batches of several classes with several samples each are what it is made for.
+  first term is a sum of harmonic means. k_c is k, or the number of pairs if class c has fewer. m_c
+  is the mean feature of class c. A class with fewer than two samples enters neither term. The loss
+  needs batches with several samples from several classes.
 
   Args:
     features: float `[B, D]`.
     labels: integer `[B]`.
-    mask: `[B]`, 0 leaves a sample out.
+    mask: `[B]`, 0 excludes a sample.
     k: >= 1, static.
-    margin: M > 0; it has to grow with the length of the features.
+    margin: M > 0; it should scale with the norm of the features.
     intra: a >= 0.
     inter: b >= 0.
 
   Returns:
-    A float32 scalar >= 0; 0 for a batch without two samples of a class.
+    A float32 scalar >= 0; 0 if no class has two samples in the batch.
 
-  Reference: Zhang, Fang, Wen, Li, Qiao, ICCV 2017; distances are not squared, as in public code.
+  Reference: Zhang et al., Range Loss for Deep Face Recognition with Long-tail, arXiv:1611.08976.
+  As in public implementations, distances are not squared.
   """
   on = jnp.asarray(mask, bool)
-  # where, not a product: a masked sample may hold inf or nan
+  # where instead of a product: a masked sample may be inf or nan, and 0 * nan is nan
   x = jnp.where(on[:, None], jnp.asarray(features, float), 0.0)
   same = (labels[:, None] == labels[None, :]) & on[:, None] & on[None, :]
-  # a class has its place where its first sample stands: shapes know neither C nor the classes
+  # the first sample's position represents its class: the number of classes present is not static
   first = jnp.argmax(same, axis=1)
   place = jnp.arange(len(labels))
   member = on[None, :] & (first[None, :] == place[:, None])  # [place, sample]
@@ -53,7 +54,7 @@ def range_loss(
 
 
 def _squares(x: Array) -> Array:
-  """Returns |x_i - x_j|^2 `[B, B]`, only to choose pairs by: distances are taken afresh."""
+  """Returns |x_i - x_j|^2 `[B, B]` without gradient, for choosing pairs only."""
   x = jax.lax.stop_gradient(x)
   length = jnp.square(x).sum(1)
   inner = jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)
@@ -65,16 +66,16 @@ def _distance(x: Array, y: Array) -> Array:
 
 
 def _take(x: Array, index: Array) -> Array:
-  """Returns x[index] as a product, whose gradient no accelerator adds up in a random order."""
+  """Returns x[index] as a matrix product, so that its gradient is deterministic on accelerators."""
   chosen = jax.nn.one_hot(index, len(x), dtype=x.dtype)
   return jnp.matmul(chosen, x, precision=jax.lax.Precision.HIGHEST)
 
 
 def _ranges(x: Array, same: Array, member: Array, k: int) -> Array:
-  """Returns the sum over the classes of the harmonic mean of the k largest distances."""
+  """Returns the harmonic mean of the k largest distances per class, summed over the classes."""
   n = len(x)
   pairs = jnp.where(jnp.triu(same, 1), _squares(x), -1.0)
-  # the k widest of a class are among the k widest of each of its samples
+  # a class's k farthest pairs are among the k farthest pairs of its samples
   wide, right = jax.lax.top_k(pairs, min(k, n))  # [B, k]
   kept = wide.shape[1]
   flat = jnp.where(jnp.repeat(member, kept, axis=1), wide.reshape(1, -1), -1.0)
@@ -86,7 +87,7 @@ def _ranges(x: Array, same: Array, member: Array, k: int) -> Array:
 
 
 def _nearest(x: Array, member: Array, present: Array, margin: float) -> Array:
-  """Returns by how much the two nearest class means are closer than the margin."""
+  """Returns max(margin - distance, 0) for the two nearest class means."""
   share = jnp.asarray(member, float)
   means = jnp.matmul(share, x, precision=jax.lax.Precision.HIGHEST)
   means = means / jnp.maximum(share.sum(1), 1.0)[:, None]

@@ -1,4 +1,4 @@
-"""What a router of experts learns: whether a later expert would save the sample."""
+"""Targets and loss for the router of experts: whether later experts correct the prediction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fass_jax.types import Array
 
 
 def router_targets(logits: Array, labels: Array) -> Array:
-  """Returns where experts 1..i together are wrong and 1..j together are right for some j > i.
+  """Returns True where the mean of experts 1..i is wrong but that of 1..j is right for some j > i.
 
   Args:
     logits: float `[B, E, C]`, E >= 2.
@@ -18,11 +18,12 @@ def router_targets(logits: Array, labels: Array) -> Array:
   Returns:
     bool `[B, E - 1]`, for i = 1 .. E - 1.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809.
   """
-  # the sum of the logits has the arg max of their mean
+  # the sum of the logits has the same arg max as their mean
   right = jnp.cumsum(logits, axis=1).argmax(-1) == labels[:, None]
-  # right by i or some later ensemble; where i is wrong, by a later one
+  # True where ensemble i or a later one is right; the last line excludes i itself
   later = jnp.flip(jnp.cumsum(jnp.flip(right, axis=1), axis=1), axis=1) > 0
   return ~right[:, :-1] & later[:, :-1]
 
@@ -32,14 +33,15 @@ def router_loss(route: Array, logits: Array, labels: Array, positive: float) -> 
 
   Args:
     route: float `[B, E - 1]`, the router's logits r.
-    logits: float `[B, E, C]`, of the experts; the targets t are made of them.
+    logits: float `[B, E, C]`, the experts' logits; `router_targets` computes t from them.
     labels: integer `[B]`.
-    positive: p, the weight of the samples that a later expert saves; they are few.
+    positive: p, the weight of the positive targets, which are rare.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021, with p = 100.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809 (p = 100).
   """
   r = jnp.asarray(route, float)
   on, off = -jax.nn.log_sigmoid(r), -jax.nn.log_sigmoid(-r)

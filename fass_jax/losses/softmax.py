@@ -1,4 +1,4 @@
-"""Cross entropy: what every loss of the softmax family ends in."""
+"""Cross entropy, the base of all softmax losses, and label smoothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def label_smoothing(logits: Array, labels: Array, smoothing: float) -> Array:
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016 (e = 0.1).
+  Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision,
+  arXiv:1512.00567 (e = 0.1).
   """
   uniform = -jax.nn.log_softmax(jnp.asarray(logits, float)).mean(-1)
   return (1.0 - smoothing) * log_loss(logits, labels) + smoothing * uniform
@@ -44,10 +45,10 @@ def label_smoothing(logits: Array, labels: Array, smoothing: float) -> Array:
 def cross_entropy(
   outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
 ) -> tuple[Array, Array]:
-  """Returns `log_loss` of the mean logits of the experts.
+  """Returns `log_loss` of the experts' mean logits.
 
   Args:
-    outs: logits `[B, E, C]`.
+    outs: outputs with logits `[B, E, C]`.
     labels: integer `[B]`.
     classes: unused.
     signals: unused.

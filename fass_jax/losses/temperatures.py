@@ -1,4 +1,4 @@
-"""Class-dependent temperatures: in training, the logits of rare classes are divided by more."""
+"""Class-dependent temperatures (CDT): training divides the logits of rare classes by more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def class_temperatures(counts: Array, gamma: float) -> Array:
   """Returns a_c = (max_k n_k / n_c)^gamma.
 
   Args:
-    counts: `[C]`, training images of each class; 0 counts as 1.
+    counts: `[C]`, training images per class; 0 counts as 1.
     gamma: >= 0; 0 gives ones.
 
   Returns:
@@ -23,18 +23,22 @@ def class_temperatures(counts: Array, gamma: float) -> Array:
 
 
 def cdt(logits: Array, labels: Array, counts: Array, gamma: float) -> Array:
-  """Returns -log softmax(z / a)_y; at test time z itself is asked, so rare classes stand out.
+  """Returns -log softmax(z / a)_y with the temperatures a of `class_temperatures`.
+
+  Prediction uses z without temperatures, which favours rare classes.
 
   Args:
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    counts: `[C]`, training images of each class.
-    gamma: of `class_temperatures`; 0 is cross entropy.
+    counts: `[C]`, training images per class.
+    gamma: see `class_temperatures`; 0 is cross entropy.
 
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: Ye, Chen, Zhan, Chao, 2020. gamma = 0.2: Zhang, Wei, Zhou, Wu, AAAI 2021, on CIFAR-LT.
+  Reference: Ye et al., Identifying and Compensating for Feature Deviation in Imbalanced Deep
+  Learning, arXiv:2001.01385. gamma = 0.2 on CIFAR-LT: Zhang et al., Bag of Tricks for Long-Tailed
+  Visual Recognition with Deep Convolutional Neural Networks, AAAI 2021.
   """
   z = jnp.asarray(logits, float)
   return log_loss(z / class_temperatures(counts, gamma)[None, :], labels)
