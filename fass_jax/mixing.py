@@ -1,9 +1,10 @@
-"""MixUp and CutMix of image pairs with a mixing ratio per sample.
+"""MixUp and CutMix of image pairs with one mixing ratio per sample.
 
-Pure functions of arrays that import nothing of the package, for use from any JAX loop. Images
-are float `[B, H, W, 3]` in any range (the package mixes after normalising); `lam` is the share
-of the first image, float `[B]` in [0, 1]. Every mix has the signature
-`(key, x, partner, lam) -> (mixed, lam_real)`, where `lam_real` is the share that came out.
+Pure functions of arrays for use in any JAX loop; this module imports nothing else from the package.
+Images are float `[B, H, W, 3]` in any range (the package mixes normalised images); `lam`, float
+`[B]` in [0, 1], is the requested share of the first image. Every mix has the signature
+`(key, x, partner, lam) -> (mixed, lam_real)`, where `lam_real` is the share of the first image in
+the result.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ def mixup(key: Array | None, x: Array, partner: Array, lam: Array) -> tuple[Arra
   """Blends two images: x_m = lam * x_b + (1 - lam) * x_t.
 
   Args:
-    key: unused; every mix takes one.
-    x: float `[B, H, W, 3]`, the images x_b; or features `[B, ...]` (Manifold MixUp).
-    partner: of the same shape, the images x_t.
+    key: unused; part of the common signature.
+    x: float `[B, H, W, 3]`, the images x_b; or features `[B, ...]` (Manifold Mixup).
+    partner: same shape as x, the images x_t.
     lam: float `[B]`.
 
   Returns:
-    The blend, of that shape, and `lam` itself.
+    The blend, same shape as x, and `lam`.
 
-  Thesis: Eq. (6). Reference: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018; of features, Verma, Lamb,
-  Beckham, Najafi, Mitliagkas, Lopez-Paz, Bengio, ICML 2019.
+  Thesis: Eq. (6). Reference: Zhang et al., mixup: Beyond Empirical Risk Minimization,
+  arXiv:1710.09412; for features, Verma et al., Manifold Mixup: Better Representations by
+  Interpolating Hidden States, arXiv:1806.05236.
   """
   del key
   blend = jax.vmap(lambda a, b, share: share * a + (1.0 - share) * b)
@@ -35,11 +37,11 @@ def mixup(key: Array | None, x: Array, partner: Array, lam: Array) -> tuple[Arra
 
 
 def cutmix_mask(key: Array, height: int, width: int, lam: Array) -> Array:
-  """Draws the box of one CutMix: area 1 - lam, side ratio sqrt(1 - lam), clipped at the border.
+  """Draws the box of one CutMix: each side is sqrt(1 - lam) of the image's, clipped at the border.
 
-  The centre is uniform over the image and a pixel belongs to the box if its centre lies inside,
-  so that a box which is not clipped covers 1 - lam of the image on average, at any size.
-  (The usual code truncates the sides to an even number of pixels and so pastes less.)
+  The centre is uniform over the image, and a pixel belongs to the box if the pixel's centre is
+  inside. A box that is not clipped therefore covers 1 - lam of the image on average, at any size.
+  (The published code truncates the sides to an even number of pixels and so pastes less.)
 
   Args:
     key: a PRNG key.
@@ -48,9 +50,10 @@ def cutmix_mask(key: Array, height: int, width: int, lam: Array) -> Array:
     lam: float scalar in [0, 1].
 
   Returns:
-    bool `[H, W]`, True where the partner shows: the mask M.
+    bool `[H, W]`, the mask M: True where the partner is pasted.
 
-  Reference: Yun, Han, Oh, Chun, Choe, Yoo, ICCV 2019.
+  Reference: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with
+  Localizable Features, arXiv:1905.04899.
   """
   ratio = jnp.sqrt(jnp.clip(1.0 - lam, 0.0, 1.0))
   cy, cx = jax.random.uniform(key, (2,))
@@ -63,16 +66,17 @@ def cutmix(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Arr
   """Pastes a box of the partner: x_c = x_b * (1 - M) + x_t * M.
 
   Args:
-    key: a PRNG key; every sample draws its own box.
+    key: a PRNG key; each sample draws its own box.
     x: float `[B, H, W, 3]`, the images x_b.
     partner: float `[B, H, W, 3]`, the images x_t.
     lam: float `[B]`; the box has area 1 - lam before it is clipped.
 
   Returns:
-    The images `[B, H, W, 3]` and the share of x that is left, `lam_real [B] >= lam` up to one
-    row and column of pixels.
+    The images `[B, H, W, 3]` and the remaining share of x, `lam_real [B] >= lam` up to one row and
+    one column of pixels.
 
-  Thesis: Eq. (7). Reference: Yun, Han, Oh, Chun, Choe, Yoo, ICCV 2019.
+  Thesis: Eq. (7). Reference: Yun et al., CutMix: Regularization Strategy to Train Strong
+  Classifiers with Localizable Features, arXiv:1905.04899.
   """
   batch, height, width, _ = x.shape
   keys = jax.random.split(key, batch)
@@ -82,16 +86,16 @@ def cutmix(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Arr
 
 
 def cutmix_batch(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Array, Array]:
-  """Pastes the same box in every image of the batch: `cutmix` where `lam` is one for all.
+  """Pastes a box at the same place in every image of the batch; otherwise as `cutmix`.
 
   Args:
     key: a PRNG key.
     x: float `[B, H, W, 3]`.
     partner: float `[B, H, W, 3]`.
-    lam: float `[B]`; boxes of unequal ratios share their centre alone.
+    lam: float `[B]`; boxes of samples with unequal lam have the same centre but unequal sizes.
 
   Returns:
-    As `cutmix`.
+    The images `[B, H, W, 3]` and the remaining share of x, `lam_real [B]`, as in `cutmix`.
   """
   _, height, width, _ = x.shape
   mask = jax.vmap(lambda share: cutmix_mask(key, height, width, share))(lam)
@@ -100,11 +104,11 @@ def cutmix_batch(key: Array, x: Array, partner: Array, lam: Array) -> tuple[Arra
 
 
 def single_label(y_b: Array, y_t: Array, lam: Array) -> tuple[Array, Array, Array]:
-  """Labels a mix with the class of its first image alone: y_m = y_c = y_b.
+  """Labels a mixed image with the class of its first image only: y_m = y_c = y_b.
 
   Args:
     y_b: integer `[B]`.
-    y_t: integer `[B]`, unused: the partner's class is background.
+    y_t: integer `[B]`, unused, because the partner serves as background.
     lam: float `[B]`, unused.
 
   Returns:
@@ -117,16 +121,16 @@ def single_label(y_b: Array, y_t: Array, lam: Array) -> tuple[Array, Array, Arra
 
 
 def mixed_label(y_b: Array, y_t: Array, lam: Array) -> tuple[Array, Array, Array]:
-  """Labels a mix with both classes, y_b with weight lam and y_t with 1 - lam.
+  """Labels a mixed image with both classes: y_b with weight lam, y_t with weight 1 - lam.
 
   Args:
     y_b: integer `[B]`.
     y_t: integer `[B]`.
-    lam: float `[B]`, the share that came out of the mix.
+    lam: float `[B]`, `lam_real` of the mix.
 
   Returns:
     The pair target `(y_b, y_t, lam)`.
 
-  Reference: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018.
+  Reference: Zhang et al., mixup: Beyond Empirical Risk Minimization, arXiv:1710.09412.
   """
   return y_b, y_t, lam

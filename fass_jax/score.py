@@ -1,11 +1,11 @@
-"""The score matrix of FASS: how often a network takes class y for class k.
+"""The score matrix of FASS: mean probability that the network gives class k for images of class y.
 
-Pure functions of arrays that import nothing of the package, for use from any JAX loop:
+Pure functions of arrays for use in any JAX loop; this module imports nothing else from the package:
 
     score = init_score(C)
     score = observe(score, logits, labels)      # inside the train step
     score = refresh(score)                      # once per epoch
-    targets = select_targets(score.matrix)      # [C]: the class each class is mixed with
+    targets = select_targets(score.matrix)      # [C]: the target class per class
     lam = mixing_ratio(score.matrix, labels, targets[labels])
 """
 
@@ -20,59 +20,62 @@ Array = jax.Array
 
 
 class Score(NamedTuple):
-  """A double buffer: the matrix in use, and the sums of the epoch that is running."""
+  """The matrix in use and the sums of the current epoch."""
 
-  matrix: Array  # float32 [C, C]: S of the last epoch; a row of zeros: class not seen yet
-  sums: Array  # float32 [C, C]: sum of softmax over the samples of each class so far
-  count: Array  # type: ignore[assignment]  # float32 [C]: how many samples went into each row of `sums`
+  matrix: Array  # float32 [C, C]: S after the last epoch; a row of zeros: class not seen yet
+  sums: Array  # float32 [C, C]: sum of softmax over the samples per class in this epoch
+  count: Array  # type: ignore[assignment]  # float32 [C]: number of samples per row of `sums`
 
 
 def init_score(num_classes: int) -> Score:
-  """Returns the empty score of a run that has seen nothing: S = 0."""
+  """Returns the score before any observation: S = 0."""
   zeros = jnp.zeros((num_classes, num_classes), float)
-  # two buffers, not one array twice: a donated train state must not alias
+  # two separate buffers: a donated train state must not alias
   return Score(zeros, jnp.zeros_like(zeros), jnp.zeros((num_classes,), float))
 
 
 def observe(score: Score, logits: Array, labels: Array, weight: Array | None = None) -> Score:
   """Adds a batch to the running sums: sums[y] += softmax(z), count[y] += 1.
 
-  With `refresh` this is s_y = 1/N_y * sum_{j: y_j = y} softmax(z_j); no gradient flows.
+  `refresh` then gives s_y = 1/N_y * sum_{j: y_j = y} softmax(z_j). No gradient flows.
 
   Args:
-    score: the score so far.
+    score: the current score.
     logits: `[B, C]`, any float dtype.
     labels: integer `[B]`, in 0 .. C-1.
-    weight: `[B]`, 0 leaves a sample out (fillers of a last batch); None counts all.
+    weight: `[B]`, 0 excludes a sample (padding of the last batch); None includes all.
 
   Returns:
-    The score with larger `sums` and `count`; `matrix` is untouched.
+    The score with updated `sums` and `count`; `matrix` is unchanged.
 
   Thesis: Eq. (3).
   """
   weight = jnp.ones(labels.shape, float) if weight is None else jnp.asarray(weight, float)
   probs = jax.nn.softmax(jnp.asarray(jax.lax.stop_gradient(logits), float), axis=-1)
-  # where, not the product alone: 0 * nan is nan
+  # where instead of a plain product: 0 * nan is nan
   weighted = jnp.where(weight[:, None] > 0, probs * weight[:, None], 0.0)
-  # in place where the state is donated: B rows are touched, not all C
+  # in place if the state is donated, and only B rows are written
   sums = score.sums.at[labels].add(weighted)
   return Score(score.matrix, sums, score.count.at[labels].add(weight))
 
 
 def refresh(score: Score, decay: float = 0.0, form: str = 'matrix') -> Score:
-  """Turns the sums of an epoch into the matrix of the next one, and empties them.
+  """Computes the matrix for the next epoch from the sums of this epoch, and resets the sums.
 
-  new row = sums / count; S = decay * S + (1 - decay) * new row. A class without a sample keeps
-  its old row, a class seen for the first time takes the new row whole.
+  new = sums / count, row by row; S = decay * S + (1 - decay) * new. A class without a sample in
+  this epoch has its old row; a class seen for the first time has the new row without decay.
 
   Args:
     score: the score at the end of an epoch.
-    decay: in [0, 1); 0 is memory of the last epoch only.
-    form: 'matrix', or 'vector' (an ablation): one score s_k = S[k, k] a class, the same for
-      every row, so that all classes rank their targets alike.
+    decay: in [0, 1); 0 uses the last epoch only.
+    form: 'matrix', or 'vector' (an ablation): one score s_k = S[k, k] per class, equal in all
+      rows, so that all classes rank their targets in the same order.
 
   Returns:
-    The score with a new `matrix` and zero `sums`, `count`.
+    The score with a new `matrix` and zero `sums` and `count`.
+
+  Raises:
+    ValueError: if `form` is unknown.
   """
   if form not in ('matrix', 'vector'):
     raise ValueError(f"score form '{form}' is not one of matrix, vector")
@@ -81,24 +84,24 @@ def refresh(score: Score, decay: float = 0.0, form: str = 'matrix') -> Score:
   mixed = jnp.where(known[:, None], decay * old + (1.0 - decay) * fresh, fresh)
   matrix = jnp.where(seen[:, None], mixed, old)
   if form == 'vector':
-    # the diagonal is the vector; a class never seen keeps its row of zeros
+    # the vector is the diagonal; a class that was never seen has a row of zeros
     own = jnp.diagonal(matrix)
     matrix = jnp.where((seen | known)[:, None], own[None, :], 0.0)
   return Score(matrix, jnp.zeros_like(score.sums), jnp.zeros_like(score.count))
 
 
 def select_targets(matrix: Array, labels: Array | None = None) -> Array:
-  """Returns for each class the other class it is most confused with.
+  """Returns the target class of each class: y_t = argmax_{k != y} S[y, k].
 
-  y_t = argmax_{k != y} S[y, k]; the lowest index wins a tie.
+  This is the class with which the network confuses y most. The lowest index wins a tie.
 
   Args:
-    matrix: float `[C, C]`.
-    labels: integer `[B]`, the classes y to choose for; None chooses for all, 0 .. C-1. Only
-      their rows are read, which is what keeps the choice cheap at thousands of classes.
+    matrix: float `[C, C]`, S.
+    labels: integer `[B]`, the classes y; None means all classes, 0 .. C-1. Only the rows of these
+      classes are read, so the cost stays low with thousands of classes.
 
   Returns:
-    int32 `[C]`, or `[B]` where `labels` are given.
+    int32 `[C]`, or `[B]` with `labels`.
 
   Thesis: Eq. (4).
   """
@@ -109,15 +112,15 @@ def select_targets(matrix: Array, labels: Array | None = None) -> Array:
 
 
 def mixing_ratio(matrix: Array, labels: Array, targets: Array, minimum: float = 0.0) -> Array:
-  """Returns the share of the own image in a mix with an image of the target class.
+  """Returns lambda = S[b, b] / (S[b, b] + S[b, t]), the share of the first image in a mix.
 
-  lambda = S[b, b] / (S[b, b] + S[b, t]), not clamped: it falls below 1/2 where the network
-  takes class b for class t more often than for itself. A row without scores gives 1/2.
+  lambda is below 1/2 if the network gives images of class b a higher probability of class t than of
+  class b. A row of zeros gives 1/2.
 
   Args:
-    matrix: float `[C, C]`.
+    matrix: float `[C, C]`, S.
     labels: integer `[B]`, the classes b.
-    targets: integer `[B]`, the classes t.
+    targets: integer `[B]`, the target classes t.
     minimum: lower bound of the result, in [0, 1]; 0 is the thesis' formula.
 
   Returns:

@@ -62,7 +62,7 @@ def test_unknown_profile_names_the_known():
 
 
 def test_empty_class():
-  with pytest.raises(UserError, match='class 1 would keep none'):
+  with pytest.raises(UserError, match='class 1 would have none'):
     class_counts(10, 2, 20)
 
 
