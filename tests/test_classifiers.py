@@ -221,7 +221,7 @@ def test_no_temperature_without_a_mistake_and_absent_classes_do_not_matter():
     ('ncmm', {}, ['--config.classifier', "did you mean 'ncm'"]),
     ('ncm', {'ncm': 'cl2'}, ["did you mean 'cl2n'"]),
     ('tau_norm', {'held': False}, ['--config.data.held_out=0.1', '--config.classifier_args.tau=1']),
-    ('tau_norm', {'head': 'cosine'}, ['needs a linear head', 'length 1 already']),
+    ('tau_norm', {'head': 'cosine'}, ['needs a linear head', 'unit norm already']),
     ('tau_norm', {'tau': '-1'}, ['tau=-1', "number of 0 or more nor 'auto'"]),
     ('post_hoc', {'tau': 'much'}, ['tau=much']),
     ('post_hoc', {'prior': 'unifrom'}, ['classifier_args.prior=unifrom', "mean 'uniform'"]),
@@ -253,7 +253,7 @@ def test_a_post_hoc_adjustment_that_changes_nothing_is_said(caplog):
   classifiers.build('post_hoc', setting(implied=[1 / 3] * 3))
   classifiers.build('post_hoc', setting(prior='train'))
   assert [r.message for r in caplog.records] == 2 * [
-    'post_hoc changes nothing here: the logits imply the prior that is wanted already.'
+    'post_hoc has no effect here: the logits already imply the requested class prior.'
   ]
   caplog.clear()
   classifiers.build('post_hoc', setting())

@@ -123,7 +123,7 @@ def test_a_file_in_any_order(tmp_path, name, text):
     ('p.json', '{"cat": 1, "dog, large": NaN, "newt": 1}', 'is nan; give a number'),
     ('p.json', '{"cat": 0, "dog, large": 0, "newt": 0}', 'All weights'),
     ('p.json', '{"cat": 1, "cat": 2}', "two weights for the class 'cat'"),
-    ('p.json', '[1, 2, 3]', 'not an object'),
+    ('p.json', '[1, 2, 3]', 'not a JSON object'),
     ('p.json', '{"cat": ', 'cannot be read'),
     ('p.csv', 'cat,1\nnewt,2\n', "columns 'class' and 'weight'"),
     ('p.csv', 'class,weight\ncat\n', "the weight of 'cat' is None"),

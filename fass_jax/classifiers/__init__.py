@@ -1,7 +1,8 @@
-"""Classifiers at test time that need no training; an open set: add a file and its name here.
+"""Test-time classifiers that need no training; to add one, add a file and a row of `CLASSIFIERS`.
 
-Each fits arrays on a trained network, from its parameters, its training images or a held-out part
-of them, and is a pure function of the network's outputs and these arrays. None sees a test image.
+A classifier fits arrays to a trained network, from its parameters, the training images or the
+held-out images, and is a pure function of the network's outputs and these arrays. No classifier
+uses test images.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from fass_jax.config.lookup import pick
 
 
 class ClassifierKind(NamedTuple):
-  """A classifier as a config names it."""
+  """A classifier and its properties, as listed in `CLASSIFIERS`."""
 
   build: Callable[[Setting], Classifier]
-  # what it reads of the section `classifier_args`; all read `calibrate`
+  # the keys of `classifier_args` that it reads; all classifiers read `calibrate`
   reads: tuple[str, ...] = ()
   fitted: bool = True  # False: the network's own head
-  ignores_head: bool = False  # reads the features alone
-  removes_prior: bool = False  # takes out the prior that the network's logits imply
+  ignores_head: bool = False  # True: reads the features only
+  removes_prior: bool = False  # True: removes the class prior that the network's logits imply
 
 
 CLASSIFIERS: dict[str, ClassifierKind] = {
@@ -38,11 +39,11 @@ def build(name: str, setting: Setting) -> Classifier:
 
   Args:
     name: a key of `CLASSIFIERS`.
-    setting: what is known of the run.
+    setting: the properties of the run.
 
   Raises:
-    UserError: for an unknown name, a bad value, or where it needs a held-out part that there is
-      not.
+    UserError: if the name is unknown, a value is invalid, or the run has no held-out images and the
+      classifier needs them.
   """
   made = pick(CLASSIFIERS, name, 'classifier').build(setting)
   if not setting.args.calibrate:

@@ -1,4 +1,4 @@
-"""What a classifier at test time is: fitted arrays, and a pure function of outputs and them."""
+"""The interface of test-time classifiers: fitted arrays, and scores from outputs and arrays."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from fass_jax.types import Array, Outputs, PyTree, UserError
 
 
 class Setting(NamedTuple):
-  """What is known of a run before a classifier is fitted on it."""
+  """The properties of a run that a classifier may depend on."""
 
   args: ConfigDict  # the section `classifier_args`
-  flag: str  # how the user writes one of its keys: '--config.classifier_args.' or '--'
+  flag: str  # prefix of the section's keys in messages: '--config.classifier_args.' or '--'
   net: ConfigDict  # the section `net`
   implied: np.ndarray  # float64 [C], the class prior that the network's logits imply
-  classes: Sequence[str]
-  counts: Sequence[int]  # [C], training images of each class
-  held: bool  # whether a part of the training set is held out
+  classes: Sequence[str]  # C names
+  counts: Sequence[int]  # [C], training images per class
+  held: bool  # True: the run has held-out images
 
 
 class Sets(NamedTuple):
-  """Passes over what a classifier may be fitted on: never the test set.
+  """Passes over the training images and the held-out images, never over the test set.
 
-  A pass is `(observe, acc) -> acc`, `observe(acc, outs, labels [B], mask [B]) -> acc` as of
-  `passes.make_fold`; an `observe` is one program, so it is made once and not in `fit`.
+  A pass is `(observe, acc) -> acc` with `observe(acc, outs, labels [B], mask [B]) -> acc`, see
+  `passes.make_fold`. Each `observe` function is compiled once, so `build` defines it, not `fit`.
   """
 
   train: Callable[[Callable[..., PyTree], PyTree], PyTree]
-  held: Callable[[Callable[..., PyTree], PyTree], PyTree] | None  # the held-out part
+  held: Callable[[Callable[..., PyTree], PyTree], PyTree] | None  # held-out images
   held_labels: Array | None  # int32 [H]
-  width: int  # numbers in the features of an image, those of all experts together
+  width: int  # feature size, summed over the experts
 
 
 class Classifier(NamedTuple):
@@ -45,63 +45,62 @@ class Classifier(NamedTuple):
 
   fit: Callable[[PyTree, Sets], PyTree]  # (variables of the network, sets) -> fitted arrays
   scores: Callable[[Outputs, PyTree], Array]  # (outs, fitted) -> float [B, C]
-  # the priors that `post_hoc` takes out of the scores and puts in, each [C]
+  # the priors that `post_hoc` removes from the scores and adds to them, each [C]
   moves: tuple[np.ndarray, np.ndarray] | None = None
-  implied: np.ndarray | None = None  # the prior that the scores imply, [C]; None: not known
-  fitted_values: Callable[[PyTree], dict[str, float]] = (
-    lambda fitted: {}
-  )  # for people: what was fitted
-  calibrated: bool = False  # whether the scores are divided by a fitted temperature
-  routed: bool = False  # whether the scores are of the experts that a router asks
-  reads_train: bool = False  # whether `fit` passes the training images
+  implied: np.ndarray | None = None  # [C], the prior that the scores imply; None: unknown
+  # (fitted) -> the fitted values to report, by name
+  fitted_values: Callable[[PyTree], dict[str, float]] = lambda fitted: {}
+  calibrated: bool = False  # True: a fitted temperature divides the scores
+  routed: bool = False  # True: the scores come from the experts that the router selects
+  reads_train: bool = False  # True: `fit` makes a pass over the training images
 
 
 class Fitted(NamedTuple):
-  """A classifier's arrays."""
+  """The fitted arrays of a classifier and its temperature."""
 
   own: PyTree
   temperature: Array  # scalar, > 0; 1 without calibration
 
 
 def needs_held(setting: Setting, what: str, instead: str) -> None:
-  """Makes sure that there is a held-out part.
+  """Checks that the run has held-out images.
 
   Args:
-    setting: of the run.
-    what: what is chosen there.
-    instead: what to do without one.
+    setting: the properties of the run.
+    what: the value chosen on held-out images, for the message.
+    instead: the alternative without held-out images, for the message.
 
   Raises:
-    UserError: if there is none.
+    UserError: if the run has no held-out images.
   """
   if not setting.held:
     raise UserError(
-      f'{what} is chosen on a held-out part of the training set, and this run has none: train '
-      f'with --config.data.held_out=0.1, or {instead}.'
+      f'{what} is chosen on images held out from training, and this run has none: train with '
+      f'--config.data.held_out=0.1, or {instead}.'
     )
 
 
 def tempered(classifier: Classifier, outs: Outputs, fitted: Fitted) -> Array:
-  """Returns the scores over the temperature, `[B, C]`, before any prior is moved."""
+  """Returns the scores divided by the temperature, `[B, C]`, without a change of prior."""
   return classifier.scores(outs, fitted.own) / fitted.temperature
 
 
 def logits(classifier: Classifier, outs: Outputs, fitted: Fitted) -> Array:
-  """Returns the logits of a classifier, float `[B, C]`."""
+  """Returns a classifier's logits with temperature and change of prior, float `[B, C]`."""
   z = tempered(classifier, outs, fitted)
   return z if classifier.moves is None else post_hoc(z, *map(jnp.asarray, classifier.moves))
 
 
 def asked(classifier: Classifier, outs: Outputs) -> Array | None:
-  """Returns how many experts a router asks, `[B]`; None where nobody is asked."""
+  """Returns the number of experts used per image, `[B]`; None without a router."""
   return experts_used(outs) if classifier.routed and outs.route is not None else None
 
 
 def number(setting: Setting, key: str, text: Any) -> float:
-  """Reads a key as a number of 0 or more.
+  """Returns the value of a key as a finite number >= 0.
 
   Raises:
-    UserError: if it is none.
+    UserError: if the value is not such a number.
   """
   try:
     value = float(text)
@@ -113,5 +112,5 @@ def number(setting: Setting, key: str, text: Any) -> float:
 
 
 def in_full(a: Array, b: Array) -> Array:
-  """Returns the matrix product without the short factors that some GPUs would use."""
+  """Returns the matrix product in full precision, without TF32 on GPUs."""
   return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Temperature: logits over one number, so that their softmax is as sure as it is right."""
+"""Temperature scaling: divides logits by one number, so that confidence matches accuracy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from fass_jax.types import Array
 
-LOW, HIGH = -10.0, 10.0  # of log T
-STEPS = 48  # each leaves .618 of the interval: 2e-9 of it remain
+LOW, HIGH = -10.0, 10.0  # bounds of log T
+STEPS = 48  # each step shrinks the interval to 0.618 of its length, to 2e-9 * 20 in the end
 RATIO = (5**0.5 - 1) / 2
 
 
@@ -21,8 +21,8 @@ def nll(logits: Array, labels: Array, shift: Array, log_t: Array) -> Array:
   Args:
     logits: float `[H, C]`.
     labels: integer `[H]`.
-    shift: `[C]`, -inf for a class that does not come.
-    log_t: scalar.
+    shift: `[C]`, -inf for a class that does not occur.
+    log_t: scalar, log T.
   """
   log_p = jax.nn.log_softmax(logits * jnp.exp(-log_t) + shift[None], axis=-1)
   return -jnp.take_along_axis(log_p, labels[:, None], axis=-1).mean()
@@ -30,21 +30,21 @@ def nll(logits: Array, labels: Array, shift: Array, log_t: Array) -> Array:
 
 @jax.jit
 def temperature(logits: Array, labels: Array, shift: Array) -> Array:
-  """Returns T > 0 with the least NLL, by golden sections of log T in [-10, 10].
+  """Returns the T > 0 with the smallest NLL, by golden-section search over log T in [-10, 10].
 
-  The NLL is convex in 1 / T, so it has one valley. `shift` moves the logits to the prior that the
-  images have: where the network's logits imply another one, as after a loss that takes the prior
-  out, an unmoved NLL would take the wrong prior for too much certainty.
+  The NLL is convex in 1 / T, so its local minimum is the global one. `shift` moves the logits to
+  the prior of the images. Some losses remove the prior from the logits; without the shift, the
+  wrong prior would look like overconfidence.
 
   Args:
     logits: float `[H, C]`.
     labels: integer `[H]`.
-    shift: `[C]`, log prior of the images less the log prior that the logits imply.
+    shift: `[C]`, log prior of the images minus the log prior that the logits imply.
 
   Returns:
-    scalar; 1 where every image is named right, so that the NLL only falls as T does.
+    A scalar; 1 if the NLL has no minimum because all images are classified correctly.
 
-  Reference: Guo, Pleiss, Sun, Weinberger, ICML 2017.
+  Reference: Guo et al., On Calibration of Modern Neural Networks, arXiv:1706.04599.
   """
   value = functools.partial(nll, logits, labels, shift)
 

@@ -1,6 +1,6 @@
-"""Nearest class mean: the class whose training images have the nearest mean feature.
+"""Nearest class mean (NCM): predicts the class with the nearest mean of training features.
 
-Features of experts are joined, `[B, E, D]` to `[B, E D]`.
+The features of experts are concatenated, from `[B, E, D]` to `[B, E D]`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ KINDS = ('cl2n', 'l2n', 'un', 'cosine')
 
 
 def placed(z: Array, mean: Array, kind: str) -> Array:
-  """Returns features as a kind compares them.
+  """Returns features normalised for a kind of distance.
 
   Args:
     z: float `[B, D]`.
-    mean: `[D]`, of the training features.
+    mean: `[D]`, the mean of the training features.
     kind: 'cl2n' (z - mean) / |z - mean|, 'l2n' and 'cosine' z / |z|, 'un' z.
 
   Returns:
@@ -35,27 +35,28 @@ def placed(z: Array, mean: Array, kind: str) -> Array:
 
 
 def class_sums(z: Array, labels: Array, mask: Array, num_classes: int) -> Array:
-  """Returns the sum of the rows of each class, `[C, D]`; the same on every device and run."""
+  """Returns the sum of the rows per class, `[C, D]`; deterministic on every device."""
   own = jnp.where(mask[:, None], labels[:, None] == jnp.arange(num_classes)[None], False)
-  # where, not a product: a filler may hold nan
+  # where instead of a product: a padding row may be nan
   return in_full(jnp.asarray(own, z.dtype).T, jnp.where(mask[:, None], z, 0))
 
 
 def ncm_fit(z: Array, labels: Array, num_classes: int, kind: str = 'cl2n') -> tuple[Array, Array]:
-  """Returns the mean of the features and the mean of each class.
+  """Returns the mean of the features and the mean of the normalised features per class.
 
-  The class means are of the features as the kind compares them, and not normalised again.
+  The class means are not normalised again.
 
   Args:
     z: float `[N, D]`.
     labels: integer `[N]`.
-    num_classes: C, each with an image.
-    kind: of `placed`.
+    num_classes: C; every class needs at least one image.
+    kind: see `placed`.
 
   Returns:
     `(mean [D], means [C, D])`.
 
-  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  Reference: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition,
+  arXiv:1910.09217.
   """
   every, mean = jnp.ones(len(z), bool), z.mean(0)
   count = jnp.bincount(labels, length=num_classes)
@@ -63,13 +64,13 @@ def ncm_fit(z: Array, labels: Array, num_classes: int, kind: str = 'cl2n') -> tu
 
 
 def ncm_logits(z: Array, mean: Array, means: Array, kind: str = 'cl2n') -> Array:
-  """Returns -|z - mu_c|^2, or for 'cosine' cos(z, mu_c).
+  """Returns -|z - mu_c|^2, or cos(z, mu_c) for 'cosine'.
 
   Args:
-    z: float `[B, D]`, as the network gives them.
-    mean: `[D]`.
-    means: `[C, D]`, both of `ncm_fit`.
-    kind: of `placed`.
+    z: float `[B, D]`, features of the network.
+    mean: `[D]`, from `ncm_fit`.
+    means: `[C, D]`, mu, from `ncm_fit`.
+    kind: see `placed`.
 
   Returns:
     float `[B, C]`.
@@ -81,15 +82,15 @@ def ncm_logits(z: Array, mean: Array, means: Array, kind: str = 'cl2n') -> Array
 
 
 def joined(outs: Outputs) -> Array:
-  """Returns the features as `[B, D]`."""
+  """Returns the features of all experts as `[B, E D]`."""
   return outs.features.reshape(outs.features.shape[0], -1)
 
 
 def build(setting: Setting) -> Classifier:
-  """Returns the classifier; it passes the training set once, for 'cl2n' twice.
+  """Returns the NCM classifier; `fit` makes one pass over the training set, two for 'cl2n'.
 
   Raises:
-    UserError: for an unknown kind.
+    UserError: if the kind is unknown.
   """
   kind, classes = setting.args.ncm, len(setting.counts)
   if kind not in KINDS:

@@ -1,4 +1,4 @@
-"""Tau-normalisation: the weights of a linear head over a power of their norms."""
+"""Tau-normalisation: divides the class weights of a linear head by a power of their norms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fass_jax.classifiers.base import Classifier, Sets, Setting, in_full, needs_
 from fass_jax.nets import paths
 from fass_jax.types import Array, Outputs, PyTree, UserError
 
-GRID = np.linspace(0, 2, 21)  # of the authors
+GRID = np.linspace(0, 2, 21)  # candidate values of tau, as in the authors' code
 LINEAR = ('linear', 'linear_torch', 'linear_prior')
 
 
@@ -21,35 +21,37 @@ def tau_norm(w: Array, tau: float | Array) -> Array:
   """Returns w_c / |w_c|^tau.
 
   Args:
-    w: float `[..., C, D]`, a row a class.
-    tau: 0 changes nothing, 1 gives every row length 1.
+    w: float `[..., C, D]`, one row per class.
+    tau: 0 has no effect, 1 gives every row unit norm.
 
   Returns:
     float `[..., C, D]`.
 
-  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  Reference: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition,
+  arXiv:1910.09217.
   """
   return w * norms(w)[..., None] ** -tau
 
 
 def norms(w: Array) -> Array:
-  """Returns the length of each row, `[..., C]`, kept off zero."""
+  """Returns the norm of each row, `[..., C]`, at least 1e-12."""
   return jnp.sqrt(jnp.maximum(jnp.square(w).sum(-1), 1e-24))
 
 
 def rows(params: PyTree) -> Array:
-  """Returns the weights of the linear heads of a network, `[E, C, D]`, E = 1 without experts.
+  """Returns the weights of a network's linear heads, `[E, C, D]`, E = 1 without experts.
 
-  Learned factors of the classes (`class_scale`) are a part of them.
+  Learned factors per class (`class_scale`) are multiplied into the weights.
 
   Raises:
-    UserError: if it has none.
+    UserError: if the network has no linear head.
   """
   leaves = paths.flat(params['head'])
   known = {p: x for p, x in leaves.items() if p.endswith('linear/kernel')}
   if not known:
     raise UserError(
-      'This network has no linear head, whose weights tau_norm could change; take ncm or post_hoc.'
+      'tau_norm needs a linear head, and this network has no linear head; use the classifier ncm '
+      'or post_hoc.'
     )
 
   def order(path: str) -> list[int]:
@@ -70,21 +72,21 @@ def raw(outs: Outputs, w: Array) -> Array:
 
 
 def build(setting: Setting) -> Classifier:
-  """Returns the classifier: bias dropped, the mean over the experts' heads.
+  """Returns the tau-norm classifier: no bias, logits averaged over the experts.
 
-  'auto' takes the tau of `GRID` with the best mean per-class accuracy on the held-out part, the
-  middle one of equals: a small part cannot tell many of them apart.
+  tau='auto' selects the tau in `GRID` with the best mean per-class accuracy on the held-out images.
+  The middle one wins a tie, because with few held-out images many values tie.
 
   Raises:
-    UserError: for a head that is not linear, a tau that is no number, or no held-out part to
-      choose it on.
+    UserError: if the head is not linear, tau is not a number, or tau is 'auto' and the run has no
+      held-out images.
   """
   head = setting.net.head
   if head not in LINEAR:
-    why = ' has weights of length 1 already, so no tau changes anything' * (head == 'cosine')
+    why = ' has weights of unit norm already, so tau has no effect' * (head == 'cosine')
     raise UserError(
-      f"tau_norm needs a linear head, and '{head}'{why or ' is another'}; train with "
-      '--config.net.head=linear, or take the classifier ncm or post_hoc.'
+      f"tau_norm needs a linear head, and '{head}'{why or ' is not linear'}; train with "
+      '--config.net.head=linear, or use the classifier ncm or post_hoc.'
     )
   text, classes = setting.args.tau, len(setting.counts)
   if text == 'auto':
@@ -96,7 +98,7 @@ def build(setting: Setting) -> Classifier:
     z, length = raw(outs, w), norms(w)
 
     def one(tau: Array) -> Array:
-      # a positive factor for each class and expert: the product is not done again
+      # tau only scales each logit by a positive factor, so the matrix product is reused
       guess = (z * (length**-tau)[None]).mean(1).argmax(-1)
       good = ((guess == labels) & mask).astype(jnp.int32)
       return jnp.zeros(classes, jnp.int32).at[labels].add(good)
@@ -120,11 +122,11 @@ def build(setting: Setting) -> Classifier:
 
 
 def best_tau(right: np.ndarray, labels: np.ndarray) -> int:
-  """Returns which of the taus has the best mean per-class accuracy, the middle one of equals.
+  """Returns the index of the tau with the best mean per-class accuracy; the middle one wins a tie.
 
   Args:
-    right: int `[T, C]`, hits of each tau.
-    labels: int `[H]`; classes without an image do not count.
+    right: int `[T, C]`, correct predictions per tau and class.
+    labels: int `[H]`, 0 .. C-1; a class without images is excluded.
   """
   total = np.bincount(labels, minlength=right.shape[1])
   there = total > 0

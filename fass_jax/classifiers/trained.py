@@ -1,4 +1,4 @@
-"""The network's own classifier, as it was trained."""
+"""The network's own trained classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fass_jax.nets.base import mean_logits
 
 
 def build(setting: Setting) -> Classifier:
-  """Returns the network's own classifier: the mean of its experts' logits."""
+  """Returns the network's own classifier: the mean of the experts' logits."""
   return Classifier(
     fit=lambda variables, sets: {},
     scores=lambda outs, fitted: mean_logits(outs),

@@ -1,4 +1,4 @@
-"""Pieces with memory: `init`, `observe` in each step, `refresh` at each epoch's end."""
+"""Signals: statistics with `init`, `observe` (per step) and `refresh` (per epoch)."""
 
 from fass_jax.signals.kinds import SIGNALS, SignalKind
 from fass_jax.signals.levels import levels

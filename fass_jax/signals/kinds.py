@@ -1,4 +1,4 @@
-"""Signals by name: the parameters that each reads, and what it cannot run beside."""
+"""Signals by name, their parameters and their properties."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fass_jax.types import Signal
 
 
 class SignalKind(NamedTuple):
-  """A signal as a config names it; an open set: add a function and a row of `SIGNALS`."""
+  """A signal and its properties; to add one, add a function and a row of `SIGNALS`."""
 
   build: Callable[..., Signal]  # (view, *reads[, epochs]) -> Signal
-  reads: tuple[str, ...]  # the keys of its section that it is built with, in this order
-  reads_epochs: bool = False  # is built with the length of the run too
-  keeps_scores: bool = False  # its state has a `matrix` that partners and ratios read
-  unmixed: bool = False  # learns from steps alone in which its view is not mixed
+  reads: tuple[str, ...]  # config keys of its section, in the order of `build`'s arguments
+  reads_epochs: bool = False  # True: `build` also takes the epochs of the run
+  keeps_scores: bool = False  # True: its state has a `matrix` for partners and ratios
+  unmixed: bool = False  # True: only steps with an unmixed view update it
 
 
 SIGNALS: dict[str, SignalKind] = {

@@ -1,4 +1,4 @@
-"""CUDA's level of learning: how much augmentation a class bears, probed between the epochs."""
+"""CUDA's level of learning: an augmentation strength per class, tested after each epoch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ class Levels(NamedTuple):
 
 
 def next_level(level: np.ndarray, passed: np.ndarray, most: int) -> np.ndarray:
-  """Returns L + 1 for the classes that passed at every level up to L, else L - 1, in 0 .. most.
+  """Returns L + 1 for classes that passed, L - 1 for the others, clipped to 0 .. most.
 
   Args:
-    level: int `[C]`.
-    passed: bool `[C]`.
+    level: int `[C]`, L.
+    passed: bool `[C]`, True if the class passed at every level up to L.
     most: the highest level.
 
-  Reference: Ahn, Ko, Yun, ICLR 2023.
+  Reference: Ahn et al., CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition,
+  arXiv:2302.05499.
   """
   return np.clip(np.where(passed, level + 1, level - 1), 0, most)
 
 
 def list_probes(level: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
-  """Lists what is probed: for every class c and level s <= L_c, images * (s + 1) draws.
+  """Lists the test images: images * (s + 1) draws per class c and level s <= L_c.
 
   Returns:
     int `[n]` classes and int `[n]` levels.
@@ -43,21 +44,23 @@ def list_probes(level: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def levels(view: str, chance: float, accept: float, images: int, most: int) -> Signal:
-  """Builds the signal; it sets the strength of the op 'cuda'.
+  """Returns the signal, which sets the strength of the op 'cuda'.
 
-  At the end of an epoch each class is probed at every level s up to its own with images * (s + 1)
-  of its images, drawn with replacement and augmented as in training, by the network in evaluation
-  mode. Where more than `accept` of them are right at each s the class rises a level, else it falls.
-  In training an image of class c has level L_c with probability `chance`, else 0.
+  At the end of an epoch, each class is tested at every level s up to its own: images * (s + 1) of
+  its training images are drawn with replacement, augmented as in training, and classified by the
+  network in evaluation mode. If the accuracy is above `accept` at every s, the level of the class
+  rises by 1, otherwise it falls by 1. In training, an image of class c has strength L_c with
+  probability `chance`, otherwise 0.
 
   Args:
-    view: any view that is on; the probe uses the ops of the natural one.
+    view: any active view; the test uses the ops of the natural view.
     chance: in [0, 1].
-    accept: in [0, 1).
-    images: draws at level 0.
+    accept: accuracy threshold, in [0, 1).
+    images: number of draws at level 0.
     most: the highest level.
 
-  Reference: Ahn, Ko, Yun, ICLR 2023.
+  Reference: Ahn et al., CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition,
+  arXiv:2302.05499.
   """
 
   def init(num_classes: int) -> Levels:
@@ -73,7 +76,7 @@ def levels(view: str, chance: float, accept: float, images: int, most: int) -> S
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     classes, strengths = list_probes(level, images)
     right = inspector.probe(key, rng, classes, 'cuda', strengths)
-    # one share for each (class, level): all must pass
+    # a class passes only if it passes at every level
     passed = np.ones(len(level), bool)
     for s in range(int(level.max()) + 1):
       at = strengths == s

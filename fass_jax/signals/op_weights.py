@@ -1,4 +1,4 @@
-"""DODA's memory: for each class, which of ten augmentations went along with better recognition."""
+"""DODA's op weights: per class, a weight for each of ten augmentation ops."""
 
 from __future__ import annotations
 
@@ -18,22 +18,24 @@ class OpWeights(NamedTuple):
 
   weight: Array  # int32 [C, 10], at least 1
   op: Array  # int32 [C], the op of each class in this epoch
-  hits: Array  # float32 [C], right predictions of the running epoch's forwards
-  last: Array  # float32 [C], of the epoch before
+  hits: Array  # float32 [C], correct training predictions in this epoch
+  last: Array  # float32 [C], correct training predictions in the previous epoch
 
 
 def update_weights(weight: Array, op: Array, hits: Array, last: Array) -> Array:
-  """Returns the weights after an epoch: w[c, k_c] + 1 where hits grew, - 1 where they fell.
-
-  Never below 1; equal counts change nothing.
+  """Returns max(w[c, k_c] + sign(hits_c - last_c), 1) for the op k_c of each class.
 
   Args:
-    weight: int32 `[C, 10]`.
+    weight: int32 `[C, 10]`, w.
     op: int32 `[C]`, k_c.
-    hits: float `[C]`.
-    last: float `[C]`.
+    hits: float `[C]`, correct predictions in this epoch.
+    last: float `[C]`, correct predictions in the previous epoch.
 
-  Reference: Wang et al., ICLR 2024.
+  Returns:
+    int32 `[C, 10]`; only the weights at (c, k_c) change.
+
+  Reference: Wang et al., Kill Two Birds with One Stone: Rethinking Data Augmentation for Deep
+  Long-tailed Learning, ICLR 2024.
   """
   step = jnp.sign(hits - last).astype(jnp.int32)
   own = jax.nn.one_hot(op, weight.shape[1], dtype=jnp.int32)
@@ -41,23 +43,24 @@ def update_weights(weight: Array, op: Array, hits: Array, last: Array) -> Array:
 
 
 def op_weights(view: str, chance: float, start: float, epochs: int) -> Signal:
-  """Builds the signal; it sets the strength of the op 'doda', which is the number of an op.
+  """Returns the signal, which sets the strength of the op 'doda', i.e. the number of an op.
 
-  Every epoch each class draws one op by its weights; an image of the class gets it with
-  probability `chance`. The weights follow the right predictions of the training forwards from
-  the epoch after `start` on.
+  In every epoch each class draws one op with probability proportional to its weights, and an image
+  of the class has this op with probability `chance`. From the epoch after `start` on, the number of
+  correct training predictions updates the weights.
 
   Args:
-    view: the view whose forwards are counted.
+    view: the view with the predictions that are counted.
     chance: in [0, 1].
     start: share of the run before the weights change.
-    epochs: length of the run.
+    epochs: epochs of the run.
 
-  Reference: Wang et al., ICLR 2024.
+  Reference: Wang et al., Kill Two Birds with One Stone: Rethinking Data Augmentation for Deep
+  Long-tailed Learning, ICLR 2024.
   """
 
   def init(num_classes: int) -> OpWeights:
-    # the first epoch's ops: every class another one, in turn
+    # in the first epoch the classes cycle through the ops
     op = jnp.arange(num_classes, dtype=jnp.int32) % OPS
     zeros = jnp.zeros((num_classes,), float)
     weight = jnp.ones((num_classes, OPS), jnp.int32)

@@ -1,4 +1,4 @@
-"""The score matrix as a signal: fed by the natural view, swapped in at the end of the epoch."""
+"""The score matrix as a signal: updated per step, and put into use at the end of the epoch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fass_jax.types import Array, Inspector, Outputs, Signal, Targets
 
 
 def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
-  """Builds the signal.
+  """Returns the signal.
 
   Args:
-    view: the view whose forward passes feed the running sum.
+    view: the view with the predictions that enter the sums.
     form: 'matrix' or 'vector', see `score.refresh`.
-    source: 'running', the un-mixed training forwards of the epoch, or 'pass', a pass over the
-      training set at the epoch's end with running batch statistics and without augmentation.
-    decay: in [0, 1), the memory of older epochs.
+    source: 'running': the predictions for unmixed images during training; 'pass': a pass over the
+      training set at the end of the epoch, in evaluation mode and without augmentation.
+    decay: in [0, 1), the weight of older epochs.
   """
 
   def observe(state: score.Score, outs: Outputs, targets: Targets, mask: Array) -> score.Score:
     if source == 'pass':
       return state
-    # only images that show one class alone: where the coin of a label mix was off, lam is 1
+    # only unmixed images: their lam is 1
     weight = jnp.asarray(mask, float) * (targets.lam == 1.0)
     return score.observe(state, outs.logits.mean(axis=1), targets.a, weight)
 
@@ -43,16 +43,16 @@ def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
 
 
 def describe(old: score.Score, new: score.Score) -> dict[str, float]:
-  """Returns how far an epoch moved the choice of targets.
+  """Returns how much an epoch changed the target classes.
 
   Args:
     old: the score before the refresh (host arrays).
-    new: the score after it.
+    new: the score after the refresh.
 
   Returns:
-    `targets_changed`: rows of S whose arg-max target is another one than before (of the rows
-    known before; NaN if there was none), `target_stability`: the share that kept its target,
-    `lambda_below_half`: the share of classes whose next lambda is below 1/2.
+    `targets_changed`: number of classes with a new target class, among the classes with a score
+    before (NaN if there was none); `target_stability`: share of these classes with the same target
+    class; `lambda_below_half`: share of classes with lambda < 1/2 for their new target class.
   """
   was, now = (np.asarray(score.select_targets(s.matrix)) for s in (old, new))
   known = np.asarray(old.matrix).sum(-1) > 0
