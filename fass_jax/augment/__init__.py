@@ -1,1 +1,1 @@
-"""Augmentations of uint8 batches; names and their order in a chain stand in `chain`."""
+"""Augmentations of uint8 batches; `chain` lists the ops by name and in order."""

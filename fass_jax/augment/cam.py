@@ -1,4 +1,4 @@
-"""CAM-based sampling: new images of a class, by moving what a trained network sees it in."""
+"""CAM-based sampling: makes new images of a class by moving the class's foreground."""
 
 from __future__ import annotations
 
@@ -11,53 +11,55 @@ from jax.scipy.ndimage import map_coordinates
 
 from fass_jax.types import Array, PyTree
 
-BELOW_MEAN = 3 / 4  # foreground from this share of the mean activation on
-ANGLE = 45.0  # degrees, either way
+BELOW_MEAN = 3 / 4  # foreground: activation of at least this share of the mean
+ANGLE = 45.0  # degrees, largest rotation in either direction
 SCALE = (0.8, 1.2)
-TOUCH = 1e-3  # a pixel belongs to the moved foreground from this weight on
+TOUCH = 1e-3  # moved foreground: pixels with more than this share of foreground
 # (variables, images uint8 [B, H, W, 3], labels [B]) -> class activation [B, h, w]
 ActivationMap = Callable[[PyTree, Array, Array], Array]
 
 
 class Sight(NamedTuple):
-  """What the op `cam` asks for."""
+  """The inputs of the op `cam`."""
 
-  variables: PyTree  # of the network that looks
+  variables: PyTree  # of the network that computes the activation maps
   labels: Array  # int32 [B]
-  share: Array  # float32 [B], the probability that an image is a new one
+  share: Array  # float32 [B], the probability that an image is replaced by a new one
 
 
 def generated_share(count: Array) -> Array:
-  """Returns the share of new images that balances the classes: 1 - n_c / (n_max + n_min).
+  """Returns 1 - n_c / (n_max + n_min), the share of new images per class that balances the classes.
 
-  So many of the n_max + n_min images that each class has when n_max + n_min - n_c new ones of class
-  c have been added to its own.
+  With n_max + n_min - n_c new images added to class c, every class has n_max + n_min images; the
+  result is the share of the new ones.
 
   Args:
-    count: integer `[C]`, training images of each class.
+    count: integer `[C]`, n, training images per class.
 
   Returns:
     float32 `[C]`, above 0.
 
-  Reference: Zhang, Wei, Zhou, Wu, AAAI 2021.
+  Reference: Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition with Deep Convolutional
+  Neural Networks, AAAI 2021.
   """
   return 1.0 - count / (count.max() + count.min())
 
 
 def foreground(activation: Array, height: int, width: int) -> Array:
-  """Returns where the activation, enlarged to the image, is at least 3/4 of its mean.
+  """Returns the foreground: pixels with an activation of at least 3/4 of the mean activation.
 
-  The mean is of the activation above its smallest value.
+  The minimum of the activation is subtracted first, and the map is resized to the image.
 
   Args:
     activation: float `[B, h, w]`, in any unit.
-    height: H of the image.
-    width: W of the image.
+    height: H, pixels of the image.
+    width: W, pixels of the image.
 
   Returns:
-    bool `[B, H, W]`, at least one pixel of each image.
+    bool `[B, H, W]`, with at least one foreground pixel per image.
 
-  Reference: Zhang, Wei, Zhou, Wu, AAAI 2021.
+  Reference: Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition with Deep Convolutional
+  Neural Networks, AAAI 2021.
   """
   above = activation - activation.min(axis=(1, 2), keepdims=True)
   above = jax.image.resize(above, (above.shape[0], height, width), 'linear')
@@ -65,24 +67,24 @@ def foreground(activation: Array, height: int, width: int) -> Array:
 
 
 def _extent(covered: Array) -> tuple[Array, Array]:
-  """Returns the first and the last place of bool `[B, S]` that is covered, int32 `[B]`."""
+  """Returns the first and the last True position of bool `[B, S]`, each int32 `[B]`."""
   first, last = jnp.argmax(covered, axis=1), jnp.argmax(covered[:, ::-1], axis=1)
   return first, covered.shape[1] - 1 - last
 
 
 def draw_moves(key: Array, mask: Array) -> tuple[Array, Array, Array]:
-  """Draws how each foreground is moved: one of three ways, all alike.
+  """Draws a transform of the foreground per image, one of three with equal probability.
 
-  It is turned by -45 .. 45 degrees and scaled by .8 .. 1.2 about the middle of its box, or shifted
-  to a place where its box is inside the image, or mirrored with the image.
+  The transforms are: a rotation by -45 .. 45 degrees with a scale of 0.8 .. 1.2 about the centre of
+  the foreground's box; a shift that leaves the box inside the image; a horizontal mirror image.
 
   Args:
-    key: a key.
+    key: a PRNG key.
     mask: bool `[B, H, W]`, the foreground.
 
   Returns:
-    A float `[B, 2, 2]`, c `[B, 2]` and o `[B, 2]`, in (row, column): a pixel p of the moved image
-    is read at A (p - c) + c + o.
+    float A `[B, 2, 2]`, c `[B, 2]` and o `[B, 2]`, in (row, column) order: pixel p of the moved
+    image is the original at A (p - c) + c + o.
   """
   kinds, turns, scales, ys, xs = jax.random.split(key, 5)
   batch, height, width = mask.shape
@@ -113,21 +115,24 @@ def draw_moves(key: Array, mask: Array) -> tuple[Array, Array, Array]:
 
 
 def paste_moved(image: Array, mask: Array, matrix: Array, centre: Array, offset: Array) -> Array:
-  """Pastes the moved foreground on its image; the place that it left shows the moved image too.
+  """Pastes the moved foreground on its image.
+
+  The result shows the moved image on the moved and on the original foreground, and the original
+  image elsewhere.
 
   Args:
     image: uint8 `[H, W, 3]`.
     mask: bool `[H, W]`, the foreground.
-    matrix: as of `draw_moves`, `[2, 2]`.
-    centre: `[2]`.
-    offset: `[2]`.
+    matrix: `[2, 2]`, A of `draw_moves`.
+    centre: `[2]`, c of `draw_moves`.
+    offset: `[2]`, o of `draw_moves`.
 
   Returns:
-    uint8 `[H, W, 3]`, read with bilinear weights. What would be read beyond the border stays.
+    uint8 `[H, W, 3]`, bilinear. Pixels with a source outside the image are unchanged.
   """
   height, width = mask.shape
   p = jnp.stack(jnp.mgrid[:height, :width]).reshape(2, -1) - centre[:, None]
-  # products in full: a GPU would round the places in TF32
+  # full precision: TF32 on GPUs would round the positions
   read = jnp.matmul(matrix, p, precision='highest') + (centre + offset)[:, None]
   planes = jnp.concatenate([image, 255 * mask[..., None]], axis=-1).astype(read.dtype)
 
@@ -141,23 +146,25 @@ def paste_moved(image: Array, mask: Array, matrix: Array, centre: Array, offset:
 
 
 def cam(activation_map: ActivationMap | None = None) -> Callable[[Array, Array, Any], Array]:
-  """Returns the op that turns some images into new ones of their class.
+  """Returns the op that replaces some images by new images of their class.
 
-  A share of them, by class (`generated_share`), has its foreground moved (`draw_moves`) and pasted
-  (`paste_moved`). Drawn from class-balanced images it is as drawing from a set in which every class
-  has n_max + n_min images, each new one made anew at every draw.
+  An image is replaced with a probability that depends on its class (`generated_share`). The new
+  image is the old one with its foreground moved (`draw_moves`, `paste_moved`). Together with
+  class-balanced sampling, this draws from a set with n_max + n_min images per class, with new
+  images drawn again each time.
 
   Args:
-    look: the class activation of images, `(variables, images, labels) -> [B, h, w]`.
+    activation_map: the class activation, `(variables, images, labels) -> [B, h, w]`.
 
   Returns:
     `(key, images uint8 [B, H, W, 3], Sight) -> images`.
 
-  Reference: Zhang, Wei, Zhou, Wu, AAAI 2021.
+  Reference: Zhang et al., Bag of Tricks for Long-Tailed Visual Recognition with Deep Convolutional
+  Neural Networks, AAAI 2021.
   """
 
   def op(key: Array, images: Array, strength: Sight) -> Array:
-    assert activation_map is not None, 'the recipe was built without its teacher'
+    assert activation_map is not None, 'the op cam needs a teacher network'
     chance, moves = jax.random.split(key)
     _, height, width, _ = images.shape
     mask = foreground(activation_map(strength.variables, images, strength.labels), height, width)

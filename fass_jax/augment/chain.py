@@ -1,4 +1,4 @@
-"""Puts named ops into one chain; the order comes from the table, not from the names' order."""
+"""Combines named ops into a chain, in the order of the table `OPS`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fass_jax.types import Array
 
 Op = Callable[[Array, Array, Any], Array]
 
-# the order in which ops run, whatever order a config names them in
+# ops run in this order, whatever their order in a config
 OPS: dict[str, Op] = {
-  'resized_crop': resized_crop(),  # in place of crop; its strength is the original's aspect
-  'cam': cam(),  # made with the network that looks; its strength is a Sight
+  'resized_crop': resized_crop(),  # replaces crop; its strength is the original's aspect ratio
+  'cam': cam(),  # `made_for` gives it a network; its strength is a Sight
   'crop': random_crop,
   'flip': random_flip,
-  'simclr': simclr,  # in place of crop and flip
+  'simclr': simclr,  # replaces crop and flip
   'jitter': jitter,
   'rotation15': rotation15,
   'autoaugment': autoaugment,
@@ -38,62 +38,62 @@ OPS: dict[str, Op] = {
 }
 
 
-# ops that cut their part out of a stored image of any shape; their strength is its aspect
+# ops that crop a stored square; their strength is the original's aspect ratio
 CUT = ('resized_crop',)
-# ops that ask a trained network where it sees the class; their strength is a Sight
+# ops that need a trained network's activation maps; their strength is a Sight
 LOOK = ('cam',)
 
 
 def cuts(names: Iterable[str]) -> bool:
-  """Says whether one of the ops cuts its part out of a stored image."""
+  """Returns True if one of the ops crops a stored square."""
   return any(name in CUT for name in names)
 
 
 def looks(names: Iterable[str]) -> str:
-  """Returns the first of the ops that asks a trained network, '' for none."""
+  """Returns the first op that needs a trained network, or ''."""
   return next((name for name in names if name in LOOK), '')
 
 
 def whole(names: Iterable[str]) -> tuple[str, ...]:
-  """Returns the ops without those that cut."""
+  """Returns the ops that do not crop a stored square."""
   return tuple(name for name in names if name not in CUT)
 
 
 def made_for(
   activation_map: ActivationMap | None, cut: Callable[..., Any] | None = None
 ) -> dict[str, Op]:
-  """Returns the ops that are made for a run: those that look, and those that cut squares."""
+  """Returns the ops that depend on the run: those with a network, and those that crop squares."""
   made: dict[str, Op] = {name: cam(activation_map) for name in LOOK}
   return made if cut is None else made | dict.fromkeys(CUT, cut)
 
 
 def asked(aspect: Array | None = None, sight: Sight | None = None) -> dict[str, Any]:
-  """Returns the strengths of the ops that ask for an image's aspect, or for a network.
+  """Returns the strengths of the ops that need an image's aspect ratio or a network.
 
   Args:
     aspect: float `[B]`, width / height of the originals of squares.
-    sight: the network that looks, and at what.
+    sight: the inputs of the op `cam`.
   """
   found: dict[str, Any] = {} if sight is None else dict.fromkeys(LOOK, sight)
   return found if aspect is None else found | dict.fromkeys(CUT, aspect)
 
 
 def aspect_of(strengths: Mapping[str, Any]) -> Array:
-  """Returns the aspect that `asked` put among the strengths."""
+  """Returns the aspect ratios among the strengths of `asked`, `[B]`."""
   return strengths[CUT[0]]
 
 
 def build(
   names: Sequence[str], made: Mapping[str, Op] = MappingProxyType({})
 ) -> Callable[[Array, Array, Mapping[str, Any]], Array]:
-  """Returns `(key, images, {op: strength [B]}) -> images`, the named ops one after another.
+  """Returns `(key, images, {op: strength [B]}) -> images`, which applies the named ops in order.
 
-  Every op folds its own name into the key, so that adding one moves no other's draws. An op
-  without a strength of its own has 1.
+  Each op folds its name into the key, so that adding an op does not change the draws of the others.
+  The default strength is 1.
 
   Args:
     names: keys of `OPS`.
-    made: ops in the place of those of `OPS`, made with other values.
+    made: ops that replace those of `OPS`, see `made_for`.
   """
 
   def augment(key: Array, images: Array, strengths: Mapping[str, Any]) -> Array:

@@ -1,4 +1,4 @@
-"""Applies one op of a table to each image of a batch."""
+"""Applies a different op of a table to each image of a batch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ Op = Callable[[Array, Array], Array]  # (uint8 [B, H, W, 3], value [B]) -> uint8
 
 
 def plain(op: Callable[[Array], Array]) -> Op:
-  """Gives an op without a magnitude the second argument of the others."""
+  """Adds an unused magnitude argument to an op."""
   return lambda images, value: op(images)
 
 
 def apply_each(
   ops: Sequence[Op], index: Array, images: Array, values: Array, serial: bool | None = None
 ) -> Array:
-  """Applies to image i the op `ops[index[i]]` with magnitude `values[i]`.
+  """Applies the op `ops[index[i]]` with magnitude `values[i]` to image i.
 
   Args:
-    ops: the table.
-    index: int32 `[B]`; any other than a place in `ops` leaves the image as it is.
+    ops: the table of ops.
+    index: int32 `[B]`; an index outside of `ops` means no op.
     images: uint8 `[B, H, W, 3]`.
     values: float32 `[B]`.
-    serial: one image after another, each through its own op; otherwise every op on the whole
-      batch, and a choice. None: serial on a CPU. The results are equal; a CPU saves the ops
-      that no image asked for, an accelerator would wait for every image in turn.
+    serial: True: one image at a time, with its own op only; False: every op on the whole batch,
+      then a selection; None: True on a CPU, False elsewhere. The results are equal. Serial saves
+      unused ops on a CPU, but a loop over images is slow on an accelerator.
+
+  Returns:
+    uint8 `[B, H, W, 3]`.
   """
   if serial is None:
     serial = jax.default_backend() == 'cpu'

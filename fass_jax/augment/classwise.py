@@ -1,6 +1,6 @@
-"""Ops whose strength a signal sets for each class: CUDA's 22 and DODA's ten.
+"""Ops with a strength per class from a signal: CUDA's 22 ops and DODA's ten.
 
-Ops take `(key, images uint8 [B, H, W, 3], strength [B])`; strength holds whole numbers.
+Ops take `(key, images uint8 [B, H, W, 3], strength [B])`; strengths are whole numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Ranged(NamedTuple):
   op: Op
   low: float  # at level 0
   high: float  # at level 30
-  signed: bool  # the sign is drawn
+  signed: bool  # True: the sign is random
 
 
 def translate_x(images: Array, fraction: Array) -> Array:
@@ -35,7 +35,7 @@ def translate_y(images: Array, fraction: Array) -> Array:
   return geometry.translate_y(images, fraction * images.shape[1])
 
 
-# a blur's radius stays in pixels: it is 3 boxes of at most 5 taps at every image size
+# the blur's radius is in pixels at every image size, because its boxes have at most 5 taps
 CUDA_OPS: dict[str, Ranged] = {
   'flip': Ranged(plain(geometry.flip), 0, 1, False),
   'mirror': Ranged(plain(geometry.mirror), 0, 1, False),
@@ -61,7 +61,7 @@ CUDA_OPS: dict[str, Ranged] = {
   'translate_y': Ranged(translate_y, 0, 3.125, True),
 }
 MAX_LEVEL = 30
-# the first ten that DODA keeps, in its order; the last two draw their magnitude at each call
+# DODA's ten ops, in its order; the last two draw their magnitude at each call
 DODA_OPS = (
   'flip',
   'mirror',
@@ -77,23 +77,23 @@ DODA_OPS = (
 
 
 def cuda_values() -> np.ndarray:
-  """Returns the magnitude of each op at each level, float32 `[22, 31]`: min + (max - min) L / 30.
+  """Returns the magnitude of each op at each level L, float32 `[22, 31]`: min + (max - min) L / 30.
 
-  In float64 first, as the original, since some ops round it to a whole number.
+  Computed in float64 as in CUDA's code, because some ops round the magnitude to a whole number.
   """
   share = np.arange(MAX_LEVEL + 1) / MAX_LEVEL
   return np.array([share * (r.high - r.low) + r.low for r in CUDA_OPS.values()], np.float32)
 
 
 def cuda_draw(key: Array, level: Array) -> tuple[Array, Array]:
-  """Draws an op and the sign of its magnitude for each image.
+  """Draws an op and the sign of its magnitude per image.
 
   Args:
-    key: a key.
+    key: a PRNG key.
     level: int32 `[B]`, 0 .. 30.
 
   Returns:
-    The op's place in `CUDA_OPS`, int32 `[B]`; its magnitude, float32 `[B]`.
+    int32 `[B]`, the index of the op in `CUDA_OPS`; float32 `[B]`, its signed magnitude.
   """
   kop, ksign = jax.random.split(key)
   signed = jnp.array([r.signed for r in CUDA_OPS.values()])
@@ -103,18 +103,23 @@ def cuda_draw(key: Array, level: Array) -> tuple[Array, Array]:
 
 
 def cuda(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
-  """Applies L ops to an image of level L, drawn uniformly with replacement.
+  """Applies L ops to an image with level L, drawn uniformly with replacement.
 
-  Level 0 is the identity. The level sets the number of ops and the magnitude of each; it is not
-  a measure of strength: `solarize`, `posterize` and the enhancers are stronger at low levels.
+  Level 0 is the identity. The level sets the number of ops and their magnitudes. A higher level is
+  not always a stronger change: `solarize`, `posterize`, `color`, `contrast`, `brightness` and
+  `sharpness` change an image more at low levels.
 
   Args:
-    key: a key.
+    key: a PRNG key.
     images: uint8 `[B, H, W, 3]`.
     strength: `[B]`, levels, whole numbers 0 .. 30 (CUDA uses 0 .. 10).
-    serial: as of `apply_each`.
+    serial: see `apply_each`.
 
-  Reference: Ahn et al., ICLR 2023.
+  Returns:
+    uint8 `[B, H, W, 3]`.
+
+  Reference: Ahn et al., CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition,
+  arXiv:2302.05499.
   """
   level = jnp.clip(jnp.round(strength).astype(jnp.int32), 0, MAX_LEVEL)
   ops = [r.op for r in CUDA_OPS.values()]
@@ -123,20 +128,24 @@ def cuda(key: Array, images: Array, strength: Array, serial: bool | None = None)
     index, value = cuda_draw(jax.random.fold_in(key, i), level)
     return apply_each(ops, jnp.where(i < level, index, len(ops)), images, value, serial)
 
-  # the bound is the batch's highest level: an early epoch pays for few passes
+  # the highest level in the batch bounds the loop, so early epochs need few iterations
   return jax.lax.fori_loop(0, level.max(), body, images)
 
 
 def doda(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
-  """Applies one op of ten to each image; the class' weights have chosen it.
+  """Applies to each image the op that the signal `op_weights` drew for its class.
 
   Args:
-    key: draws the radius of the blur (0 .. 2) and the angle (-30 .. 30) at each call.
+    key: a PRNG key, for the radius of the blur (0 .. 2 pixels) and the angle (-30 .. 30 degrees).
     images: uint8 `[B, H, W, 3]`.
-    strength: `[B]`, whole numbers: 0 no op, k + 1 op k of `DODA_OPS`.
-    serial: as of `apply_each`.
+    strength: `[B]`, whole numbers: 0 means no op, k + 1 means op k of `DODA_OPS`.
+    serial: see `apply_each`.
 
-  Reference: Wang et al., ICLR 2024.
+  Returns:
+    uint8 `[B, H, W, 3]`.
+
+  Reference: Wang et al., Kill Two Birds with One Stone: Rethinking Data Augmentation for Deep
+  Long-tailed Learning, ICLR 2024.
   """
   kvalue, ksign = jax.random.split(key)
   index = jnp.round(strength).astype(jnp.int32) - 1

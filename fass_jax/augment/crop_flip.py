@@ -1,7 +1,7 @@
 """Random crop with zero padding, and horizontal flip.
 
 Ops take `(key, images uint8 [B, H, W, 3], strength float [B])` and return images of the same
-shape and dtype. Every pixel length is a fraction of the side.
+shape and dtype. Lengths are fractions of the image's side.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 
 from fass_jax.types import Array
 
-PAD = 1 / 8  # 4 pixels of 32, 1 of 8
+PAD = 1 / 8  # 4 of 32 pixels, 1 of 8
 
 
 def shift(images: Array, dy: Array, dx: Array) -> Array:
-  """Moves each image by whole pixels and fills with zeros: out[i, j] = in[i + dy, j + dx].
+  """Shifts each image by whole pixels and pads with zeros: out[i, j] = in[i + dy, j + dx].
 
   Args:
     images: uint8 `[B, H, W, 3]`.
-    dy: int32 `[B]`.
-    dx: int32 `[B]`.
+    dy: int32 `[B]`, pixels.
+    dx: int32 `[B]`, pixels.
   """
   height, width = images.shape[1:3]
 
@@ -34,9 +34,9 @@ def shift(images: Array, dy: Array, dx: Array) -> Array:
 
 
 def random_crop(key: Array, images: Array, strength: Array | None = None) -> Array:
-  """Crops each image at a random place of itself padded with zeros by 1/8 of its side.
+  """Pads each image with zeros by 1/8 of its side and crops it to its size at a random position.
 
-  The border is zero *before* normalising, so it becomes -mean/std, as in the field's code.
+  The padding is zero *before* normalisation and so becomes -mean/std, as in common CIFAR code.
   """
   del strength
   batch, height, width = images.shape[:3]
@@ -48,7 +48,7 @@ def random_crop(key: Array, images: Array, strength: Array | None = None) -> Arr
 
 
 def random_flip(key: Array, images: Array, strength: Array | None = None) -> Array:
-  """Mirrors each image left to right with probability 1/2."""
+  """Flips each image horizontally with probability 1/2."""
   del strength
   flip = jax.random.bernoulli(key, 0.5, images.shape[:1])
   return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)

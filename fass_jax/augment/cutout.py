@@ -1,4 +1,4 @@
-"""Cutout: one black square."""
+"""Cutout: sets a random square to black."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ import jax.numpy as jnp
 
 from fass_jax.types import Array
 
-SIDE = 1 / 2  # of the image's: 16 pixels of 32
+SIDE = 1 / 2  # side of the square as a fraction of the image's: 16 of 32 pixels
 
 
 def cutout(key: Array, images: Array, strength: Array | None = None) -> Array:
-  """Blackens a square of half the side, centred on a uniformly drawn pixel, clipped at the border.
+  """Sets a square of half the image's side to black, centred on a uniformly drawn pixel.
 
-  Rows y - s/2 .. y + s/2 - 1. Black before normalising, as the field's code does after scaling
-  to 0 .. 1.
+  The square of side s covers rows y - s/2 .. y + s/2 - 1, clipped at the border, and columns
+  alike. The value is black before normalisation, as in common CIFAR code.
 
   Args:
-    key: a key.
+    key: a PRNG key.
     images: uint8 `[B, H, W, 3]`.
-    strength: not read.
+    strength: unused.
 
-  Reference: DeVries and Taylor, 2017.
+  Returns:
+    uint8 `[B, H, W, 3]`.
+
+  Reference: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with
+  Cutout, arXiv:1708.04552.
   """
   del strength
   batch, height, width = images.shape[:3]
 
   def covered(key: Array, side: int) -> Array:
-    """Returns bool `[B, side]`: the pixels of one axis that the square covers."""
+    """Returns bool `[B, side]`, True for positions along one axis inside the square."""
     half = int(side * SIDE) // 2
     middle = jax.random.randint(key, (batch, 1), 0, side)
     place = jnp.arange(side)[None]

@@ -1,7 +1,7 @@
-"""Ops that move pixels: nearest neighbour and black outside, as Pillow's transforms.
+"""Geometric ops as in Pillow: nearest neighbour, black outside of the image.
 
-Images are uint8 `[B, H, W, 3]`, a magnitude is float32 `[B]`; lengths are pixels, so a caller
-multiplies its fraction by the side.
+Images are uint8 `[B, H, W, 3]`, magnitudes float32 `[B]`. Lengths are in pixels, so callers
+multiply fractions by the side.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from fass_jax.augment.crop_flip import shift
 from fass_jax.augment.resample import resample, table
 from fass_jax.types import Array
 
-MAX_ENLARGE = 1.5  # of `resize_crop`
+MAX_ENLARGE = 1.5  # the largest scale of `resize_crop`
 
 
 def flip(images: Array) -> Array:
-  """Turns images upside down."""
+  """Flips images vertically."""
   return images[:, ::-1]
 
 
 def mirror(images: Array) -> Array:
-  """Swaps left and right."""
+  """Flips images horizontally."""
   return images[:, :, ::-1]
 
 
 def _fixed(value: Array) -> Array:
-  """Rounds to Pillow's fixed point: 16 bits behind the point."""
+  """Rounds to Pillow's fixed-point format with 16 fractional bits."""
   return jnp.floor(value * 65536 + 0.5).astype(jnp.int32)
 
 
 def affine(images: Array, matrix: tuple[Array, ...]) -> Array:
-  """Reads out[y, x] from in[floor(d u + e v + f), floor(a u + b v + c)], u = x + .5, v = y + .5.
+  """Returns out[y, x] = in[floor(d u + e v + f), floor(a u + b v + c)], u = x + .5, v = y + .5.
 
   Args:
     images: uint8 `[B, H, W, 3]`, sides below 2^15.
@@ -42,7 +42,7 @@ def affine(images: Array, matrix: tuple[Array, ...]) -> Array:
   a, b, c, d, e, f = matrix
 
   def one(image: Array, x_from: Array, y_from: Array) -> Array:
-    """x_from, y_from: int32 `[3]`, per column, per row, at the first pixel's middle."""
+    """x_from, y_from: int32 `[3]`: change per column, change per row, value at the first pixel."""
     v, u = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
     x = (x_from[0] * u + x_from[1] * v + x_from[2]) >> 16
     y = (y_from[0] * u + y_from[1] * v + y_from[2]) >> 16
@@ -56,39 +56,39 @@ def affine(images: Array, matrix: tuple[Array, ...]) -> Array:
 
 
 def shear_x(images: Array, slope: Array) -> Array:
-  """Shifts row y by slope * y: x <- x + slope y, the first row fixed. slope `[B]`."""
+  """Shears images horizontally: x <- x + slope y, with slope `[B]` and row 0 fixed."""
   one, zero = jnp.ones_like(slope), jnp.zeros_like(slope)
   return affine(images, (one, slope, zero, zero, one, zero))
 
 
 def shear_y(images: Array, slope: Array) -> Array:
-  """Shifts column x by slope * x: y <- y + slope x, the first column fixed. slope `[B]`."""
+  """Shears images vertically: y <- y + slope x, with slope `[B]` and column 0 fixed."""
   one, zero = jnp.ones_like(slope), jnp.zeros_like(slope)
   return affine(images, (one, zero, zero, slope, one, zero))
 
 
 def _whole(pixels: Array) -> Array:
-  """Rounds half up, as floor(x + .5 + pixels) does with a pixel's middle."""
+  """Rounds half up, as floor(x + .5 + pixels) does at a pixel's centre."""
   return jnp.floor(pixels + 0.5).astype(jnp.int32)
 
 
 def translate_x(images: Array, pixels: Array) -> Array:
-  """Moves images left: x <- x + pixels. pixels `[B]`, rounded half up."""
+  """Shifts images left: x <- x + pixels, with pixels `[B]` rounded half up."""
   by = _whole(pixels)
   return shift(images, jnp.zeros_like(by), by)
 
 
 def translate_y(images: Array, pixels: Array) -> Array:
-  """Moves images up: y <- y + pixels. pixels `[B]`, rounded half up."""
+  """Shifts images up: y <- y + pixels, with pixels `[B]` rounded half up."""
   by = _whole(pixels)
   return shift(images, by, jnp.zeros_like(by))
 
 
 def rotate(images: Array, degrees: Array) -> Array:
-  """Turns images counter-clockwise about their middle. degrees `[B]`.
+  """Rotates images counter-clockwise about their centre by degrees `[B]`.
 
-  The matrix is float32 where Pillow's is float64, which moves single pixels that lie on the
-  border of two (below 0.1 % of them).
+  The matrix is float32, Pillow's is float64; therefore below 0.1 % of the pixels, those on the
+  boundary of two source pixels, differ from Pillow's.
   """
   height, width = images.shape[1:3]
   angle = jnp.deg2rad(degrees)
@@ -100,9 +100,9 @@ def rotate(images: Array, degrees: Array) -> Array:
 
 
 def resize_crop(images: Array, scale: Array) -> Array:
-  """Enlarges by Lanczos' filter to floor(side * scale) and keeps the middle.
+  """Enlarges images to floor(side * scale) with the Lanczos filter and crops the centre.
 
-  Lanczos is what CUDA's code asks for under Pillow's old name ANTIALIAS.
+  CUDA's code requests this filter by Pillow's old name ANTIALIAS.
 
   Args:
     images: uint8 `[B, H, W, 3]`.

@@ -1,4 +1,4 @@
-"""Colours changed in an order of the ops that is drawn for each image, as torchvision's."""
+"""Colour jitter as in torchvision, with a random order of the ops per image."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from fass_jax.augment import pixels
 from fass_jax.augment.choose import Op, apply_each
 from fass_jax.types import Array
 
-# brightness, contrast and saturation by 1 - s .. 1 + s, hue by -s .. s; a strength of 0 is no op
+# a strength s scales brightness, contrast, saturation by 1 - s .. 1 + s and shifts hue by -s .. s;
+# strength 0 means no op
 OPS: list[Op] = [pixels.brightness, pixels.contrast, pixels.color, pixels.hue]
 SIMCLR = (0.4, 0.4, 0.4, 0.1)
 
 
 def draw(key: Array, batch: int, strengths: tuple[float, ...] = SIMCLR) -> tuple[Array, Array]:
-  """Draws an order of the n ops for each image, int32 `[B, n]`, and the magnitudes in that order.
+  """Draws the order and the magnitudes of the n ops with a strength other than 0.
 
-  The ops are places in `OPS`, those whose strength is not 0.
+  Returns:
+    int32 `[B, n]`, indices into `OPS` in the order of application; float `[B, n]`, magnitudes.
   """
   korder, kvalue = jax.random.split(key)
   ops = [i for i, s in enumerate(strengths) if s]
@@ -35,14 +37,14 @@ def color_jitter(
   serial: bool | None = None,
   strengths: tuple[float, ...] = SIMCLR,
 ) -> Array:
-  """Applies the ops of `OPS` in an order drawn for each image.
+  """Applies the ops of `OPS` in a random order per image.
 
   Args:
-    key: of `draw`.
+    key: a PRNG key.
     images: uint8 `[B, H, W, 3]`.
-    on: bool `[B]`, which images are changed.
-    serial: as of `apply_each`.
-    strengths: of the four ops.
+    on: bool `[B]`, False for images that stay unchanged.
+    serial: see `apply_each`.
+    strengths: strengths of the four ops.
   """
   order, value = draw(key, len(images), strengths)
   order = jnp.where(on[:, None], order, len(OPS))
@@ -54,9 +56,9 @@ def color_jitter(
 
 
 def jitter(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
-  """Changes brightness, contrast and saturation by .6 .. 1.4, in a drawn order.
+  """Scales brightness, contrast and saturation by 0.6 .. 1.4, in a random order.
 
-  As torchvision's ColorJitter(.4, .4, .4, 0) on Pillow images, which ImageNet's recipes of the
-  field have.
+  This is torchvision's ColorJitter(0.4, 0.4, 0.4, 0) on Pillow images, a usual part of ImageNet-LT
+  recipes.
   """
   return color_jitter(key, images, strength != 0, serial, (0.4, 0.4, 0.4, 0))

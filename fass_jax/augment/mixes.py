@@ -1,4 +1,4 @@
-"""Mixes of two images, and the labels of what comes out, by name."""
+"""Mixes of two images and labels of mixed images, by name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fass_jax.types import Array
 
 
 class Mix(NamedTuple):
-  """A mix as a config names it."""
+  """A mix of two images or features."""
 
   apply: Callable[..., tuple[Array, Array]]  # (key, x, partner, lam) -> (mixed, lam_real [B])
-  of_features: bool = False  # mixes what the head gets, and leaves the images as they are
+  of_features: bool = False  # True: mixes the head's input features instead of images
 
 
 class Label(NamedTuple):
-  """The label of a mix as a config names it."""
+  """The label of a mixed image."""
 
   of: Callable[..., tuple[Array, Array, Array]]  # (y_b, y_t, lam_real) -> pair target
-  both: bool = False  # whether the partner's label is trained too
+  both: bool = False  # True: the partner's label is a target too
 
 
 MIXES: dict[str, Mix] = {

@@ -1,7 +1,7 @@
-"""Ops on the values of pixels, with the arithmetic of Pillow.
+"""Ops on pixel values, with the arithmetic of Pillow.
 
-Images are uint8 `[B, H, W, 3]`, a magnitude is float32 `[B]`, one number per image; the result
-is uint8 of the same shape. Sums are integers wherever Pillow's own are exact in integers.
+Images are uint8 `[B, H, W, 3]`, magnitudes float32 `[B]`; results are uint8 of the same shape as
+the images. Sums use integers wherever Pillow's result is exact in integers.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from fass_jax.types import Array
 
 
 def spread(value: Array) -> Array:
-  """Shapes `[B]` as `[B, 1, 1, 1]`."""
+  """Reshapes `[B]` to `[B, 1, 1, 1]`."""
   return value[:, None, None, None]
 
 
 def _rounded(product: Array) -> Array:
-  """Keeps a product of its own rounding: without it compilers fuse it into the next sum."""
+  """Forces a product to be rounded, which a compiler could skip by a fused multiply-add."""
   return jnp.minimum(product, 1e30)
 
 
 def _lookup(table: Array, images: Array) -> Array:
-  """Maps each value through its image's and channel's table `[B, 3, 256]`."""
+  """Maps each value through a table `[B, 3, 256]` per image and channel."""
   batch, height, width, _ = images.shape
   rows = jnp.moveaxis(images.reshape(batch, height * width, 3), -1, 1).astype(jnp.int32)
   mapped = jnp.take_along_axis(table, rows, -1)
@@ -35,38 +35,38 @@ def _lookup(table: Array, images: Array) -> Array:
 
 
 def invert(images: Array) -> Array:
-  """Turns values around: 255 - x."""
+  """Returns 255 - x."""
   return 255 - images
 
 
 def solarize(images: Array, threshold: Array) -> Array:
-  """Inverts the values from a threshold on: x if x < threshold else 255 - x.
+  """Inverts values from a threshold on: x if x < threshold else 255 - x.
 
   Args:
     images: uint8 `[B, H, W, 3]`.
-    threshold: `[B]`, 256 changes nothing, 0 inverts all.
+    threshold: `[B]`; 256 inverts no value, 0 inverts all.
   """
   return jnp.where(images < spread(threshold), images, 255 - images)
 
 
 def solarize_add(images: Array, amount: Array, threshold: float = 128) -> Array:
-  """Adds, clips to a byte, then solarizes.
+  """Adds an amount to the values, clips them to 0 .. 255, then solarizes.
 
   Args:
     images: uint8 `[B, H, W, 3]`.
-    amount: `[B]`, the fraction of the sum is dropped.
-    threshold: as of `solarize`.
+    amount: `[B]`; the sum is truncated to a whole number.
+    threshold: see `solarize`.
   """
   total = jnp.clip(images + spread(amount), 0, 255).astype(jnp.uint8)
   return jnp.where(total < threshold, total, 255 - total)
 
 
 def posterize(images: Array, bits: Array) -> Array:
-  """Keeps the highest bits of each value.
+  """Sets all but the highest bits of each value to 0.
 
   Args:
     images: uint8 `[B, H, W, 3]`.
-    bits: `[B]`, the integer part is taken and brought into 1 .. 8.
+    bits: `[B]`, number of bits that remain; truncated to a whole number and clipped to 1 .. 8.
   """
   kept = jnp.clip(bits.astype(jnp.int32), 1, 8).astype(jnp.uint8)
   return images & spread(jnp.uint8(255) << (8 - kept))
@@ -75,8 +75,8 @@ def posterize(images: Array, bits: Array) -> Array:
 def autocontrast(images: Array) -> Array:
   """Stretches each channel to 0 .. 255: floor(255 (x - lo) / (hi - lo)).
 
-  Pillow takes the floor of a float64 that falls short of some whole quotients, hi's 255 among
-  them; there it is one lower.
+  Pillow computes in float64, where some whole quotients (also 255 at x = hi) are slightly too
+  small; Pillow's result is then one lower.
   """
   low = images.min((1, 2), keepdims=True).astype(jnp.int32)
   span = images.max((1, 2), keepdims=True).astype(jnp.int32) - low
@@ -85,9 +85,9 @@ def autocontrast(images: Array) -> Array:
 
 
 def equalize(images: Array) -> Array:
-  """Flattens each channel's histogram h: x -> (step // 2 + sum_(v<x) h_v) // step.
+  """Equalizes each channel's histogram h: x -> (step // 2 + sum_(v<x) h_v) // step.
 
-  step = (pixels - those of the highest value) // 255; a channel with step 0 stays as it is.
+  step = (number of pixels below the channel's maximum) // 255; a channel with step 0 is unchanged.
   """
   batch, height, width, _ = images.shape
   n = height * width
@@ -95,7 +95,7 @@ def equalize(images: Array) -> Array:
   values = images.reshape(batch, n, 3).astype(jnp.int32)
   count = jnp.zeros((batch, 3, 256), jnp.int32).at[i, c[None, None], values].add(1)
   below = jnp.cumsum(count, -1) - count
-  # those below the highest value are what Pillow counts without its last bin
+  # Pillow excludes the last non-empty bin, i.e. the pixels with the maximum value
   step = jnp.take_along_axis(below, values.max(1)[..., None], -1) // 255
   table = jnp.clip((step // 2 + below) // jnp.maximum(step, 1), 0, 255)
   return _lookup(jnp.where(step > 0, table, jnp.arange(256)[None, None]), images)
@@ -105,18 +105,18 @@ def equalize(images: Array) -> Array:
 
 
 def grey(images: Array) -> Array:
-  """Returns the luma of ITU-R 601, uint8 `[B, H, W, 1]`, in Pillow's 16-bit fixed point."""
+  """Returns the ITU-R 601 luma, uint8 `[B, H, W, 1]`, in Pillow's 16-bit fixed point."""
   x = images.astype(jnp.int32)
   luma = 19595 * x[..., 0] + 38470 * x[..., 1] + 7471 * x[..., 2] + 0x8000
   return (luma >> 16).astype(jnp.uint8)[..., None]
 
 
 def blend(degenerate: Array, images: Array, factor: Array) -> Array:
-  """Goes from one image through another: floor(clip(d + factor (x - d), 0, 255)).
+  """Interpolates or extrapolates between two images: floor(clip(d + factor (x - d), 0, 255)).
 
   Args:
-    degenerate: uint8, broadcasts to `images`; the result at factor 0.
-    images: uint8 `[B, H, W, 3]`; the result at factor 1.
+    degenerate: uint8, broadcasts to `images`: d, the result at factor 0.
+    images: uint8 `[B, H, W, 3]`: x, the result at factor 1.
     factor: float32 `[B]`, at least 0.
   """
   start = degenerate.astype(jnp.float32)
@@ -125,38 +125,38 @@ def blend(degenerate: Array, images: Array, factor: Array) -> Array:
 
 
 def brightness(images: Array, factor: Array) -> Array:
-  """Scales values: a blend with black. factor `[B]`, 0 black, 1 unchanged."""
+  """Scales brightness by a blend with black; factor `[B]`: 0 black, 1 unchanged."""
   return blend(jnp.zeros((1, 1, 1, 1), jnp.uint8), images, factor)
 
 
 def color(images: Array, factor: Array) -> Array:
-  """Scales saturation: a blend with the grey image. factor `[B]`, 0 grey, 1 unchanged."""
+  """Scales saturation by a blend with the grey image; factor `[B]`: 0 grey, 1 unchanged."""
   return blend(grey(images), images, factor)
 
 
 def contrast(images: Array, factor: Array) -> Array:
-  """Scales contrast: a blend with the mean grey. factor `[B]`, 0 flat, 1 unchanged."""
+  """Scales contrast by a blend with the mean grey value; factor `[B]`: 0 uniform, 1 unchanged."""
   n = images.shape[1] * images.shape[2]
   total = grey(images).astype(jnp.int32).sum((1, 2), keepdims=True)
   return blend((2 * total + n) // (2 * n), images, factor)
 
 
 def sharpness(images: Array, factor: Array) -> Array:
-  """Sharpens: a blend with the smoothed image. factor `[B]`, 0 smooth, 1 unchanged."""
+  """Scales sharpness by a blend with the smoothed image; factor `[B]`: 0 smooth, 1 unchanged."""
   return blend(smooth(images), images, factor)
 
 
 def _byte(share: Array) -> Array:
-  """Returns floor(255 share) of the exact product, which float32 may round up to a whole number."""
+  """Returns floor(255 share) for the exact product; float32 may round it up to a whole number."""
   whole = jnp.floor(255 * share)
-  # 256 share and the difference from its neighbour are exact
+  # 256 share is exact in float32, and so is its difference to a nearby whole number
   return jnp.where(256 * share - whole < share, whole - 1, whole)
 
 
 def hue(images: Array, turn: Array) -> Array:
-  """Turns the hue circle by a share of it, in Pillow's HSV of bytes.
+  """Shifts the hue by a fraction of the hue circle, in Pillow's 8-bit HSV.
 
-  Single values differ from Pillow's by up to 6 (a hue byte one off), where its float64 decides.
+  Few values differ from Pillow's float64 result, by up to 6 (a difference of 1 in the hue byte).
 
   Args:
     images: uint8 `[B, H, W, 3]`.
@@ -172,7 +172,7 @@ def hue(images: Array, turn: Array) -> Array:
   s = _byte((high - low) / jnp.maximum(high, 1)) / 255
   sector = (h * 6).astype(jnp.float32) / 255
   part = sector - jnp.floor(sector)
-  # half up, as C's round of a positive number
+  # round half up, as C's round does for positive numbers
   p, q, t = (
     jnp.floor(high * (1 - _rounded(s * f)) + 0.5) for f in (jnp.ones_like(s), part, 1 - part)
   )
@@ -186,38 +186,38 @@ def hue(images: Array, turn: Array) -> Array:
 
 
 def _inside(images: Array, filtered: Array) -> Array:
-  """Puts the filtered inner `[B, H-2, W-2, 3]` into the images, whose border stays."""
+  """Replaces the inner pixels by the filtered `[B, H-2, W-2, 3]`; the border is unchanged."""
   return images.at[:, 1:-1, 1:-1].set(jnp.clip(filtered, 0, 255).astype(jnp.uint8))
 
 
 def _square(images: Array) -> tuple[Array, Array]:
-  """Returns the centres and the sums over 3 x 3 around them, int32 `[B, H-2, W-2, 3]`."""
+  """Returns the inner pixels and their 3 x 3 sums, each int32 `[B, H-2, W-2, 3]`."""
   x = images.astype(jnp.int32)
   lines = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
   return x[:, 1:-1, 1:-1], lines[:, :, :-2] + lines[:, :, 1:-1] + lines[:, :, 2:]
 
 
 def smooth(images: Array) -> Array:
-  """Averages over 3 x 3, the centre counted 5 times, over 13; half up; the border stays."""
+  """Returns (sum of the 8 neighbours + 5 centre) / 13, rounded half up; the border is unchanged."""
   centre, total = _square(images)
   return _inside(images, (2 * (total + 4 * centre) + 13) // 26)
 
 
 def edge_enhance(images: Array) -> Array:
-  """Takes (10 centre - the 8 around it) / 2; half up; the border stays."""
+  """Returns (10 centre - sum of the 8 neighbours) / 2, rounded half up; the border is unchanged."""
   centre, total = _square(images)
   return _inside(images, (11 * centre - total + 1) // 2)
 
 
-# the products with Pillow's float32 weights: a table, since a product would be fused with a sum
+# products with Pillow's float32 weights; a table, because compilers fuse a product with a sum
 _SIXTH = np.arange(256, dtype=np.float32) * (np.float32(-1) / np.float32(6))
 _TEN_SIXTHS = np.arange(256, dtype=np.float32) * (np.float32(10) / np.float32(6))
 
 
 def detail(images: Array) -> Array:
-  """Takes (10 centre - the 4 beside it) / 6; half up; the border stays.
+  """Returns (10 centre - sum of the 4 neighbours) / 6, rounded half up; the border is unchanged.
 
-  Halves are frequent here, and float32 decides them: the sums follow Pillow's order.
+  Ties are frequent and depend on float32 rounding, so the additions follow Pillow's order.
   """
   x = images.astype(jnp.int32)
   side, centre = jnp.asarray(_SIXTH)[x], jnp.asarray(_TEN_SIXTHS)[x[:, 1:-1, 1:-1]]
@@ -228,28 +228,29 @@ def detail(images: Array) -> Array:
 
 # blur
 
-MAX_RADIUS = 2.4  # of `gaussian_blur`: from 2.45 on a box would need more than five taps
+MAX_RADIUS = 2.4  # pixels; from 2.45 on, a box would need more than five taps
 
 
 def _box_weights(radius: Array) -> tuple[Array, Array, Array]:
-  """Returns the box of three passes: whether its inner part is 3 wide, weights inside and at ends.
+  """Returns the box filter of one pass: whether its inner part is 3 pixels wide, and the weights.
 
-  Pillow's fixed point of 24 bits, uint32 `[B]`.
+  The weights of the inner pixels and of the two ends are uint32 `[B]`, in Pillow's 24-bit fixed
+  point.
   """
   sigma2 = radius * radius / 3
   whole = jnp.floor((jnp.sqrt(12 * sigma2 + 1) - 1) / 2)
   part = (2 * whole + 1) * (whole * (whole + 1) - 3 * sigma2)
   size = 2 * (whole + part / (6 * (sigma2 - (whole + 1) ** 2))) + 1
-  wide = size >= 3  # by the sum, as Pillow: it may round up to the next whole radius
+  wide = size >= 3  # from the sum, as in Pillow, because rounding may reach the next whole radius
   width = jnp.where(wide, 3, 1).astype(jnp.uint32)
-  # the bound holds by itself where division rounds correctly, which not every device promises
+  # the minimum only matters on devices without correctly rounded division
   inner = jnp.minimum((2.0**24 / size).astype(jnp.uint32), (1 << 24) // width)
   ends = ((1 << 24) - width * inner) // 2
   return wide, inner, ends
 
 
 def _box_pass(x: Array, wide: Array, inner: Array, ends: Array, axis: int) -> Array:
-  """Blurs uint32 images once along an axis; beyond the border its pixels repeat."""
+  """Applies a box filter to uint32 images along an axis; the border is padded with its pixels."""
   n = x.shape[axis]
   pad = [(2, 2) if a == axis else (0, 0) for a in range(x.ndim)]
   padded = jnp.pad(x, pad, 'edge')
@@ -262,13 +263,14 @@ def _box_pass(x: Array, wide: Array, inner: Array, ends: Array, axis: int) -> Ar
 
 
 def gaussian_blur(images: Array, radius: Array) -> Array:
-  """Blurs by three extended boxes along each axis, rounded to bytes after each.
+  """Blurs by three extended box filters per axis, rounded to bytes after each.
 
   Args:
     images: uint8 `[B, H, W, 3]`.
     radius: float32 `[B]`, standard deviation in pixels, 0 (identity) .. 2.4.
 
-  Reference: Gwosdek et al., SSVM 2011.
+  Reference: Gwosdek et al., Theoretical Foundations of Gaussian Convolution by Extended Box
+  Filtering, SSVM 2011.
   """
   wide, inner, ends = map(spread, _box_weights(jnp.clip(radius, 0, MAX_RADIUS)))
   x = images.astype(jnp.uint32)

@@ -1,7 +1,7 @@
-"""Fixed policies: AutoAugment, RandAugment, RIDE's rotation, the view of SimCLR.
+"""Fixed policies: AutoAugment, RandAugment, RIDE's rotation and SimCLR's augmentation.
 
-Ops take `(key, images uint8 [B, H, W, 3], strength [B])`; strength 0 leaves an image as it is,
-any other value plays no part. Every pixel length is a fraction of the side.
+Ops take `(key, images uint8 [B, H, W, 3], strength [B])`; strength 0 means no op, and all other
+values are equivalent. Lengths are fractions of the image's side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fass_jax.types import Array
 
 
 def _on(strength: Array, changed: Array, images: Array) -> Array:
-  """Takes the changed image where the strength is not 0."""
+  """Selects the changed image where the strength is not 0."""
   return jnp.where(pixels.spread(strength != 0), changed, images)
 
 
@@ -30,21 +30,21 @@ def _on(strength: Array, changed: Array, images: Array) -> Array:
 
 
 def _translate_x(images: Array, fraction: Array) -> Array:
-  """Moves by a fraction `[B]` of the width, cut to whole pixels."""
+  """Shifts images by a fraction `[B]` of the width, truncated to whole pixels."""
   return geometry.translate_x(images, jnp.trunc(fraction * images.shape[2]))
 
 
 def _translate_y(images: Array, fraction: Array) -> Array:
-  """Moves by a fraction `[B]` of the height, cut to whole pixels."""
+  """Shifts images by a fraction `[B]` of the height, truncated to whole pixels."""
   return geometry.translate_y(images, jnp.trunc(fraction * images.shape[1]))
 
 
 def _enhance(op: Op) -> Op:
-  """Counts a factor from 1, the identity."""
+  """Returns an op with the factor 1 + value, so that value 0 is the identity."""
   return lambda images, value: op(images, 1 + value)
 
 
-# name: the op, its magnitude at shares 0 and 1 of the range, whether the sign is drawn
+# name: the op, its magnitude at both ends of the range, whether the sign is random
 SPACE: dict[str, tuple[Op, float, float, bool]] = {
   'ShearX': (geometry.shear_x, 0, 0.3, True),
   'ShearY': (geometry.shear_y, 0, 0.3, True),
@@ -66,7 +66,7 @@ NAMES = list(SPACE)
 OPS = [op for op, *_ in SPACE.values()]
 SIGNED = np.array([signed for *_, signed in SPACE.values()])
 
-# 25 sub-policies of two ops: name, probability, bin 0 .. 9 of the magnitude
+# 25 sub-policies of two ops: name, probability, magnitude bin 0 .. 9
 CIFAR10_POLICY = (
   (('Invert', 0.1, 0), ('Contrast', 0.2, 6)),
   (('Rotate', 0.7, 2), ('TranslateX', 0.3, 9)),
@@ -97,7 +97,7 @@ CIFAR10_POLICY = (
 
 
 def magnitude(name: str, share: float) -> float:
-  """Returns an op's magnitude at a share 0 .. 1 of its range: low + (high - low) share."""
+  """Returns an op's magnitude low + (high - low) share for a share in 0 .. 1."""
   _, low, high, _ = SPACE[name]
   value = low + (high - low) * share
   return round(value) if name == 'Posterize' else value
@@ -105,7 +105,7 @@ def magnitude(name: str, share: float) -> float:
 
 @functools.cache
 def policy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns ops int32, probabilities and magnitudes float32 of the CIFAR-10 policy, `[25, 2]`."""
+  """Returns the CIFAR-10 policy: ops int32, probabilities and magnitudes float32, all `[25, 2]`."""
   names, chance, bins = zip(*(op for pair in CIFAR10_POLICY for op in pair))
   ops = np.array([NAMES.index(name) for name in names], np.int32)
   values = np.array([magnitude(name, b / 9) for name, b in zip(names, bins)], np.float32)
@@ -113,7 +113,7 @@ def policy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _with_sign(key: Array, ops: Array, values: Array) -> Array:
-  """Turns the sign of half of the magnitudes that have one."""
+  """Negates the magnitude of a signed op with probability 1/2."""
   minus = jax.random.bernoulli(key, 0.5, ops.shape) & jnp.asarray(SIGNED)[ops]
   return jnp.where(minus, -values, values)
 
@@ -121,7 +121,7 @@ def _with_sign(key: Array, ops: Array, values: Array) -> Array:
 def _in_turn(
   images: Array, strength: Array, index: Array, value: Array, serial: bool | None
 ) -> Array:
-  """Applies the ops `[B, n]` of `OPS` one after another where the strength is not 0."""
+  """Applies the ops `[B, n]` of `OPS` in order, to images with a strength other than 0."""
   index = jnp.where((strength != 0)[:, None], index, len(OPS))
 
   def body(i: Array, images: Array) -> Array:
@@ -131,7 +131,7 @@ def _in_turn(
 
 
 def autoaugment_draw(key: Array, batch: int) -> tuple[Array, Array]:
-  """Draws two ops for each image: places in `OPS` (past its end: none), magnitudes, `[B, 2]`."""
+  """Draws two ops per image: indices into `OPS` (len(OPS): no op) and magnitudes, each `[B, 2]`."""
   krow, kcoin, ksign = jax.random.split(key, 3)
   ops, chance, values = (jnp.asarray(a) for a in policy())
   row = jax.random.randint(krow, (batch,), 0, len(ops))
@@ -140,23 +140,26 @@ def autoaugment_draw(key: Array, batch: int) -> tuple[Array, Array]:
 
 
 def autoaugment(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
-  """Applies one of the 25 sub-policies found on CIFAR-10: two ops, each with its probability.
+  """Applies one of AutoAugment's 25 sub-policies for CIFAR-10: two ops, each with its probability.
 
-  Ranges and black borders as torchvision's (the paper's own code fills with a mean colour).
+  Ranges and black borders are torchvision's; the authors' code fills with a mean colour.
 
   Args:
-    key: a key.
+    key: a PRNG key.
     images: uint8 `[B, H, W, 3]`.
     strength: `[B]`, 0 for the identity.
-    serial: as of `apply_each`.
+    serial: see `apply_each`.
 
-  Reference: Cubuk et al., CVPR 2019.
+  Returns:
+    uint8 `[B, H, W, 3]`.
+
+  Reference: Cubuk et al., AutoAugment: Learning Augmentation Policies from Data, arXiv:1805.09501.
   """
   return _in_turn(images, strength, *autoaugment_draw(key, len(images)), serial)
 
 
 def randaugment_draw(key: Array, batch: int, n: int, m: float) -> tuple[Array, Array]:
-  """Draws n of 14 ops for each image: int32 `[B, n]` places in `OPS`, magnitudes `[B, n]`."""
+  """Draws n of 14 ops per image: int32 `[B, n]` indices into `OPS`, and magnitudes `[B, n]`."""
   kop, ksign = jax.random.split(key)
   space = jnp.array([i for i, name in enumerate(NAMES) if name != 'Invert'])
   values = jnp.array([magnitude(name, m / 30) for name in NAMES], jnp.float32)
@@ -165,11 +168,12 @@ def randaugment_draw(key: Array, batch: int, n: int, m: float) -> tuple[Array, A
 
 
 def rand_augment(n: int = 2, m: float = 9) -> Callable[..., Array]:
-  """Returns the op that applies n ops of 14, drawn uniformly, at magnitude m of 0 .. 30.
+  """Returns the op that applies n of 14 ops, drawn uniformly, with magnitude m in 0 .. 30.
 
-  Ranges as torchvision's.
+  The ranges are torchvision's.
 
-  Reference: Cubuk et al., NeurIPS 2020.
+  Reference: Cubuk et al., RandAugment: Practical automated data augmentation with a reduced search
+  space, arXiv:1909.13719.
   """
 
   def op(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
@@ -179,26 +183,28 @@ def rand_augment(n: int = 2, m: float = 9) -> Callable[..., Array]:
 
 
 def rotation15(key: Array, images: Array, strength: Array) -> Array:
-  """Turns each image by an angle uniform in -15 .. 15 degrees; black corners, as RIDE.
+  """Rotates each image by an angle uniform in -15 .. 15 degrees, with black corners, as in RIDE.
 
-  Reference: Wang et al., ICLR 2021.
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809.
   """
   angle = jax.random.uniform(key, strength.shape, minval=-15, maxval=15)
   return _on(strength, geometry.rotate(images, angle), images)
 
 
-# the view of SimCLR
+# SimCLR
 
 
 def crop_boxes(
   key: Array, batch: int, height: int, width: int, scale: tuple[float, float]
 ) -> tuple[Array, Array, Array, Array]:
-  """Draws boxes of a share of the area in `scale`, aspect ratio log-uniform in 3/4 .. 4/3.
+  """Draws boxes with a share of the area in `scale` and a log-uniform aspect ratio in 3/4 .. 4/3.
 
-  The first of ten draws that fits is taken, else the whole image (brought to those ratios).
+  The result is the first of ten draws that fits, or else the largest centred box with an aspect
+  ratio in these bounds.
 
   Returns:
-    top, left, rows, columns: int32 `[B]`.
+    top, left, rows, columns: int32 `[B]`, pixels.
   """
   karea, kratio, ky, kx = jax.random.split(key, 4)
   low, high = scale
@@ -222,7 +228,7 @@ def crop_boxes(
 
 
 def resized(images: Array, top: Array, left: Array, rows: Array, columns: Array) -> Array:
-  """Enlarges each image's box to the whole side by bilinear weights, rounded to bytes."""
+  """Enlarges each image's box to the size of the image, bilinear, rounded to bytes."""
 
   def along(side: int, start: Array, size: Array) -> tuple[Array, Array]:
     first, weight = table(tuple((s, side) for s in range(1, side + 1)), 'bilinear', side)
@@ -233,11 +239,12 @@ def resized(images: Array, top: Array, left: Array, rows: Array, columns: Array)
 
 
 def simclr(key: Array, images: Array, strength: Array, serial: bool | None = None) -> Array:
-  """Crops a share .2 .. 1 of the area, enlarges it, flips, jitters (p .8), greys (p .2).
+  """Applies SimCLR's crop (0.2 .. 1 of the area), flip, colour jitter (p = 0.8) and grey (p = 0.2).
 
-  Replaces crop and flip. Draws and arithmetic as torchvision's on Pillow images.
+  The op replaces crop and flip. Its distribution and arithmetic are torchvision's on Pillow images.
 
-  Reference: Chen et al., ICML 2020.
+  Reference: Chen et al., A Simple Framework for Contrastive Learning of Visual Representations,
+  arXiv:2002.05709.
   """
   kbox, kflip, kjitter, kon, kgrey = jax.random.split(key, 5)
   batch, height, width = images.shape[:3]

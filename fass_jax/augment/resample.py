@@ -1,4 +1,4 @@
-"""Enlarging by separable weights, with Pillow's fixed point of 22 bits."""
+"""Enlarges images by separable filters, in Pillow's 22-bit fixed point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fass_jax.types import Array
 
-BITS = 22  # two spare ones for weights below 0 and above 1
+BITS = 22  # Pillow's precision; two bits are free for weights below 0 and above 1
 
 
 def _triangle(x: np.ndarray) -> np.ndarray:
@@ -26,16 +26,16 @@ FILTERS = {'bilinear': (_triangle, 1), 'lanczos': (_lanczos, 3)}
 
 
 def taps(size: int, enlarged: int, name: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns where each output pixel starts to read, and its weights.
+  """Returns the first input pixel and the filter weights of each output pixel.
 
   Args:
-    size: pixels before.
-    enlarged: pixels after, not fewer.
+    size: input pixels.
+    enlarged: output pixels, >= size.
     name: a filter of `FILTERS`.
 
   Returns:
-    int32 `[enlarged]` and int32 `[enlarged, taps]`, whose sum is 2^22 up to rounding; weights
-    of pixels outside are 0.
+    int32 `[enlarged]`, first input pixels; int32 `[enlarged, taps]`, weights with sum 2^22 up to
+    rounding and 0 for pixels outside of the image.
   """
   function, support = FILTERS[name]
   scale = size / enlarged
@@ -50,10 +50,10 @@ def taps(size: int, enlarged: int, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def table(pairs: tuple[tuple[int, int], ...], name: str, side: int) -> tuple[np.ndarray, ...]:
-  """Stacks the central `side` outputs of n pairs `(size, enlarged)`.
+  """Stacks the results of `taps` for n pairs `(size, enlarged)`, for the central `side` outputs.
 
   Returns:
-    int32 `[n, side]` and `[n, side, taps]`, as of `taps`.
+    int32 `[n, side]`, first input pixels, and int32 `[n, side, taps]`, weights.
   """
   starts, weights = [], []
   for size, enlarged in pairs:
@@ -67,8 +67,8 @@ def table(pairs: tuple[tuple[int, int], ...], name: str, side: int) -> tuple[np.
 def _along_columns(images: Array, start: Array, weight: Array) -> Array:
   """Resamples int32 `[B, H, W, 3]` by `[B, side]` and `[B, side, taps]` to `[B, H, side, 3]`.
 
-  As products of matrices, which are fast everywhere. Weights go in two halves of 11 bits: then
-  every sum of products with bytes is a whole number below 2^24, so float32 is exact.
+  Matrix products are fast on every device. The weights are split into two halves of 11 bits, so
+  that every sum of products with bytes is a whole number below 2^24 and exact in float32.
   """
   tap = jnp.arange(images.shape[2])[None, None] - start[..., None]
   last = weight.shape[-1] - 1
@@ -88,12 +88,12 @@ def _along_columns(images: Array, start: Array, weight: Array) -> Array:
 
 
 def resample(images: Array, rows: Sequence[Array], columns: Sequence[Array]) -> Array:
-  """Resamples along the columns, rounds to bytes, then along the rows.
+  """Resamples along the width, rounds to bytes, then resamples along the height.
 
   Args:
     images: uint8 `[B, H, W, 3]`.
-    rows: int32 `[B, H']` and `[B, H', taps]`, as `taps` gives them, for each image.
-    columns: the same for the width.
+    rows: int32 `[B, H']` and `[B, H', taps]`, results of `taps` per image.
+    columns: int32 `[B, W']` and `[B, W', taps]`.
 
   Returns:
     uint8 `[B, H', W', 3]`.

@@ -1,8 +1,8 @@
-"""Crops of whole images that are kept as squares: the box is drawn as in the original image.
+"""Random and centre crops of images that are stored as squares.
 
-A square is an image whose longer side was squeezed. With `aspect`, width over height before, the
-original's proportions are known, and a box of it is a box of the square. Boxes are float32
-`[B, 4]`: left, top, width, height, in shares of the square's sides.
+A square is a whole image resized without regard to its aspect ratio. `aspect` is the original
+width / height, so that a box can be drawn in the original's proportions and then applied to the
+square. Boxes are float32 `[B, 4]`: left, top, width, height, as fractions of the square's sides.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from fass_jax.types import Array
 def random_boxes(
   key: Array, aspect: Array, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
 ) -> Array:
-  """Draws the box of a random resized crop for each image, float32 `[B, 4]` in 0 .. 1.
+  """Draws the box of a random resized crop per image, float32 `[B, 4]` in 0 .. 1.
 
-  In the original, of width a and height 1: a share s of the area uniform over `area`, a ratio r of
-  the sides log-uniform over 1/`ratio` .. `ratio`, w = sqrt(s a r), h = sqrt(s a / r), at a uniform
-  place; of ten draws the first that fits, else the largest box in the middle with a ratio inside
-  the bounds. The law of torchvision's RandomResizedCrop without its rounding to pixels.
+  In the original, with width a and height 1, the box has w = sqrt(s a r) and h = sqrt(s a / r). The
+  share s of the area is uniform over `area`, the aspect ratio r log-uniform over 1/`ratio` ..
+  `ratio`, the position uniform. The result is the first of ten draws that fits, or else the largest
+  centred box with an aspect ratio in the bounds. This is the distribution of torchvision's
+  RandomResizedCrop without rounding to pixels.
 
   Args:
-    key: a key.
-    aspect: float32 `[B]`, width / height of the original, above 0.
-    area: bounds of the share.
-    ratio: the largest ratio, at least 1.
+    key: a PRNG key.
+    aspect: float32 `[B]`, a, width / height of the original, above 0.
+    area: bounds of s.
+    ratio: the largest r, at least 1.
 
-  Reference: Szegedy et al., CVPR 2015.
+  Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842.
   """
   karea, kratio, kplace = jax.random.split(key, 3)
   a = aspect[:, None]
@@ -50,27 +51,28 @@ def random_boxes(
 
 
 def centre_boxes(aspect: Array, share: float) -> Array:
-  """Returns the box of the square in the middle, its side a share of the short side, `[B, 4]`.
+  """Returns the box of the centre crop, float32 `[B, 4]`.
 
   Args:
     aspect: float32 `[B]`, width / height of the original.
-    share: 0 .. 1.
+    share: side of the crop as a fraction of the original's short side, 0 .. 1.
   """
   size = share * jnp.minimum(jnp.stack([1 / aspect, aspect], -1), 1)
   return jnp.concatenate([(1 - size) / 2, size], -1)
 
 
 def _weights(start: Array, size: Array, before: int, after: int) -> Array:
-  """Returns the triangle filter along one side, float32 `[B, after, before]`, rows of sum 1.
+  """Returns the triangle filter along one side, float32 `[B, after, before]`, with row sums of 1.
 
-  Output i reads around c = start + (i + 1/2) t, t = size / after pixels, with the weights
-  max(0, 1 - |j + 1/2 - c| / max(t, 1)), of pixels outside the box too, as Pillow.
+  Output i has the centre c = start + (i + 1/2) t with t = size / after, and input j has the weight
+  max(0, 1 - |j + 1/2 - c| / max(t, 1)), in pixels. As in Pillow, inputs outside of the box
+  contribute too.
 
   Args:
-    start: `[B]`, share of the side.
-    size: `[B]`, share of the side.
-    before: pixels of the image.
-    after: pixels of the result.
+    start: `[B]`, start of the box as a fraction of the side.
+    size: `[B]`, size of the box as a fraction of the side.
+    before: input pixels.
+    after: output pixels.
   """
   step = (size * (before / after))[:, None]
   centre = (start * before)[:, None] + (jnp.arange(after) + 0.5)[None] * step
@@ -80,14 +82,14 @@ def _weights(start: Array, size: Array, before: int, after: int) -> Array:
 
 
 def scaled(images: Array, boxes: Array, side: int) -> Array:
-  """Scales the box of each image to a square: bilinear, with antialiasing where it shrinks.
+  """Resizes the box of each image to a square: bilinear, with antialiasing for reduction.
 
-  Two products of matrices an image; one rounding, at the end (Pillow rounds between them too).
+  Two matrix products per image, with one rounding at the end (Pillow also rounds in between).
 
   Args:
     images: uint8 `[B, H, W, 3]`.
     boxes: float32 `[B, 4]`.
-    side: pixels of the result.
+    side: output pixels per side.
 
   Returns:
     uint8 `[B, side, side, 3]`.
@@ -107,8 +109,8 @@ def resized_crop(
   """Returns `(key, images uint8 [B, H, W, 3], aspect [B]) -> uint8 [B, side, side, 3]`.
 
   Args:
-    area: as of `random_boxes`.
-    side: pixels of the result; 0 is the images' own height.
+    area: see `random_boxes`.
+    side: output pixels per side; 0 means the height of the images.
   """
 
   def op(key: Array, images: Array, aspect: Array) -> Array:
@@ -121,8 +123,8 @@ def centre_crop(share: float, side: int = 0) -> Callable[[Array, Array], Array]:
   """Returns `(images uint8 [B, H, W, 3], aspect [B]) -> uint8 [B, side, side, 3]`.
 
   Args:
-    share: of the original's short side, 0 .. 1; 224 / 256 is the field's.
-    side: as of `resized_crop`.
+    share: side of the crop as a fraction of the original's short side, 0 .. 1; usually 224 / 256.
+    side: output pixels per side; 0 means the height of the images.
   """
 
   def view(images: Array, aspect: Array) -> Array:

@@ -197,5 +197,5 @@ def test_its_place_in_the_chain():
   names = list(chain.OPS)
   assert names.index('resized_crop') < names.index('cam') < names.index('crop')
   x = jnp.zeros((2, 8, 8, 3), jnp.uint8)
-  with pytest.raises(AssertionError, match='built without its teacher'):
+  with pytest.raises(AssertionError, match='needs a teacher network'):
     chain.build(('cam',))(jax.random.key(0), x, {'cam': Sight(None, None, None)})
