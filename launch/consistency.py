@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 
 
 LOSSES: dict[str, Loss] = {
-  'cross entropy': softmax.log_loss,
+  'cross entropy': softmax.cross_entropy,
   'sigmoid': sigmoid_loss,
   'weighted cross entropy': lambda z, y: pairwise.weighted_cross_entropy(
     z, y, inverse_frequency_weights(COUNTS, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array
 
 
@@ -30,4 +30,4 @@ def adaptive_adjustment(logits: Array, labels: Array, counts: Array, scale: floa
   own = jax.nn.one_hot(labels, z.shape[-1], dtype=float)
   hard = jax.lax.stop_gradient((1.0 - z / scale) / 2.0)
   rare = 1.0 / jnp.log2(1.0 + n / n.min())
-  return log_loss(z - scale * own * hard * rare[None, :], labels)
+  return cross_entropy(z - scale * own * hard * rare[None, :], labels)

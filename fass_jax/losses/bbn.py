@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array
 
 
@@ -69,5 +69,5 @@ def bbn_loss(logits: Array, labels: Array, alpha: Array | float) -> Array:
   b = rows // 2
   z = bbn_logits(logits[:b, 0], logits[b:, 1], alpha)
   return 2.0 * jnp.concatenate(
-    [alpha * log_loss(z, labels[:b]), (1.0 - alpha) * log_loss(z, labels[b:])]
+    [alpha * cross_entropy(z, labels[:b]), (1.0 - alpha) * cross_entropy(z, labels[b:])]
   )

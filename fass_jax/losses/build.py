@@ -186,7 +186,9 @@ def _takes_out(tau: float, exact: bool = True) -> Prior:
 
 
 LOSSES: dict[str, Kind] = {
-  'ce': Kind(lambda: (cross_entropy,), prior=lambda: Prior(exact=True)),
+  'ce': Kind(
+    lambda: (of_logits(lambda z, y, n: cross_entropy(z, y)),), prior=lambda: Prior(exact=True)
+  ),
   'ldam': Kind(
     lambda scale, max_margin: (of_logits(lambda z, y, n: ldam(z, y, n, scale, max_margin)),),
     {'scale': 'net.scale'} | _reads('ldam', 'max_margin'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array
 
 
@@ -27,9 +27,9 @@ def focal(logits: Array, labels: Array, gamma: float) -> Array:
   Reference: Lin et al., Focal Loss for Dense Object Detection, arXiv:1708.02002.
   """
   if gamma == 0:
-    return log_loss(logits, labels)
+    return cross_entropy(logits, labels)
   log_p = jax.nn.log_softmax(jnp.asarray(logits, float))
   others = labels[:, None] != jnp.arange(log_p.shape[-1])[None, :]
   # log(1 - p_y) as a sum over the other classes: 1 - p_y may round to 0 or below, which gives nan
   log_wrong = jax.nn.logsumexp(log_p, axis=-1, where=others)
-  return jnp.exp(gamma * log_wrong) * log_loss(logits, labels)
+  return jnp.exp(gamma * log_wrong) * cross_entropy(logits, labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array
 
 
@@ -24,7 +24,7 @@ def pairwise_rows(logits: Array, labels: Array, margins: Array) -> Array:
   """
   own = labels[:, None] == jnp.arange(logits.shape[-1])[None, :]
   # through log softmax(z + m), so that no exponential overflows
-  return log_loss(jnp.asarray(logits, float) + jnp.where(own, 0.0, margins), labels)
+  return cross_entropy(jnp.asarray(logits, float) + jnp.where(own, 0.0, margins), labels)
 
 
 def pairwise_margin_loss(logits: Array, labels: Array, weight: Array, margin: Array) -> Array:

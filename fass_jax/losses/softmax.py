@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from fass_jax.types import Array, Classes, Outputs, Time
+from fass_jax.types import Array
 
 
-def log_loss(logits: Array, labels: Array) -> Array:
+def cross_entropy(logits: Array, labels: Array) -> Array:
   """Returns -log softmax(z)_y.
 
   Args:
@@ -39,24 +37,4 @@ def label_smoothing(logits: Array, labels: Array, smoothing: float) -> Array:
   arXiv:1512.00567 (e = 0.1).
   """
   uniform = -jax.nn.log_softmax(jnp.asarray(logits, float)).mean(-1)
-  return (1.0 - smoothing) * log_loss(logits, labels) + smoothing * uniform
-
-
-def cross_entropy(
-  outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-) -> tuple[Array, Array]:
-  """Returns `log_loss` of the experts' mean logits.
-
-  Args:
-    outs: outputs with logits `[B, E, C]`.
-    labels: integer `[B]`.
-    classes: unused.
-    signals: unused.
-    t: unused.
-
-  Returns:
-    float32 `[B]` in nats, >= 0, and weights of 1.
-  """
-  del classes, signals, t
-  values = log_loss(outs.logits.mean(axis=1), labels)
-  return values, jnp.ones_like(values)
+  return (1.0 - smoothing) * cross_entropy(logits, labels) + smoothing * uniform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fass_jax.losses.softmax import log_loss
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.types import Array
 
 
@@ -41,4 +41,4 @@ def cdt(logits: Array, labels: Array, counts: Array, gamma: float) -> Array:
   Visual Recognition with Deep Convolutional Neural Networks, AAAI 2021.
   """
   z = jnp.asarray(logits, float)
-  return log_loss(z / class_temperatures(counts, gamma)[None, :], labels)
+  return cross_entropy(z / class_temperatures(counts, gamma)[None, :], labels)

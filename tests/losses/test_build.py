@@ -9,13 +9,13 @@ from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.experts import ride
 from fass_jax.losses.kinds import needs_embedding
 from fass_jax.losses.margins import ldam
-from fass_jax.losses.softmax import cross_entropy
 from fass_jax.losses.weights import effective_number_weights
 from fass_jax.recipe.optimiser import piecewise
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Outputs, Targets, Time
 from tests.losses import oracle
 
+(cross_entropy,) = build.LOSSES['ce'].build()
 CLASSES = index_classes(np.repeat(np.arange(4), [40, 20, 10, 5]), 4)
 DRW = piecewise(((0, 0.0), (0.8, 1.0)), 200)
 

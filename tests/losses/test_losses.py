@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.losses import LOSSES, cross_entropy
+from fass_jax.losses import LOSSES
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss, weighted_mean
 from fass_jax.recipe.optimiser import piecewise
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Outputs, Targets, Term, Time
 
+(cross_entropy,) = LOSSES['ce'].build()
 NOW = Time(jnp.int32(0), jnp.int32(0), jnp.float32(0))
 CONTEXT = (index_classes(np.array([0, 0, 1, 2]), 3), {}, NOW)
 

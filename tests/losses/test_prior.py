@@ -15,7 +15,7 @@ balanced_softmax, logit_adjustment = (
   jax.jit(prior.balanced_softmax),
   jax.jit(prior.logit_adjustment),
 )
-log_loss = jax.jit(softmax.log_loss)
+cross_entropy = jax.jit(softmax.cross_entropy)
 
 N = class_counts(500, 100, 100)
 
@@ -60,7 +60,7 @@ def test_blind_to_the_scale_of_the_counts():
 
 def test_tau_of_zero_and_equal_classes_are_cross_entropy():
   logits, labels = oracle.random_logits(3, 20, 5)
-  want, empty = log_loss(logits, labels), jnp.array([5, 0, 3, 0, 1])
+  want, empty = cross_entropy(logits, labels), jnp.array([5, 0, 3, 0, 1])
   np.testing.assert_allclose(logit_adjustment(logits, labels, empty, 0.0), want, rtol=1e-6)
   for f in (balanced_softmax, logit_adjustment):
     np.testing.assert_allclose(f(logits, labels, jnp.full(5, 7)), want, rtol=1e-5, atol=1e-5)
@@ -130,5 +130,5 @@ def test_post_hoc_undoes_the_balanced_softmax():
   logits, labels = oracle.random_logits(6, 50, 100)
   balanced = prior_shift.post_hoc(logits, N, np.ones(100))
   np.testing.assert_allclose(
-    balanced_softmax(balanced, labels, N), log_loss(logits, labels), rtol=1e-4, atol=1e-4
+    balanced_softmax(balanced, labels, N), cross_entropy(logits, labels), rtol=1e-4, atol=1e-4
   )

@@ -50,4 +50,4 @@ def test_smoothing_against_numpy(dtype):
   want = -(q * oracle.log_softmax(np.asarray(z, np.float64))).sum(-1)
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
   assert got.dtype == jnp.float32
-  np.testing.assert_allclose(label_smoothing(z, y, 0.0), softmax.log_loss(z, y), rtol=1e-6)
+  np.testing.assert_allclose(label_smoothing(z, y, 0.0), softmax.cross_entropy(z, y), rtol=1e-6)
