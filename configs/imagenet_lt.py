@@ -18,8 +18,8 @@ from typing import Any
 
 from fass_jax.config import image_config, with_methods
 
-# What methods set otherwise on ImageNet than on CIFAR, after their authors. `bcl` keeps the steps of
-# 100 epochs that all rows here have; its authors train 90 epochs, cosine, without a warm-up.
+# What methods set otherwise on ImageNet than on CIFAR, after their authors. `bcl` keeps the steps
+# of 100 epochs that all rows here have; its authors train 90 epochs, cosine, without a warm-up.
 OTHERWISE: dict[str, dict[str, Any]] = {
   'ride': {'optim.weight_decay': 2e-4, 'augment.rotation15': False},
   'distill': {'optim.warmup_epochs': 5.0, 'optim.warmup_fraction': 0.05},

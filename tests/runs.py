@@ -43,7 +43,8 @@ RUN = 'sys.exit(main.main(sys.argv[1:]))'
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
 COUNTED = """
 import os, sys, time
-from fass_jax import main, programs
+from fass_jax import main
+from fass_jax.engine import programs
 compile_program = programs.compile_program
 def counted(*args):
   step = compile_program(*args)
