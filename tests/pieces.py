@@ -1,36 +1,19 @@
-"""For every method: the checks that its piece was active in a finished run, not only named."""
+"""For every method: the checks that its piece is active in a run, not only named."""
 
-import functools
 import pathlib
 import pickle
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.augment import chain
-from fass_jax.data.load import load
-from fass_jax.recipe.build import Recipe, build
+from fass_jax.recipe.build import build
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Outputs, Time
 from tests import runs
-
-
-class Run(NamedTuple):
-  """A run of `epochs` epochs on the digits."""
-
-  config: Any
-  state: Any
-  rows: list[dict[str, Any]]
-
-  def recipe(self) -> Recipe:
-    return build(self.config, digits())
-
-
-@functools.cache
-def digits():
-  return load(runs.config_of())
+from tests.bench import Run, digits, ops_of, quick
 
 
 def class_index():
@@ -43,7 +26,7 @@ def at(epoch: int, epochs: int) -> Time:
 
 def resampled(run: Run):
   """The natural stream shows the rarest class as often as the others."""
-  sampler = run.recipe().streams['natural'].sampler
+  sampler = run.recipe.streams['natural'].sampler
   index = sampler.draw(jax.random.key(0), class_index(), 4000, at(0, 5))
   share = np.bincount(digits().train_labels[np.asarray(index)], minlength=10) / 4000
   own = np.bincount(digits().train_labels) / len(digits().train_labels)
@@ -54,7 +37,7 @@ def evened(late=False):
   """The natural stream shows the rarest class more often than the images have it."""
 
   def check(run: Run):
-    sampler = run.recipe().streams['natural'].sampler
+    sampler = run.recipe.streams['natural'].sampler
     own = np.bincount(digits().train_labels) / len(digits().train_labels)
 
     def share(epoch: int) -> np.ndarray:
@@ -62,10 +45,10 @@ def evened(late=False):
       if sampler.scope == 'epoch':
         index = sampler.draw(key, class_index(), jnp.int32(epoch), 60, 64)[0].reshape(-1)
       else:
-        index = sampler.draw(key, class_index(), n, at(epoch, 5))
+        index = sampler.draw(key, class_index(), n, at(epoch, run.config.epochs))
       return np.bincount(digits().train_labels[np.asarray(index)], minlength=10) / n
 
-    assert share(4)[-1] > 2 * own[-1]
+    assert share(run.config.epochs - 1)[-1] > 2 * own[-1]
     if late:
       np.testing.assert_allclose(share(0), own, atol=0.02)
 
@@ -99,11 +82,13 @@ def mixed(*views):
 
 def weighted(run: Run, times: float = 4.0):
   """The weights of the classes are 1 before they begin, and the rarest has the largest after."""
-  loss = run.recipe().terms['natural'].losses[0]
+  loss, epochs = run.recipe.terms['natural'].losses[0], run.config.epochs
   outs = Outputs(jnp.zeros((10, max(1, run.config.net.experts), 10)), jnp.zeros((10, 1)))
   first, last = (
-    np.asarray(loss(outs, jnp.arange(10), class_index(), {}, at(e, 5))[1]).reshape(10, -1)[:, 0]
-    for e in (0, 4)
+    np.asarray(loss(outs, jnp.arange(10), class_index(), {}, at(e, epochs))[1]).reshape(10, -1)[
+      :, 0
+    ]
+    for e in (0, epochs - 1)
   )
   assert last[-1] > times * last[0]
   if len(run.config.reweight.share) > 1:
@@ -117,42 +102,46 @@ def weighted_by_root(run: Run):
 
 def another_loss(run: Run):
   """The host loss is not cross entropy at the same logits."""
-  config, c = run.config, run.config.net.experts
+  c = run.config.net.experts
   z = 3.0 * jax.random.normal(jax.random.key(1), (10, c, 10))
   plain = build(runs.config_of('--config=digits_lt.py:ce'), digits()).terms['natural'].losses
   args = Outputs(z, jnp.zeros((10, 1))), jnp.arange(10), class_index(), {}, at(0, 5)
-  ours = sum(np.asarray(f(*args)[0]) for f in build(config, digits()).terms['natural'].losses)
+  ours = sum(np.asarray(f(*args)[0]) for f in run.recipe.terms['natural'].losses)
   assert np.abs(ours - np.asarray(plain[0](*args)[0])).max() > 0.1
 
 
+def strengths(run: Run, name: str):
+  """The strengths that a signal sets for all images: some are at work."""
+  signal, labels = run.recipe.signals[name], jnp.asarray(digits().train_labels)
+  found = np.asarray(signal.strength(run.state.signals[name], jax.random.key(5), labels))
+  assert 0 < (found > 0).mean() < 0.9  # with a chance of one half
+
+
 def levelled(run: Run):
-  assert max(r['signals']['levels']['level_max'] for r in run.rows) > 0
+  strengths(run, 'levels')
   with_op('cuda')(run)
 
 
 def voted(run: Run):
-  assert (np.asarray(run.state.signals['ops'].weight) != 1).any()
+  weights = run.began['ops'].weight, run.state.signals['ops'].weight
+  assert not np.array_equal(*weights)  # an epoch's end has moved them
+  strengths(run, 'ops')
   with_op('doda')(run)
 
 
 LEVELS = {'cuda': 3.0, 'doda': 1.0}  # at 0 these ops do nothing
-_programs: dict[tuple[str, ...], Any] = {}
 
 
 def pixels(names, augment, on):
   """Returns 64 digits after a chain of the named ops, of those with a strength only `on`."""
   strengths = {n: jnp.full(64, level * (n == on)) for n, level in LEVELS.items()}
-  if names not in _programs:  # one program a chain
-    # it sees 64 images: to optimise it takes longer than it then runs
-    options = {'xla_backend_optimization_level': 0}
-    _programs[names] = jax.jit(augment, compiler_options=options)
   images = jnp.asarray(digits().train_images[:64])
-  return np.asarray(_programs[names](jax.random.key(2), images, strengths))
+  return np.asarray(quick(names, augment)(jax.random.key(2), images, strengths))
 
 
 def changed(view, name) -> int:
   """Counts the images of 64 that an op of a view's chain changes."""
-  names = tuple(view.augment_name.partition('#')[0].split('+'))
+  names = ops_of(view)
   if name in LEVELS:
     without = pixels(names, view.augment, '')
   else:
@@ -165,9 +154,9 @@ def with_op(name):
   """The op stands in every view's chain and changes pixels there."""
 
   def check(run: Run):
-    for view in run.recipe().views.values():
+    for view in run.recipe.views.values():
       if not view.augment_name.startswith('simclr'):
-        assert name in view.augment_name.partition('#')[0].split('+')
+        assert name in ops_of(view)
         assert changed(view, name) > 8
 
   return check

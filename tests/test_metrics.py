@@ -307,8 +307,9 @@ def test_fold_of_a_network_is_blind_to_the_batch_size(monkeypatch):
   assert small.confusion.sum() == SIZE
 
 
-def test_a_probe_of_one_op_leaves_the_ops_of_other_signals_off():
+def test_a_probe_of_one_op_leaves_the_ops_of_other_signals_off(monkeypatch):
   """At strength 0 the images come unchanged, though DODA's op would flip them at its default."""
+  runs.compile_quickly(monkeypatch, 0)
   config = runs.config_of('--config=digits_lt.py:cuda+doda', '--config.augment.cutout=False')
   config.data.augment = ()
   data = load(config)

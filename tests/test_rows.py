@@ -1,8 +1,13 @@
-"""The rows of the thesis' tables 4 and 5: each trains for 30 steps."""
+"""The rows of the thesis' tables 4 and 5: late steps of each, its real step's shapes, real runs."""
 
+import jax
+import numpy as np
 import pytest
 
-from tests import pieces, runs
+from fass_jax.counts import class_counts
+from fass_jax.recipe.build import build
+from fass_jax.types import Dataset
+from tests import bench, pieces, runs
 
 # as the thesis prints them
 THESIS = [
@@ -10,17 +15,56 @@ THESIS = [
   'ldam+doda', 'ldam+fass', 'ldam+cmo+cuda+fass', 'bcl', 'bcl+cuda', 'bcl+doda', 'bcl+fass',
   'ride', 'ride+cmo', 'ride+cuda', 'ride+doda', 'ride+fass', 'ride+cmo+cuda+fass', 'drw+fass',
 ]  # fmt: skip
-# rows that the thesis lacks; test_methods.py trains them, with the linear net
+# rows that the thesis lacks; test_methods.py has them, with the linear net
 CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
+# of each host one; between them they hold every piece of FASS' rows
+REAL = ['fass', 'bcl+fass', 'ride+cmo+cuda+fass']
 
 
 @pytest.mark.parametrize('method', THESIS)
-def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkeypatch):
-  """The whole network: finite, above chance, every piece active, unlike the other rows."""
+def test_a_row_of_the_thesis_has_all_its_pieces_on(method):
+  """Late steps across the end of an epoch, of two convolutions behind the real head."""
+  run = bench.late(method)
+  pieces.assert_active(run)
+  pieces.assert_unlike_others('rows', method, run.state.params)
+
+
+@pytest.fixture(scope='module')
+def cifar100():
+  """A set of CIFAR-100-LT's shape."""
+  labels = np.repeat(np.arange(100), class_counts(500, 100, 100.0)).astype(np.int32)
+  images = np.zeros((len(labels), 32, 32, 3), np.uint8)
+  names = tuple(map(str, range(100)))
+  return Dataset('cifar100_lt', images, labels, np.arange(len(labels)), images, labels, names)
+
+
+# of a stage of 16, 32 and 64 channels: 5 blocks of 2 convolutions, and the first one before them
+CONVOLUTIONS = 31
+
+
+@pytest.mark.parametrize('method', THESIS)
+def test_the_real_step_of_a_row_has_its_shapes(method, cifar100):
+  """ResNet-32 on batches of 128 images of 100 classes, as the thesis trains it: only traced."""
+  config = runs.config_of(f'--config=cifar100_lt.py:{method}')
+  b = bench.Bench(config=config, data=cifar100, net='real')
+  before, after = b.traced()
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+    lambda x: (x.shape, x.dtype), before
+  )
+  kernels = [x.shape for x in jax.tree.leaves(before.params['body']) if len(x.shape) == 4]
+  # three experts share the first stage of 10 and what is before it
+  assert len(kernels) == (11 + 3 * 20 if 'ride' in method else CONVOLUTIONS)
+  assert b.recipe.batch_size == 128 and set(after.tally['terms']) == set(b.recipe.terms)
+
+
+@pytest.mark.real_net
+@pytest.mark.parametrize('method', REAL)
+def test_a_row_of_the_thesis_trains(method, tmp_path, monkeypatch):
+  """The whole network and a session: finite, above chance, every piece active."""
   sets = ['--config.epochs=5', '--config.eval.every=5']
   if '+' in method:  # a program of its own, for 30 steps
     runs.compile_quickly(monkeypatch, 1)
-  if '+' in method and 'fass' in method:  # one program instead of two; 'fass' itself has both
+  if '+' in method:  # one program instead of two; 'fass' itself has both
     sets.append('--config.streams.pair.start=on')
   if 'cuda' in method:  # some class rises within 30 steps
     sets.append('--config.signals.levels.accept=0.0')
@@ -28,5 +72,8 @@ def test_a_row_of_the_thesis_trains_with_all_its_pieces(method, tmp_path, monkey
   state, rows = runs.in_memory(config, tmp_path)
   assert int(state.step) == 30
   assert max(r['train_top1'] for r in rows) > 0.15  # half above chance
-  pieces.assert_active(pieces.Run(config, state, rows))
-  pieces.assert_unlike_others('rows', method, state.params)
+  if 'cuda' in method:
+    assert max(r['signals']['levels']['level_max'] for r in rows) > 0
+  recipe = build(config, pieces.digits())
+  began = {n: s.init(10) for n, s in recipe.signals.items()}
+  pieces.assert_active(bench.Run(config, recipe, began, state, rows))

@@ -1,0 +1,225 @@
+"""The train step called directly: a recipe with all that its programs take, without a session.
+
+A whole step compiles for seconds, of which it then runs for milliseconds. Where one or a few steps
+are enough they are done operation by operation (`Bench.go`): each operation is compiled once for
+all methods that have it. Where only shapes count a step is traced (`Bench.traced`).
+"""
+
+import contextlib
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fass_jax import nets
+from fass_jax.data.load import load
+from fass_jax.engine import programs, step
+from fass_jax.engine.passes import make_fold
+from fass_jax.engine.views import Store, site
+from fass_jax.recipe.build import build
+from fass_jax.report import metrics
+from fass_jax.sampling.samplers import index_classes
+from fass_jax.types import Inspector
+from tests import runs, tiny
+from tests.test_golden import variables, with_signals
+
+# of their own accord these networks are small; 'real' is the one that the config names
+NETS = {
+  'real': lambda patch: None,
+  'tiny': tiny.use_tiny_net,
+  'linear': runs.use_linear_net,
+}
+
+
+@functools.cache
+def digits():
+  return load(runs.config_of())
+
+
+@functools.cache
+def _built_once(kind, build, *args, **how):
+  """Returns a network whose passes are traced once a shape, however many recipes have it."""
+  net = build(*args, **how)
+  init = jax.jit(net.init, static_argnums=1)
+  embed, head = (jax.jit(part, static_argnums=2) for part in (net.embed, net.head))
+  return net._replace(init=init, embed=embed, head=head)
+
+
+_CHAINS: dict[Any, Any] = {}
+
+
+def quick(names, chain):
+  """Returns a chain of ops as a program of its own: of some names there is one."""
+  if 'cam' in names:  # it looks by a network of its own
+    return chain
+  if names not in _CHAINS:
+    # it sees a batch: to optimise it takes longer than it then runs
+    _CHAINS[names] = jax.jit(chain, compiler_options={'xla_backend_optimization_level': 0})
+  return _CHAINS[names]
+
+
+def ops_of(view):
+  """Returns the names of a view's ops."""
+  return tuple(view.augment_name.partition('#')[0].split('+'))
+
+
+@contextlib.contextmanager
+def using(kind):
+  """Recipes that are built inside have a network of this kind, and share its traces."""
+  with pytest.MonkeyPatch.context() as patch:
+    NETS[kind](patch)
+    made = nets.build
+    if kind != 'linear':  # it has nothing to trace
+      patch.setattr(nets, 'build', functools.partial(_built_once, kind, made))
+    yield
+
+
+class Run(NamedTuple):
+  """What some steps of a run came to, or a whole run."""
+
+  config: Any
+  recipe: Any
+  began: dict[str, Any]  # the signals before
+  state: Any
+  rows: list[dict[str, Any]]  # a record a step, or an epoch
+
+
+class Bench:
+  """A recipe of the digits, or of another data set, with what its programs take."""
+
+  def __init__(self, *args, net='tiny', batch=8, config=None, data=None):
+    if config is None:
+      sets = [f'--config.batch_size={batch}']
+      if any('range' in a for a in args) and batch < 16:  # half of it has two classes all the same
+        sets.append('--config.streams.groups.images=2')
+      config = runs.config_of(*args, *sets)
+    self.config, self.kind = config, net
+    self.data = data or (digits() if config.data.held_out == 0 else load(config))
+    teacher = config.net if config.teacher.run else None
+    with using(net):
+      self.recipe = build(config, self.data, teacher)
+    self.shape = self.data.image_shape
+    classes = index_classes(self.data.train_labels, self.recipe.num_classes)
+    arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
+    told = None if teacher is None else self.shapes(self.recipe.teacher)
+    self.store = Store(*arrays, classes, told)
+
+  def shapes(self, net):
+    return jax.eval_shape(lambda key: net.init(key, self.shape), jax.random.key(0))
+
+  # at the start of the second epoch
+
+  def state(self, seed=0):
+    """A state at the start of the second epoch, with scores."""
+    state = step.init_state(self.recipe, jax.random.key(seed), self.shape)
+    state = state._replace(step=jnp.asarray(self.recipe.steps_per_epoch, jnp.int32))
+    if 'score' in state.signals:
+      matrix = jax.random.dirichlet(jax.random.key(7), jnp.ones(10), (10,))
+      scored = state.signals['score']._replace(matrix=matrix)
+      state = state._replace(signals=state.signals | {'score': scored})
+    return state
+
+  def plan(self, state):
+    return step.plan_epoch(self.recipe, state.key, state.step, self.store)
+
+  def run(self, states, key, calls, unroll=1, which=None):
+    """Calls a program so often on each state; returns the states."""
+    example = states[0], self.store, self.plan(states[0]), which
+    program = programs.compile_program(self.recipe, key, unroll, *example)
+    out = []
+    for state in states:
+      plan, state = self.plan(state), jax.tree.map(jnp.copy, state)
+      for _ in range(calls):
+        state, _ = program(state, self.store, plan, which)
+      out.append(state)
+    return out
+
+  # only shapes
+
+  def traced(self, epoch=1, seeds=0, chunk=1):
+    """Traces a chunk of steps of an epoch, of several seeds at once; returns the state's shapes."""
+    patterns = programs.patterns_of(self.recipe, epoch)
+    state = jax.eval_shape(lambda: step.init_state(self.recipe, jax.random.key(0), self.shape))
+    plan = jax.eval_shape(functools.partial(step.plan_epoch, self.recipe), state.key, state.step,
+                          self.store)  # fmt: skip
+    run = functools.partial(programs.run_steps, self.recipe, patterns, chunk, 1)
+    which = jax.ShapeDtypeStruct((self.recipe.steps_per_epoch,), jnp.int32)
+    which, store = which if len(patterns) > 1 else None, self.store
+    if seeds:
+      stacked = functools.partial(
+        jax.tree.map, lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype)
+      )
+      state, plan = stacked(state), stacked(plan)
+      store = store._replace(teacher=stacked(store.teacher))
+      shared = Store(None, None, None, teacher=0, pixels=None)  # every seed has its own teacher
+      run = jax.vmap(run, in_axes=(0, shared, 0, None))
+    return state, jax.eval_shape(run, state, store, plan, which)[0]
+
+  # a few steps, operation by operation
+
+  def before(self, number, seed=4):
+    """A state before a step of the run, with the signals of a run that has come far."""
+    if self.kind == 'linear':
+      drawn = self.recipe.net.init(jax.random.key(seed), self.shape)
+    else:
+      drawn = variables(self.recipe.net, 2)
+    state = step.init_state(self.recipe, jax.random.key(seed), self.shape, drawn)
+    state = state._replace(step=jnp.asarray(number, jnp.int32))
+    return state._replace(signals=with_signals(state.signals))
+
+  def go(self, first, steps=2, seed=4):
+    """Does some steps from step `first` of the run on; where an epoch ends, its signals too."""
+    views = {
+      n: v._replace(augment=quick(ops_of(v), v.augment)) for n, v in self.recipe.views.items()
+    }
+    recipe = self.recipe._replace(views=views)
+    state, rows = self.before(first, seed), []
+    began, per, plan = state.signals, self.recipe.steps_per_epoch, None
+    for number in range(first, first + steps):
+      epoch = number // per
+      if plan is None or number % per == 0:
+        plan = self.plan(state)
+      active = step.active_views(self.recipe, epoch, {})
+      state = step.train_step(recipe, active, state, self.store, plan)
+      rows.append(row_of(jax.device_get(state.tally)))
+      state = state._replace(tally=step.init_tally(self.recipe))
+      if (number + 1) % per == 0:
+        state = state._replace(signals=self.refreshed(state, epoch))
+    return Run(self.config, recipe, began, state, rows)
+
+  def refreshed(self, state, epoch):
+    """Returns the signals after an epoch; CUDA's stay: its probe is a program of its own."""
+    now = {'params': state.params, 'batch_stats': state.batch_stats}
+
+    def fold(observe, acc):
+      passed = make_fold(self.recipe, 1000)
+      return passed(observe, acc, now, self.store.images, self.store.labels)
+
+    key = site(jax.random.fold_in(state.key, epoch), 'refresh')
+    signals = dict(state.signals)
+    for name, signal in self.recipe.signals.items():
+      if signal.op != 'cuda':
+        signals[name] = signal.refresh(signals[name], Inspector(fold, None), key, np.int32(epoch))
+    return signals
+
+
+def row_of(tally):
+  """Turns the sums of a step into a record, as those of an epoch are."""
+  terms = {n: float(v['sum']) if v['steps'] else None for n, v in tally['terms'].items()}
+  mixed = metrics.mixing_diagnostics(tally['mixed'], {})
+  return {'loss': float(tally['loss']), 'terms': terms, 'mixed': mixed}
+
+
+LONG = 20  # epochs of a run whose late steps are done
+
+
+@functools.cache
+def late(method, overrides=(), net='tiny', steps=3):
+  """Does the last step of an epoch late in a run of a method and some of the next epoch."""
+  sets = [f'--config.{key}={value}' for key, value in overrides]
+  b = Bench(f'--config=digits_lt.py:{method}', f'--config.epochs={LONG}', *sets, batch=64, net=net)
+  epoch = int(0.85 * LONG)
+  return b.go(epoch * b.recipe.steps_per_epoch - 1, steps)
