@@ -213,7 +213,7 @@ def test_bad_values_are_refused(folder, tmp_path):
     ('data.decoder', 'jpg', "no 'jpg' for --config.data.decoder"),
     ('data.store', 'disk', "no 'disk' for --config.data.store"),
     ('data.centre', 0.0, r'centre=0.0 is not in \(0, 1\]'),
-    ('data.crop_area', '(.5,.1)', 'crop_area=.* the smaller first'),
+    ('data.crop_area', '(.5,.1)', 'crop_area=.* the smaller one first'),
     ('data.statistics', 'own', 'needs the images in memory'),
   ):
     with pytest.raises(UserError, match=text):

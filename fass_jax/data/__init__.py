@@ -1,1 +1,1 @@
-"""Data sets as plain arrays on the host: long-tailed CIFAR, long-tailed digits, the subset rule."""
+"""Data sets: loading by name, held-out images, image files, and resident or streamed storage."""

@@ -1,7 +1,7 @@
-"""Training images that are held out from training, for what has to be chosen without the test set.
+"""Images held out from training, for choosing hyper-parameters without the test set.
 
-The strength of a test-time classifier is such a choice: made on the test set it flatters the
-result, made on images that were trained on it means nothing.
+An example is the tau of a test-time classifier. A choice on the test set biases the result, and on
+training images every choice looks good.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from fass_jax.types import Dataset, Pictures, Squares, UserError
 
 
 def held_positions(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-  """Returns the positions that are held out: ceil(share * n) of the n images of each class.
+  """Returns the positions of the held-out images: ceil(share * n) of the n images per class.
 
-  A class keeps at least one image to train on, so one of a single image holds out none. Each
-  class has a random order of its own, from the seed: a larger share holds out the same images and
-  more, whatever the other classes have.
+  At least one image per class remains for training. Each class has its own random order from the
+  seed. A larger share therefore holds out a superset, independent of the other classes.
 
   Args:
     labels: int `[N]`.
@@ -27,43 +26,43 @@ def held_positions(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     seed: 0 or more.
 
   Returns:
-    int64, sorted.
+    int64 `[H]`, sorted.
 
   Raises:
-    UserError: for a share outside [0, 1).
+    UserError: if the share is outside [0, 1).
   """
   if not 0 <= share < 1:
     raise UserError(
-      f'--config.data.held_out={share:g} is not in [0, 1): it is the share of each class that is '
-      'not trained on.'
+      f'--config.data.held_out={share:g} is not in [0, 1): it is the share of images per class '
+      'that is held out from training.'
     )
   held = [np.zeros(0, np.int64)]
   for c in np.unique(labels):
     mine = np.flatnonzero(labels == c)
-    # a share such as .07 of 100 is not 8 because of its last binary digit
+    # round first: 0.07 * 100 is slightly above 7, and its ceil would be 8
     count = min(math.ceil(round(share * len(mine), 9)), len(mine) - 1)
     held.append(np.random.default_rng((seed, int(c))).permutation(mine)[:count])
   return np.sort(np.concatenate(held))
 
 
 def hold_out(data: Dataset, share: float, seed: int) -> Dataset:
-  """Moves a share of each class of the training set to the held-out part.
+  """Moves a share of the training images per class to the held-out images.
 
   Args:
-    data: without a held-out part.
-    share: in [0, 1); 0 returns the data set as it is.
-    seed: of `held_positions`.
+    data: a data set without held-out images.
+    share: in [0, 1); 0 returns the data set unchanged.
+    seed: see `held_positions`.
 
   Raises:
-    UserError: for a share outside [0, 1), or if no class has an image to spare.
+    UserError: if the share is outside [0, 1), or every class has only one image.
   """
   held = held_positions(data.train_labels, share, seed)
   if not share:
     return data
   if not len(held):
     raise UserError(
-      f'--config.data.held_out={share:g} holds out no image, because every class has one; set it '
-      'to 0.'
+      f'--config.data.held_out={share:g} holds out no image, because every class has only one; '
+      'set it to 0.'
     )
   rest = np.setdiff1d(np.arange(len(data.train_labels)), held)
   return data._replace(

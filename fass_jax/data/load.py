@@ -1,4 +1,4 @@
-"""Data sets by name, and the resident store that keeps one on the device."""
+"""Loads data sets by name."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def check(data: Dataset) -> Dataset:
-  """Returns the data set if its labels fit its classes.
+  """Returns the data set after checking its labels.
 
   Raises:
-    UserError: for a label out of range, or a class without a training image.
+    UserError: if a label is out of range, or a class has no training image.
   """
   num_classes = len(data.class_names)
   for split, labels in (('training', data.train_labels), ('test', data.test_labels)):
@@ -83,33 +83,33 @@ def check(data: Dataset) -> Dataset:
       wrong = int(labels.min() if labels.min() < 0 else labels.max())
       raise UserError(
         f'{data.name}: the {split} set has label {wrong}, but labels go from 0 to '
-        f'{num_classes - 1}; mend the label files.'
+        f'{num_classes - 1}; correct the label files.'
       )
   empty = np.flatnonzero(np.bincount(data.train_labels, minlength=num_classes) == 0)
   if len(empty):
     raise UserError(
       f"{data.name}: class {empty[0]} ('{data.class_names[empty[0]]}') has no training image; "
-      'lower --config.imb_factor, or leave the class out.'
+      'lower --config.imb_factor, or remove the class.'
     )
   return data
 
 
 def load(config: ConfigDict) -> Dataset:
-  """Loads the data set that a config names, with the part of it that is held out from training.
+  """Loads the data set of a config and holds out images from training.
 
   Raises:
-    UserError: for an unknown name and for everything that can be wrong with the data.
+    UserError: if the name is unknown or the data are missing, incomplete or damaged.
   """
   kind = config.data.kind
   if kind not in DATASETS:
     raise UserError(f"There is no data set '{kind}'{did_you_mean(kind, DATASETS)}")
   size = config.data.image_size
   if size < 0:
-    raise UserError(f'--config.data.image_size={size} is negative; 0 keeps the stored size.')
+    raise UserError(f'--config.data.image_size={size} is negative; 0 means the stored size.')
   data = check(DATASETS[kind](config))
   arrays = data.train_images, data.test_images
   if size and all(isinstance(x, np.ndarray) and size != x.shape[1] for x in arrays):
     train, test = (resize(np.asarray(images), size) for images in arrays)
     data = data._replace(train_images=train, test_images=test)
-  # encoded images become squares of that side when they are decoded
+  # encoded images are resized when they are decoded
   return hold_out(data, config.data.held_out, config.data.subset_seed)

@@ -1,4 +1,4 @@
-"""Where encoded images are: as squares on the device, or in their files until they are needed."""
+"""Decides where encoded images are stored: decoded on the device, or in their files."""
 
 from __future__ import annotations
 
@@ -46,33 +46,36 @@ def _bar(work: list, what: str) -> tqdm:
 
 
 class Placed(NamedTuple):
-  """A data set, and readers of what is decoded when it is needed."""
+  """A data set, and readers for images that are decoded on demand."""
 
   data: Dataset
   train: Reader | None = None
   test: Reader | None = None
-  held: Reader | None = None  # of the held-out part
+  held: Reader | None = None  # held-out images
 
 
 def place(config: ConfigDict, data: Dataset) -> Placed:
-  """Decides where the images are, and decodes them now if it is on the device.
+  """Decodes all images now if they fit on the device, else returns readers.
 
   Args:
     config: the section `data`.
-    data: as `load` returns it.
+    data: a data set from `load`.
 
   Returns:
-    The data set, with squares for training and cut test and held-out images if it is resident,
-    else as it was with a reader for each.
+    A resident set has squares for training and centre crops for test and held-out images. Other
+    sets are unchanged and have a reader per part.
 
   Raises:
-    UserError: for a bad value, or an image that cannot be read.
+    UserError: if a value is invalid or an image cannot be read.
   """
   d = config.data
   if not 0 < d.centre <= 1:
     raise UserError(f'--config.data.centre={d.centre} is not in (0, 1].')
   if not 0 < d.crop_area[0] <= d.crop_area[1] <= 1:
-    raise UserError(f'--config.data.crop_area={d.crop_area} are not two shares, the smaller first.')
+    raise UserError(
+      f'--config.data.crop_area={d.crop_area} is not a range of shares in (0, 1]; give two '
+      'numbers, the smaller one first.'
+    )
   resident = is_resident(config, data)
   if isinstance(data.train_images, np.ndarray | Squares):
     return Placed(data)
@@ -80,14 +83,14 @@ def place(config: ConfigDict, data: Dataset) -> Placed:
   pool = streaming.threads(d.workers)
   test = streaming.open_reader(data.test_images, data.side, d.decoder, pool)
   if not resident:
-    log.info('The images are decoded as they are needed, by %d threads.', pool._max_workers)
+    log.info('Images are decoded on demand by %d threads.', pool._max_workers)
     train = streaming.open_reader(data.train_images, data.side, d.decoder, pool)
     held = _held_reader(config, data, pool)
     return Placed(data, train, test, held)
   if d.square < data.side:
     raise UserError(
-      f'--config.data.square={d.square} is smaller than the {data.side} pixels that the network '
-      'sees; take at least as many.'
+      f'--config.data.square={d.square} is smaller than the input of the network, {data.side} '
+      f'pixels; give {data.side} or more.'
     )
   train = streaming.open_reader(data.train_images, d.square, d.decoder, pool)
   middle = decode.centre(d.centre)
@@ -100,7 +103,7 @@ def place(config: ConfigDict, data: Dataset) -> Placed:
         held, lambda i: middle, lambda work: _bar(work, 'held-out images')
       )
       data = data._replace(held_images=middles)
-  log.info('All images are on the device, %d pixels a side.', d.square)
+  log.info('All images are stored on the device, %d pixels per side.', d.square)
   return Placed(data._replace(train_images=squares, test_images=cut))
 
 

@@ -46,7 +46,7 @@ def test_a_share_of_each_class_is_held_out(tmp_path, caplog):
   # round(2.5) = 2, round(1.25) = 1, round(.5) = 0 but at least 1, and none of a single image
   assert np.bincount(data.test_labels, minlength=4).tolist() == [2, 1, 1, 0]
   assert np.bincount(data.train_labels).tolist() == [8, 4, 1, 1]
-  assert 'one image each, which is trained on, so they are not tested: fox' in caplog.text
+  assert 'only one image, which is used for training, so they have no test image: fox' in caplog.text
   every = names(data.train_images) + names(data.test_images)
   assert sorted(every) == sorted(p.name for p in root.glob('*/*')) and len(set(every)) == 18
   for pictures, labels in (
@@ -171,7 +171,7 @@ def test_broken_files_are_left_out(tmp_path, caplog):
     folder(tmp_path, root)
   with caplog.at_level('INFO', 'fass_jax'):
     data = folder(tmp_path, root, max_broken=0.2)
-  assert '3 of 23 images are broken and left out' in caplog.text and 'truncated' in caplog.text
+  assert '3 of 23 images are broken and were skipped' in caplog.text and 'truncated' in caplog.text
   (listing,) = (tmp_path / 'cache' / 'folder').glob('*/broken_files.txt')
   found = [pathlib.Path(line.split('\t')[0]).name for line in listing.read_text().splitlines()]
   assert found == ['cat0.jpg', 'dog1.jpg', 'link.jpg']
@@ -200,7 +200,7 @@ def test_files_are_checked_once(tmp_path, monkeypatch):
 def test_a_class_of_broken_files_alone(tmp_path):
   root = fill(tmp_path / 'set', {'cat': 5, 'dog': 5})
   photos.write(root, {'eel/1.jpg': b'', 'eel/2.jpg': b'x'})
-  with pytest.raises(UserError, match="class 'eel' of .* has no whole image"):
+  with pytest.raises(UserError, match="class 'eel' of .* has no intact training image"):
     folder(tmp_path, root, max_broken=1)
 
 
@@ -220,18 +220,18 @@ def test_errors(tmp_path):
   (tmp_path / 'empty').mkdir()
   assert_refused(tmp_path, tmp_path / 'empty', 'empty has no folders')
   assert_refused(tmp_path, good / 'a', 'a has no folders')
-  assert_refused(tmp_path, fill(tmp_path / 'one', {'a': 3}), "has one class, 'a'")
+  assert_refused(tmp_path, fill(tmp_path / 'one', {'a': 3}), "has only one class, 'a'")
   assert_refused(tmp_path, fill(tmp_path / 'few', {'a': 1, 'b': 1}), 'no class has two images')
   assert_refused(tmp_path, good, 'val_share=1 is not between', val_share=1.0)
   assert_refused(tmp_path, good, 'workers=-1', workers=-1)
-  assert_refused(tmp_path, good, 'shrink has no use', shrink=100)
+  assert_refused(tmp_path, good, 'shrink has no effect', shrink=100)
   assert_refused(tmp_path, good, 'image_size=-2 is negative', image_size=-2)
   assert_refused(tmp_path, good, "no 'tset' for --config.data.split", split='tset')
   (good / 'c').mkdir()
   assert_refused(tmp_path, good, "class 'c' has no image")
   fill(tmp_path / 'split' / 'train', {'a': 3, 'b': 3})
   fill(tmp_path / 'split' / 'val', {'a': 3, 'z': 3})
-  assert_refused(tmp_path, tmp_path / 'split', "class 'z' of .* has no whole image to train on")
+  assert_refused(tmp_path, tmp_path / 'split', "class 'z' of .* has no intact training image")
 
 
 def test_errors_of_lists(tmp_path):
@@ -239,11 +239,11 @@ def test_errors_of_lists(tmp_path):
   path = tmp_path / 'set.csv'
   head = ['path', 'label', 'split']
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'train'], ['b/b0.jpg', 'b', '']])
-  assert_refused(tmp_path, path, 'some lines have a split and others none')
+  assert_refused(tmp_path, path, 'some lines have no split')
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'val'], ['b/b0.jpg', 'b', 'test']])
   assert_refused(tmp_path, path, "no line has the split 'train'")
   photos.write_csv(path, [head, ['a/a0.jpg', 'a', 'train'], ['b/b0.jpg', 'b', 'train']])
-  assert_refused(tmp_path, path, 'holds out no whole image')
+  assert_refused(tmp_path, path, 'has no intact test or val image')
   photos.write_csv(path, [head[:2], ['a/a0.jpg', 'a'], ['b/b9.jpg', 'b']])
   assert_refused(tmp_path, path, '1 of 2 files do not exist, .*b9.jpg')
 
@@ -287,13 +287,13 @@ def test_a_cache_that_cannot_be_written(caplog):
     drop()
     with caplog.at_level('INFO', 'fass_jax'):
       data = folder(top, top / 'set')
-    assert len(data.train_labels) == 4 and 'the next start checks again' in caplog.text
+    assert len(data.train_labels) == 4 and 'the next run checks again' in caplog.text
 
 
 def test_a_file_that_vanishes(tmp_path):
   data = folder(tmp_path, fill(tmp_path / 'set', {'a': 3, 'b': 3}))
   pathlib.Path(data.train_images.name(1)).unlink()
-  with pytest.raises(UserError, match='was there at the start'):
+  with pytest.raises(UserError, match='existed at the start'):
     data.train_images[1]
 
 
@@ -304,7 +304,7 @@ def test_report_of_few_and_many_classes(tmp_path):
   text = report(folder(tmp_path, fill(tmp_path / 'a', COUNTS)))
   assert [line.split()[0] for line in text.splitlines()[1:5]] == list(COUNTS)
   assert text.splitlines()[1].split() == ['cat', '8', '2']
-  assert '4 classes, 14 training images, 4 held out, imbalance factor 8' in text
+  assert '4 classes, 14 training images, 4 test images, imbalance factor 8' in text
   data = folder(tmp_path, fill(tmp_path / 'b', {f'c{i:02d}': 2 + i // 10 for i in range(25)}))
   rows = report(data).splitlines()
   assert len(rows) == 1 + 5 + 1 + 5 + 1 and '15 more' in rows[6]
@@ -323,7 +323,7 @@ def test_the_other_split_is_taken_and_said(tmp_path, caplog):
     fill(tmp_path / 'set' / split, {'a': 3, 'b': 3})
   with caplog.at_level('INFO', 'fass_jax'):
     folder(tmp_path, tmp_path / 'set')
-  assert "There are no 'test' images: evaluated on 'val'" in caplog.text
+  assert "There are no 'test' images, so the run is evaluated on 'val'" in caplog.text
   caplog.clear()
   with caplog.at_level('INFO', 'fass_jax'):
     folder(tmp_path, tmp_path / 'set', split='val')

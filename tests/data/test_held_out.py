@@ -82,5 +82,5 @@ def test_what_cannot_be_held_out():
     with pytest.raises(UserError, match=r'held_out=.* is not in \[0, 1\)'):
       load(runs.config_of(f'--config.data.held_out={share}'))
   alone = Dataset('x', np.zeros((2, 1, 1, 3)), np.arange(2), np.arange(2), None, None, ('a', 'b'))
-  with pytest.raises(UserError, match='every class has one'):
+  with pytest.raises(UserError, match='every class has only one'):
     hold_out(alone, 0.1, 0)

@@ -39,16 +39,16 @@ def test_a_csv(tmp_path, end):
 @pytest.mark.parametrize(
   ('name', 'text', 'match'),
   [
-    ('x.txt', 'a.jpg 0\nb.jpg\n', r"x\.txt: line 2 is 'b\.jpg', which is no path and a label"),
-    ('x.txt', 'a.jpg 0\n\nb.jpg cat\n', "line 3 has the label 'cat', which is no whole number"),
+    ('x.txt', 'a.jpg 0\nb.jpg\n', r"x\.txt: line 2 is 'b\.jpg', which is not a path and a label"),
+    ('x.txt', 'a.jpg 0\n\nb.jpg cat\n', "line 3 has the label 'cat', which is not a whole number"),
     ('x.txt', 'a.jpg 0\nb.jpg -1\n', "line 2 has the label '-1'"),
-    ('x.txt', 'a.jpg 0\nb.jpg 1\na.jpg 1\n', "line 3 names 'a.jpg' again, after line 1"),
-    ('x.txt', '\n', 'names no image'),
-    ('x.csv', '', 'line 1 is no header with the columns path and label'),
-    ('x.csv', 'path,class\n', 'line 1 is no header'),
-    ('x.csv', 'path,label\na.jpg,1\nb.jpg\n', 'line 3 has 1 columns, but the header 2'),
+    ('x.txt', 'a.jpg 0\nb.jpg 1\na.jpg 1\n', "line 3 repeats 'a.jpg' of line 1"),
+    ('x.txt', '\n', 'is empty'),
+    ('x.csv', '', 'line 1 is not a header with the columns path and label'),
+    ('x.csv', 'path,class\n', 'line 1 is not a header'),
+    ('x.csv', 'path,label\na.jpg,1\nb.jpg\n', 'line 3 has 1 columns, but the header has 2'),
     ('x.csv', 'path,label\n,1\n', 'line 2 has an empty path or label'),
-    ('x.csv', 'path,label,split\na,1,dev\n', "line 2 has the split 'dev', which is none of train"),
+    ('x.csv', 'path,label,split\na,1,dev\n', "line 2 has the split 'dev', which is not one of train"),
   ],
 )
 def test_wrong_lines(tmp_path, name, text, match):
@@ -148,10 +148,10 @@ def test_a_download_that_fails_says_what_else_helps(tmp_path, monkeypatch):
   photos.write(tmp_path / 'images' / 'train', images)
 
   def dead(*_):
-    raise DownloadError('the download of x was tried and failed (no network)')
+    raise DownloadError('the download of x failed (no network)')
 
   monkeypatch.setattr(published_lists, 'fetch', dead)
-  with pytest.raises(UserError, match='tried and failed') as e:
+  with pytest.raises(UserError, match='download of x failed') as e:
     imagenet_lt.load_listed(
       'imagenet_lt', photos.config_of('imagenet_lt', tmp_path, dir=tmp_path / 'images')
     )

@@ -1,1 +1,1 @@
-"""Image files: lists of them, checks, decoding, reading ahead."""
+"""Image files: lists, checks, decoding and prefetching."""

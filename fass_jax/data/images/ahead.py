@@ -1,4 +1,4 @@
-"""Work that is begun before it is asked for."""
+"""Prefetching: starts jobs before their results are requested."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar
 T = TypeVar('T')
 
 
-AHEAD = 2  # batches that are decoded beyond the one that the device is to get
+AHEAD = 2  # batches that are decoded in advance
 
 
 def ahead(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
-  """Starts each job `AHEAD` turns before it is handed out."""
+  """Yields the results of the jobs in order, and starts each job `AHEAD` iterations early."""
   waiting: collections.deque[T] = collections.deque()
   for job in jobs:
     waiting.append(job())

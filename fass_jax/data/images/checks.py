@@ -1,4 +1,4 @@
-"""Whether files are whole images: each is decoded once, by several threads, and remembered."""
+"""Checks image files: decodes each file once, in several threads, and stores the results."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Y = TypeVar('Y')
 
 
 def threads(workers: int) -> int:
-  """Returns the number of threads that decode: `workers`, or one a core if it is 0."""
+  """Returns the number of decoding threads: `workers`, or one per core for 0."""
   if workers < 0:
-    raise UserError(f'--config.data.workers={workers} is negative; 0 takes a thread for each core.')
+    raise UserError(f'--config.data.workers={workers} is negative; 0 means one thread per core.')
   return workers or len(os.sched_getaffinity(0))
 
 
 def in_threads(work: Callable[[X], Y], items: Iterable[X], workers: int) -> Iterator[Y]:
-  """Yields `work(item)` for each item, in their order, with a few items in flight."""
+  """Yields `work(item)` per item, in order, with a limited number of items in flight."""
   with ThreadPoolExecutor(workers) as pool:
     waiting: collections.deque[Future[Y]] = collections.deque()
     try:
@@ -50,12 +50,12 @@ def in_threads(work: Callable[[X], Y], items: Iterable[X], workers: int) -> Iter
 
 
 def progress(items: Iterable[X], total: int, what: str) -> Iterable[X]:
-  """Returns the items with a bar in a terminal, without one in a file."""
+  """Returns the items with a progress bar if the output is a terminal."""
   return tqdm(items, what, total, leave=False, disable=None, unit=' images')
 
 
 def fault(encoded: bytes) -> str:
-  """Returns what is wrong with an encoded image, '' if it is whole."""
+  """Returns the reason why an encoded image is broken, or '' if it is intact."""
   try:
     decode.rgb(encoded)
   except decode.Broken as error:
@@ -71,19 +71,18 @@ def _look(path: str) -> str:
     raise UserError(
       f'The image {path} cannot be read (permission denied); make it readable for this user.'
     ) from error
-  except OSError as error:  # a link to nowhere, a bad disk
+  except OSError as error:  # a dangling link or a disk error
     return error.strerror or str(error)
 
 
 def check_files(paths: Sequence[str], folder: pathlib.Path, workers: int) -> dict[str, str]:
-  """Returns `{path: what is wrong}` of those that are no whole images.
+  """Returns `{path: reason}` for the broken files.
 
-  A file is decoded again only if its size or time of change differ from those remembered in
-  `folder`; a folder that cannot be written remembers nothing. `broken_files.txt` in it lists the
-  broken ones.
+  `folder` stores the results of earlier checks, if it is writable; a file is decoded again only if
+  its size or modification time has changed. `broken_files.txt` in `folder` lists the broken files.
 
   Raises:
-    UserError: a file may not be read.
+    UserError: if a file is not readable for this user.
   """
   known = _remembered(folder / MEMORY)
   marks = {path: _mark(path) for path in paths}
@@ -95,7 +94,7 @@ def check_files(paths: Sequence[str], folder: pathlib.Path, workers: int) -> dic
     looked = in_threads(lambda p: (p, _look(p)), new, threads(workers))
     for path, reason in progress(looked, len(new), 'checking'):
       known[path] = [*marks[path], reason]
-      if time.monotonic() - saved > 60:  # a process that is killed has not looked in vain
+      if time.monotonic() - saved > 60:  # save the results so far, in case the process is killed
         _remember(folder / MEMORY, known)
         saved = time.monotonic()
   finally:
@@ -119,7 +118,7 @@ def _remembered(path: pathlib.Path) -> dict[str, list]:
   try:
     known = json.loads(path.read_text())
     return {p: [int(size), int(time), str(why)] for p, (size, time, why) in known.items()}
-  except (OSError, ValueError, AttributeError, TypeError):  # none yet, or a damaged one
+  except (OSError, ValueError, AttributeError, TypeError):  # missing or damaged
     return {}
 
 
@@ -130,11 +129,11 @@ def _remember(path: pathlib.Path, known: Mapping[str, list]) -> None:
     fresh.write_text(json.dumps(known))
     os.replace(fresh, path)
   except OSError as error:
-    log.info('%s cannot be written (%s): the next start checks again', path, error.strerror)
+    log.info('%s cannot be written (%s); the next run checks again', path, error.strerror)
 
 
 def write_broken(path: pathlib.Path, broken: Mapping[str, str]) -> None:
-  """Writes a line for each broken image, or removes the list if there is none."""
+  """Writes one line per broken image, or removes the list if there are none."""
   try:
     if broken:
       path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,20 +141,20 @@ def write_broken(path: pathlib.Path, broken: Mapping[str, str]) -> None:
     else:
       path.unlink(missing_ok=True)
   except OSError:
-    pass  # the log names the first ones
+    pass  # the log lists the first ones anyway
 
 
 def leave_out(broken: Mapping[str, str], total: int, most: float, where: pathlib.Path) -> None:
-  """Says which images are left out.
+  """Logs which broken images are skipped.
 
   Args:
-    broken: `{name: what is wrong}`.
-    total: all images.
-    most: the share that may be broken.
-    where: the file that lists all of them.
+    broken: `{name: reason}`.
+    total: number of all images.
+    most: the largest allowed share of broken images.
+    where: the file that lists all broken images.
 
   Raises:
-    UserError: more than that share are.
+    UserError: if a larger share is broken.
   """
   if not broken:
     return
@@ -167,7 +166,7 @@ def leave_out(broken: Mapping[str, str], total: int, most: float, where: pathlib
       f'{where}: fetch them again, remove them, or allow a larger share.'
     )
   log.info(
-    '%d of %d images are broken and left out, listed in %s:\n  %s',
+    '%d of %d images are broken and were skipped, listed in %s:\n  %s',
     len(broken),
     total,
     where,
@@ -176,6 +175,6 @@ def leave_out(broken: Mapping[str, str], total: int, most: float, where: pathlib
 
 
 def memory_of(root: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
-  """Returns the folder in the cache where what is known of the files in `root` is kept."""
+  """Returns the cache folder with the check results for the files in `root`."""
   key = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
   return cache / 'folder' / key

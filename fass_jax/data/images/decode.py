@@ -1,7 +1,7 @@
-"""Encoded images to uint8 squares: one primitive, a box of the image scaled to a square.
+"""Decodes images: a box of the image is resized to a uint8 RGB square.
 
-A *box* is a function of an image's `(width, height)` to `(left, top, right, bottom)` in its pixels,
-fractions allowed. Images of every mode come out as RGB, whatever their file names say they are.
+A *box* is a function from an image's `(width, height)` to `(left, top, right, bottom)` in pixels;
+fractions are allowed. Images of every mode become RGB, and file name extensions are ignored.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 class Broken(Exception):
-  """Bytes that are no whole image; the text is the reason."""
+  """The bytes are not a complete image; the text is the reason."""
 
 
 def whole(width: int, height: int) -> Corners:
-  """Returns the box of all there is; the square squeezes the longer side."""
+  """Returns the box of the whole image; a square result does not preserve the aspect ratio."""
   return 0.0, 0.0, float(width), float(height)
 
 
 def centre(share: float) -> Box:
-  """Returns the box of the square in the middle whose side is a share of the short side.
+  """Returns the box of a centre crop with `share` of the image's short side as its side.
 
-  224 / 256 is the test view of the field: short side to 256, then the middle 224.
+  224 / 256 is the usual test crop: resize the short side to 256, then crop the central 224 pixels.
   """
 
   def box(width: int, height: int) -> Corners:
@@ -52,13 +52,13 @@ def centre(share: float) -> Box:
 def random_box(
   rng: np.random.Generator, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
 ) -> Box:
-  """Returns the box of a random resized crop.
+  """Returns the box of a random resized crop, as torchvision's RandomResizedCrop draws it.
 
-  A share of the image's area uniform over `area`, and a ratio of its sides log-uniform over
-  1/`ratio` .. `ratio`, at a uniform place; after ten tries that do not fit, the largest box in the
-  middle with a ratio inside the bounds. As torchvision's RandomResizedCrop draws it.
+  The share of the image's area is uniform over `area`, the aspect ratio log-uniform over 1/`ratio`
+  .. `ratio`, the position uniform. The result is the first of ten draws that fits, or else the
+  largest centred box with an aspect ratio in the bounds.
 
-  Reference: Szegedy et al., CVPR 2015.
+  Reference: Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842.
   """
 
   def box(width: int, height: int) -> Corners:
@@ -80,19 +80,20 @@ def random_box(
 def rgb(
   encoded: bytes, upright: bool = False, reduce: Callable[[Image.Image], None] | None = None
 ) -> Image.Image:
-  """Decodes an image of any format and mode that Pillow knows, to RGB.
+  """Decodes an image of any format and mode that Pillow supports to RGB.
 
-  CMYK and greyscale of 8 or 16 bits, palettes, transparency (over white) and PNG files that are
-  named .JPEG are all met in ImageNet or in people's folders. Of an animation, the first picture.
+  ImageNet and photo folders contain CMYK images, 8- and 16-bit greyscale, palettes, transparency
+  (composed over white here) and PNG files with the extension .JPEG. Of an animation, the first
+  frame is used.
 
   Args:
     encoded: the bytes of the file.
-    upright: turned as the camera's note in the file (EXIF) says, as every viewer shows a photo
-      from a phone. The published ImageNet results were got without: their loaders ignore it.
-    reduce: may ask an image that stays as it lies for a smaller draft, before it is decoded.
+    upright: True: apply the EXIF orientation, as image viewers do. Published ImageNet results do
+      not: their loaders ignore it.
+    reduce: called before decoding, to request a smaller draft of an image that is not rotated.
 
   Raises:
-    Broken: if it is no image, or a part of one.
+    Broken: if the bytes are not a complete image.
   """
   try:
     image: Image.Image = Image.open(io.BytesIO(encoded))
@@ -107,24 +108,25 @@ def rgb(
       image = Image.new('RGBA', over.size, 'white')
       image.alpha_composite(over)
     elif image.mode == 'I' or image.mode.startswith('I;16'):
-      # Pillow's own conversion cuts off at 255 instead of scaling
+      # Pillow's own conversion clips values at 255 instead of scaling them
       image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     return image if image.mode == 'RGB' else image.convert('RGB')
-  except Exception as error:  # Pillow raises many kinds for broken files
+  except Exception as error:  # Pillow raises many exception types for broken files
     raise Broken(str(error).split('<')[0].strip() or type(error).__name__) from error
 
 
 def _halved(corners: Corners, side: int) -> int:
-  """Returns 8, 4, 2 or 1: by so much may an image shrink and its box still cover the square."""
+  """Returns the largest of 8, 4, 2, 1 by which the box can shrink and still have `side` pixels."""
   room = min(corners[2] - corners[0], corners[3] - corners[1]) / side
   return next(k for k in (8, 4, 2, 1) if room >= k or k == 1)
 
 
 def pillow(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
-  """Decodes and scales a box to uint8 `[side, side, 3]`: bilinear, with antialiasing.
+  """Decodes and resizes a box to uint8 `[side, side, 3]`: bilinear, with antialiasing.
 
-  A JPEG is decoded at half its size, or less, where the box is twice as large as the square: one of
-  its pixels is then exactly 2 x 2 of the whole, so the box stays where it is.
+  If the box is at least twice as large as the square, a JPEG is decoded at 1/2, 1/4 or 1/8 of its
+  size. A decoded pixel is then exactly 2 x 2 (4 x 4, 8 x 8) original pixels, so the box stays
+  aligned.
   """
   corners, by = None, 1
 
@@ -133,7 +135,7 @@ def pillow(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.nda
     width, height = image.size
     corners = box(width, height)
     by = _halved(corners, side)
-    # what is no JPEG has no draft and keeps its size
+    # formats other than JPEG have no draft, so the image has its full size
     if by > 1 and image.draft(None, (width // by, height // by)) is None:
       by = 1
 
@@ -146,10 +148,10 @@ def pillow(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.nda
 
 
 def shrink(encoded: bytes, short: int, quality: int = 95) -> bytes:
-  """Returns a JPEG whose short side is `short`, or the same bytes if it is no longer than that.
+  """Returns a JPEG with a short side of `short` pixels, or the same bytes if it is not longer.
 
   Raises:
-    Broken: if it is no image, or a part of one.
+    Broken: if the bytes are not a complete image.
   """
   image = rgb(encoded)
   scale = short / min(image.size)
@@ -162,16 +164,16 @@ def shrink(encoded: bytes, short: int, quality: int = 95) -> bytes:
 
 
 def _turned(encoded: bytes) -> bool:
-  """Whether the camera's note in a whole image says that it lies on its side."""
+  """Returns True if the EXIF orientation of an image is not the default."""
   with Image.open(io.BytesIO(encoded)) as image:
     return image.getexif().get(ORIENTATION, 1) != 1
 
 
 def _fast() -> Decoder:
-  """Returns the decoder of the extra `fast`; what is no JPEG goes to Pillow.
+  """Returns the decoder of the extra `fast`, which passes formats other than JPEG to Pillow.
 
-  Decodes no more of a JPEG than the square needs and filters less: pixels differ from Pillow's by
-  about 3 of 255 in the mean, so train and test with one of the two.
+  It decodes a JPEG at a reduced size where possible and filters less. Pixels differ from Pillow's
+  by about 3 of 255 on average, so training and testing should use the same decoder.
   """
   try:
     import cv2
@@ -181,7 +183,7 @@ def _fast() -> Decoder:
       "--config.data.decoder=fast needs simplejpeg and OpenCV: pip install 'fass-jax[fast]'."
     ) from error
 
-  cv2.setNumThreads(0)  # the threads are ours
+  cv2.setNumThreads(0)  # the caller decodes in several threads already
 
   def fast(encoded: bytes, box: Box, side: int, upright: bool = False) -> np.ndarray:
     corners = None
@@ -191,22 +193,22 @@ def _fast() -> Decoder:
         return pillow(encoded, box, side, upright)
       corners = box(width, height)
       by = _halved(corners, side)
-      # sizes between the halves would be slower to decode than the whole
+      # only reductions by 2, 4, 8: sizes in between decode more slowly than the full size
       least = {'min_width': -(-width // by), 'min_height': -(-height // by)} if by > 1 else {}
       image: Any = simplejpeg.decode_jpeg(encoded, 'RGB', fastdct=True, fastupsample=True, **least)
     except ValueError:
-      # a random box may be drawn once only
+      # reuse the corners: a random box must be drawn only once
       return pillow(encoded, (lambda *size: corners) if corners else box, side, upright)
     left, top, right, bottom = (c / by for c in corners)
     across, down = (right - left) / side, (bottom - top) / side
     if any(c % 1 for c in (left, top, right, bottom)):
-      # pixel 0 of the square has its centre half a step inside the box
+      # the centre of pixel 0 of the square is half a step inside the box
       place = [[across, 0, left + across / 2 - 0.5], [0, down, top + down / 2 - 0.5]]
       how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
       return cv2.warpAffine(
         image, np.array(place), (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE
       )
-    # averages where much is left to shrink, as Pillow's antialiasing does in its own way
+    # average for reductions by more than 1.5, similar to Pillow's antialiasing
     way = cv2.INTER_AREA if min(across, down) > 1.5 else cv2.INTER_LINEAR
     part = image[int(top) : int(bottom), int(left) : int(right)]
     return cv2.resize(part, (side, side), interpolation=way)
@@ -218,13 +220,13 @@ DECODERS: dict[str, Callable[[], Decoder]] = {'pillow': lambda: pillow, 'fast': 
 
 
 def decoder(name: str, pictures: Pictures) -> Decoder:
-  """Returns a decoder by name, bound to whether these pictures are to be turned upright.
+  """Returns a decoder by name, with `upright` set for these pictures.
 
-  `Pictures` that want it have an attribute `upright`: people's folders do, ImageNet does not, see
-  `rgb`.
+  An attribute `upright` of the pictures requests the EXIF orientation: image folders have it,
+  ImageNet does not, see `rgb`.
 
   Raises:
-    UserError: for an unknown name, or a decoder whose packages are missing.
+    UserError: if the name is unknown or the decoder's packages are missing.
   """
   decode = pick(DECODERS, name, 'data.decoder')()
   return functools.partial(decode, upright=bool(getattr(pictures, 'upright', False)))

@@ -1,4 +1,4 @@
-"""Sets of encoded images: by path, or in a prepared set. See `types.Pictures`."""
+"""Implementations of `types.Pictures`: image files, records of a prepared set, subsets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fass_jax.types import Pictures, UserError
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-  """Image files, read one by one."""
+  """Image files, read on demand."""
 
   paths: Sequence[str]
   upright: bool = False  # see `decode.rgb`
@@ -27,8 +27,8 @@ class Paths:
         return f.read()
     except OSError as error:
       raise UserError(
-        f'The image {self.paths[i]} was there at the start and cannot be read any more '
-        f'({error.strerror}); put it back and start again.'
+        f'The image {self.paths[i]} existed at the start and cannot be read any more '
+        f'({error.strerror}); restore it and start again.'
       ) from error
 
   def name(self, i: int) -> str:
@@ -38,10 +38,10 @@ class Paths:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-  """Images of a prepared set; `source[row]['image']` may be read from many threads at once."""
+  """Images of a prepared set; several threads may read `source[row]['image']` at once."""
 
-  source: Any  # tfds' data source, images not decoded
-  row: np.ndarray  # int64 [N], where image i is in the source
+  source: Any  # tfds data source, images not decoded
+  row: np.ndarray  # int64 [N], row of image i in the source
   names: Sequence[str]
 
   def __len__(self) -> int:
@@ -57,14 +57,14 @@ class Records:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """Some of the images of a set, in an order of their own."""
+  """A subset of images, in the order of `index`."""
 
   pictures: Pictures
-  index: np.ndarray  # int64 [N], positions in it
+  index: np.ndarray  # int64 [N], positions in `pictures`
 
   @property
   def upright(self) -> bool:
-    """Whether photos are turned, see `decode.rgb`."""
+    """True if the EXIF orientation is applied, see `decode.rgb`."""
     return bool(getattr(self.pictures, 'upright', False))
 
   def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Downloads through tfds, checked and kept; tfds itself kept quiet."""
+"""Downloads files through tfds, verifies and stores them, and silences tfds."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ class DownloadError(Exception):
 
 
 def fetch(url: str, want: str, store: pathlib.Path, name: str, mend: str) -> pathlib.Path:
-  """Returns the file `name` in the folder `store`, downloaded unless it is there already.
+  """Returns the path of a file in the folder `store`; downloads it if it is missing.
 
   Args:
-    url: its address.
-    want: its sha256.
-    store: folder that keeps downloads.
-    name: what the file is called there, behind the first digits of the sum.
-    mend: what a user can do about a file with another sum, behind "try again, or".
+    url: address of the file.
+    want: sha256 of the file.
+    store: folder for downloads.
+    name: name of the file; in `store`, the first digits of the checksum precede it.
+    mend: the remedy for a wrong checksum, for the message after "try again, or".
 
   Raises:
-    DownloadError: no network, no such address, no room.
-    UserError: the file has another sum.
+    DownloadError: if the download fails (no network, wrong address, full disk).
+    UserError: if the file has another checksum.
   """
   path = store / f'{want[:16]}-{name}'
   if path.is_file() and sha256_of(path) == want:
     return path
   store.mkdir(parents=True, exist_ok=True)
-  # tfds leaves a failed download where it was; in a folder of its own it goes away with it.
+  # tfds does not delete a failed download; the temporary folder removes it
   with tempfile.TemporaryDirectory(dir=store) as tmp, _few_retries():
     logger.info('Downloading %s into %s', url, store)
     try:
       fresh = pathlib.Path(tfds.download.DownloadManager(download_dir=tmp).download(url))
       got = sha256_of(fresh)
     except downloads.NonMatchingChecksumError as e:
-      raise _wrong_sum(url, 'a check sum or size other than the registered one', mend) from e
-    except Exception as e:  # no network, no such address, no room: the reason is in the text
+      raise _wrong_sum(url, 'a checksum or size other than the registered one', mend) from e
+    except Exception as e:  # no network, wrong address, full disk: the text has the reason
       reason = f'{type(e).__name__}: {str(e).strip().splitlines()[0][:300] if str(e) else ""}'
-      raise DownloadError(f'the download of {url} was tried and failed ({reason})') from e
+      raise DownloadError(f'the download of {url} failed ({reason})') from e
     if got != want:
       raise _wrong_sum(url, f'sha256 {got} instead of {want}', mend)
     os.replace(fresh, path)
@@ -62,14 +62,14 @@ def fetch(url: str, want: str, store: pathlib.Path, name: str, mend: str) -> pat
 
 
 def sha256_of(path: pathlib.Path) -> str:
-  """Returns the sha256 of a file."""
+  """Returns the sha256 of a file as hexadecimal digits."""
   with path.open('rb') as f:
     return hashlib.file_digest(f, 'sha256').hexdigest()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Keeps tfds' bars, log lines and prints ('Downloading and preparing') off the screen."""
+  """Silences tfds' progress bars, log lines and prints ('Downloading and preparing')."""
   bars, level = getattr(tqdm_utils, '_active', True), logging.get_verbosity()
   tfds.disable_progress_bar()
   logging.set_verbosity(logging.ERROR)
@@ -83,7 +83,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _few_retries() -> Iterator[None]:
-  """Let tfds give up soon: its ten tries with doubling pauses take minutes without a network."""
+  """Limits tfds to 2 retries; its default of 10 with growing pauses takes minutes offline."""
   before = getattr(downloader, 'MAX_RETRIES', None)
   downloader.MAX_RETRIES = 2
   try:

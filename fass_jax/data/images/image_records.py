@@ -1,6 +1,6 @@
-"""The tfds side of sets of encoded images: a builder without TensorFlow, and the way back.
+"""Sets of encoded images as tfds data sets: a builder without TensorFlow, and a reader.
 
-Imported only when a set is prepared or read from the cache.
+This module is imported only to prepare a set or to read it from the cache.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ log = logging.getLogger('fass_jax')
 
 VERSION = '1.0.0'
 ROWS = 'rows.npz'
-SHARD = 4096  # images in a file
+SHARD = 4096  # images per file
 
 
 class Plan(NamedTuple):
-  """What a set is prepared from."""
+  """The inputs for preparing a set."""
 
   parts: Parts
   class_names: tuple[str, ...]
   items: Callable[[], Iterator[Item]]
-  shrink: int  # to this short side; 0: as they are
+  shrink: int  # pixels of the short side; 0: no resizing
   workers: int
   max_broken: float
 
@@ -48,18 +48,18 @@ class Prepared(NamedTuple):
 
   splits: dict[str, tuple[Records, Rows]]
   class_names: tuple[str, ...]
-  broken: dict[str, str]  # name: what is wrong; left out
+  broken: dict[str, str]  # name -> reason; these images were skipped
 
 
 @dataclasses.dataclass(eq=False)
 class ImageRecordsConfig(tfds.core.BuilderConfig):
-  """One set of lists, and, to prepare it, where its images come from."""
+  """One set of lists, with a plan if it has to be prepared."""
 
   plan: Plan | None = None
 
 
 class _Split:
-  """The files of a split while they are written, in shards of `SHARD` images."""
+  """Writes the files of a split in shards of `SHARD` images."""
 
   def __init__(self, template: tfds.core.ShardedFileTemplate, split: str):
     self.template = template.replace(split=split)
@@ -92,11 +92,11 @@ class _Split:
 
 
 class ImageRecords(dataset_builder.FileReaderBuilder):
-  """Listed images as a tfds data set, in the order in which their source has them.
+  """Listed images as a tfds data set, in the order of their source.
 
-  Features: image (bytes as they were, or shrunk), label, file_name (as in the list), line (of the
-  list). Splits: those of the lists. tfds' own writer sorts a split in memory and, above a
-  gigabyte, needs TensorFlow; this one writes all splits at once, in one pass over the source.
+  Features: image (original or resized bytes), label, file_name (as in the list), line (in the
+  list). The splits are those of the lists. tfds' own writer sorts a split in memory and, above a
+  gigabyte, needs TensorFlow; this builder writes all splits in one pass over the source.
   """
 
   VERSION = tfds.core.Version(VERSION)
@@ -119,7 +119,7 @@ class ImageRecords(dataset_builder.FileReaderBuilder):
     )
 
   def _download_and_prepare(self, dl_manager: Any, download_config: Any = None) -> None:
-    del dl_manager, download_config  # the images are there
+    del dl_manager, download_config  # the images are local
     plan: Plan = self.builder_config.plan
     self.info.features['label'].names = list(plan.class_names)
     template = tfds.core.ShardedFileTemplate(
@@ -151,7 +151,7 @@ class ImageRecords(dataset_builder.FileReaderBuilder):
     save_rows(pathlib.Path(self.data_path) / ROWS, rows)
 
   def _write(self, plan: Plan, splits: dict[str, _Split]) -> dict[str, str]:
-    """Writes all records; returns `{name: what is wrong}` of the images that are none."""
+    """Writes all records and returns `{name: reason}` for the broken images."""
 
     def work(item: Item) -> tuple[Item, str]:
       try:
@@ -183,7 +183,7 @@ class ImageRecords(dataset_builder.FileReaderBuilder):
       splits[item.split].write(encoded, item.line)
     return broken
 
-  # tfds' way into TensorFlow, which a builder has to have; ours is read by `as_data_source`
+  # tfds requires this method for TensorFlow; this data set is read by `as_data_source`
   def _as_dataset(self, *args: Any, **kwargs: Any) -> Any:
     raise NotImplementedError('as_data_source reads these files')
 
@@ -194,15 +194,18 @@ def prepared_dir(config_name: str, root: pathlib.Path) -> pathlib.Path:
 
 
 def is_prepared(config_name: str, root: pathlib.Path) -> bool:
-  """Returns whether a set is complete; tfds gives a folder its name only then."""
+  """Returns True if a set is complete; tfds renames the folder only then."""
   return (prepared_dir(config_name, root) / 'dataset_info.json').is_file()
 
 
 def prepare(config_name: str, root: pathlib.Path, plan: Plan) -> None:
-  """Writes a set as ArrayRecord files below the cache `root`; an interrupted call leaves none.
+  """Writes a set as ArrayRecord files below the cache `root`.
+
+  An interrupted call leaves no prepared set.
 
   Raises:
-    UserError: missing or too many broken images, a damaged source, or no room.
+    UserError: if images are missing, too many are broken, the source is damaged, or the disk is
+      full.
   """
   log.info('Preparing %s in %s', config_name, root)
   _clear_up(prepared_dir(config_name, root).parent)
@@ -213,31 +216,31 @@ def prepare(config_name: str, root: pathlib.Path, plan: Plan) -> None:
         download_config=tfds.download.DownloadConfig(try_download_gcs=False),
       )
   except OSError as error:
-    # Two runs may prepare the same set at once; the first to finish wins and both can go on.
+    # if two runs prepare the same set at once, the first to finish wins, and both can continue
     if not is_prepared(config_name, root):
       raise UserError(
-        f'The set could not be prepared in the cache {root} ({error}); make room there or name '
-        'another folder with --config.data.cache=DIR.'
+        f'The set could not be prepared in the cache {root} ({error}); free disk space there or '
+        'give another folder with --config.data.cache=DIR.'
       ) from error
 
 
 def _clear_up(folder: pathlib.Path) -> None:
-  """Removes what killed attempts left: up to 20 GB each; those of the last hour may be alive."""
+  """Removes incomplete sets of killed processes (up to 20 GB each) that are over an hour old."""
   for left in folder.glob('incomplete.*'):
     try:
       newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
       if time.time() - newest > 3600:
-        log.info('Removing %s, left by an attempt that was killed', left)
+        log.info('Removing the incomplete set %s of a killed process', left)
         shutil.rmtree(left)
-    except OSError:  # another process was quicker
+    except OSError:  # another process has removed it
       continue
 
 
 def read(config_name: str, root: pathlib.Path) -> Prepared:
-  """Returns a prepared set; images are read when they are asked for.
+  """Returns a prepared set with images that are read on demand.
 
   Raises:
-    UserError: the files are damaged.
+    UserError: if the files are damaged.
   """
   folder = prepared_dir(config_name, root)
   try:
@@ -256,10 +259,10 @@ def read(config_name: str, root: pathlib.Path) -> Prepared:
         pictures[len(pictures) - 1]
       names = tuple(builder.info.features['label'].names)
       broken = dict(builder.info.metadata['broken'])
-  except Exception as error:  # the readers of other packages fail in many ways on damaged files
+  except Exception as error:  # other packages raise many exception types for damaged files
     raise UserError(
-      f'The prepared set {folder} is damaged ({error}); delete that folder, the next run makes it '
-      'again.'
+      f'The prepared set {folder} is damaged ({error}); delete that folder, and the next run '
+      'prepares it again.'
     ) from error
   return Prepared(splits, names, broken)
 

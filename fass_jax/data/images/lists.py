@@ -1,4 +1,4 @@
-"""Lists of images and labels: `path label` or CSV, and those of the published long-tailed sets."""
+"""Reads lists of images and labels, and describes the lists of published long-tailed sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fass_jax.types import UserError
 log = logging.getLogger('fass_jax')
 
 SPLITS = ('train', 'val', 'test')
-# what stands before the class in the paths of a list
+# folders that precede the class in the paths of a list
 SPLIT_FOLDERS = (*SPLITS, 'train_val2018')
 
 
@@ -27,26 +27,26 @@ class Listing(NamedTuple):
 
   names: tuple[str, ...]  # paths with /
   labels: tuple[str, ...]
-  splits: tuple[str, ...]  # of the CSV column `split`, '' without one
+  splits: tuple[str, ...]  # the CSV column `split`; '' without this column
 
 
 class Published(NamedTuple):
-  """A list as it was published."""
+  """A published list."""
 
   file: str
   lines: int
-  sha256: str  # of the plain file; '' where none is on record
+  sha256: str  # of the plain file; '': unknown
 
 
 class Known(NamedTuple):
-  """A long-tailed set that consists of lists and somebody's images."""
+  """A published long-tailed set: lists of images from another data set."""
 
   title: str
   classes: int
   lists: Mapping[str, Published]
 
 
-# train of ImageNet-LT: the sum that tfds records; the others: of the published files themselves
+# the checksum of ImageNet-LT's train list is from tfds, the others are of the published files
 KNOWN = {
   'imagenet_lt': Known(
     'ImageNet-LT',
@@ -90,7 +90,7 @@ KNOWN = {
       ),
     },
   ),
-  # without a test list: the field reports its val list as the test
+  # without a test list: papers report results on the val list
   'inat18': Known(
     'iNaturalist 2018',
     8142,
@@ -107,10 +107,10 @@ KNOWN = {
 
 
 def evaluated(known: Known, split: str) -> str:
-  """Returns the name of the list that a run is evaluated on.
+  """Returns the name of the list for evaluation.
 
   Raises:
-    UserError: `split` is neither 'test' nor 'val'.
+    UserError: if `split` is neither 'test' nor 'val'.
   """
   return split if split in known.lists else 'val'
 
@@ -118,15 +118,15 @@ def evaluated(known: Known, split: str) -> str:
 def read_list(path: str | pathlib.Path, words: bool = False) -> Listing:
   """Reads a list of images, plain or .gz.
 
-  Lines of `path label` (a path may have spaces), or, in a .csv, a header with the columns `path`
-  and `label` and, if it likes, `split`: train, val or test.
+  A text file has lines `path label`, and paths may contain spaces. A .csv file has a header with
+  the columns `path`, `label` and optionally `split` (train, val or test).
 
   Args:
     path: the file.
-    words: whether labels may be names of classes; otherwise they are 0, 1, ...
+    words: True: labels may be class names; False: labels are whole numbers from 0.
 
   Raises:
-    UserError: an unreadable file, or a line that is wrong, with its number.
+    UserError: if the file is unreadable or a line is invalid; the message has the line number.
   """
   path = pathlib.Path(path)
   is_csv = path.name.removesuffix('.gz').endswith('.csv')
@@ -134,17 +134,17 @@ def read_list(path: str | pathlib.Path, words: bool = False) -> Listing:
   labels, splits = [], []
   for line, (name, label, split) in (_csv_lines if is_csv else _text_lines)(path):
     if not words and not (label.isascii() and label.isdigit()):
-      raise _wrong(path, line, f"has the label '{label}', which is no whole number from 0")
+      raise _wrong(path, line, f"has the label '{label}', which is not a whole number >= 0")
     if split and split not in SPLITS:
-      raise _wrong(path, line, f"has the split '{split}', which is none of {', '.join(SPLITS)}")
+      raise _wrong(path, line, f"has the split '{split}', which is not one of {', '.join(SPLITS)}")
     name = name.replace('\\', '/').removeprefix('./')
     if name in names:
-      raise _wrong(path, line, f"names '{name}' again, after line {names[name]}")
+      raise _wrong(path, line, f"repeats '{name}' of line {names[name]}")
     names[name] = line
     labels.append(label)
     splits.append(split)
   if not names:
-    raise UserError(f'The list {path} names no image; give one with a line for each.')
+    raise UserError(f'The list {path} is empty; give a list with one line per image.')
   return Listing(tuple(names), tuple(labels), tuple(splits))
 
 
@@ -162,7 +162,7 @@ def _text_lines(path: pathlib.Path) -> Iterator[tuple[int, tuple[str, str, str]]
     if text.strip():
       name, *label = text.rsplit(maxsplit=1)
       if not label:
-        raise _wrong(path, line, f"is '{text.strip()[:80]}', which is no path and a label")
+        raise _wrong(path, line, f"is '{text.strip()[:80]}', which is not a path and a label")
       yield line, (name.strip(), label[0], '')
 
 
@@ -170,12 +170,12 @@ def _csv_lines(path: pathlib.Path) -> Iterator[tuple[int, tuple[str, str, str]]]
   rows = csv.reader(_lines(path))
   head = [word.strip().lower() for word in next(rows, [])]
   if not {'path', 'label'} <= set(head):
-    raise _wrong(path, 1, 'is no header with the columns path and label')
+    raise _wrong(path, 1, 'is not a header with the columns path and label')
   columns = [head.index(word) if word in head else -1 for word in ('path', 'label', 'split')]
   for row in rows:
     if any(word.strip() for word in row):
       if len(row) != len(head):
-        raise _wrong(path, rows.line_num, f'has {len(row)} columns, but the header {len(head)}')
+        raise _wrong(path, rows.line_num, f'has {len(row)} columns, but the header has {len(head)}')
       name, label, split = (row[i].strip() if i >= 0 else '' for i in columns)
       if not name or not label:
         raise _wrong(path, rows.line_num, 'has an empty path or label')
@@ -183,11 +183,11 @@ def _csv_lines(path: pathlib.Path) -> Iterator[tuple[int, tuple[str, str, str]]]
 
 
 def _wrong(path: pathlib.Path, line: int, what: str) -> UserError:
-  return UserError(f'{path}: line {line} {what}; mend that line.')
+  return UserError(f'{path}: line {line} {what}; correct that line.')
 
 
 def numbered(labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Returns int32 labels 0 .. C-1 and the C names: in the order of numbers, or of the alphabet."""
+  """Returns int32 labels 0 .. C-1 and the C names, in numeric order or else alphabetical order."""
   names = set(labels)
   whole = all(name.isascii() and name.isdigit() for name in names)
   order = sorted(names, key=lambda name: (int(name), name) if whole else (0, name))
@@ -196,7 +196,7 @@ def numbered(labels: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def folder_names(names: Iterable[str], labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
-  """Returns the classes' folders in a list's paths; their numbers where that is not one to one."""
+  """Returns the folder of each class in a list, or class numbers if folders are ambiguous."""
   folders: list[set[str]] = [set() for _ in range(num_classes)]
   for name, label in zip(names, labels.tolist(), strict=True):
     parts = name.split('/')[:-1]
@@ -208,7 +208,7 @@ def folder_names(names: Iterable[str], labels: np.ndarray, num_classes: int) -> 
 
 
 def find_lists(known: Known, folders: Sequence[str]) -> dict[str, pathlib.Path]:
-  """Returns the lists of a set that lie in the first of the folders with one, by split."""
+  """Returns the path of each split's list, from the first of the folders that contains it."""
   found = {}
   for split, published in known.lists.items():
     stem = published.file.removesuffix('.txt')
@@ -225,10 +225,10 @@ def find_lists(known: Known, folders: Sequence[str]) -> dict[str, pathlib.Path]:
 
 
 def sum_of(path: pathlib.Path) -> str:
-  """Returns the sha256 of a list's text, unpacked.
+  """Returns the sha256 of a list's uncompressed text.
 
   Raises:
-    UserError: the file cannot be read.
+    UserError: if the file cannot be read.
   """
   digest = hashlib.sha256()
   try:
@@ -241,17 +241,18 @@ def sum_of(path: pathlib.Path) -> str:
 
 
 def fingerprint(sums: Mapping[str, str]) -> str:
-  """Returns twelve letters that stand for these lists, from the sum of each split's."""
+  """Returns twelve hexadecimal digits that identify these lists, from the checksums per split."""
   text = ' '.join(f'{split}={sums[split]}' for split in SPLITS if split in sums)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def say_if_own(known: Known, split: str, path: pathlib.Path, total: str, lines: int) -> None:
-  """Logs that a list is not the published one: accepted, but another data set."""
+  """Logs if a list is not the published one; such a list is accepted as another data set."""
   published = known.lists[split]
   if total != published.sha256 if published.sha256 else lines != published.lines:
     log.info(
-      '%s is not the published %s (%d lines here, %d there): results on it stand for themselves',
+      '%s differs from the published %s (%d instead of %d lines): do not compare its results '
+      'with published ones',
       path,
       published.file,
       lines,

@@ -1,4 +1,4 @@
-"""Where listed images lie: an unpacked folder, or the two archives of ILSVRC 2012."""
+"""Finds listed images in an unpacked folder or in the two archives of ILSVRC 2012."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ VAL_TAR = 'ILSVRC2012_img_val.tar'
 
 
 class Part(NamedTuple):
-  """A split as its list names it."""
+  """The images and labels of a split's list."""
 
   names: tuple[str, ...]
   labels: np.ndarray  # int32 [N]
 
 
 class Item(NamedTuple):
-  """An image that was met."""
+  """An image and its line in a list."""
 
   split: str
-  line: int  # of its list, from 0
+  line: int  # line of its list, from 0
   encoded: bytes
 
 
@@ -36,14 +36,14 @@ Parts = Mapping[str, Part]
 
 
 class Source(NamedTuple):
-  """Where the images lie."""
+  """The location of the images."""
 
   path: pathlib.Path
-  tars: tuple[pathlib.Path, ...]  # () for an unpacked folder
+  tars: tuple[pathlib.Path, ...]  # archives; () for an unpacked folder
 
 
 def find_source(kind: str, folder: str) -> Source | None:
-  """Returns what `folder` holds, None if it is nothing: unpacked images, else the two archives."""
+  """Returns the unpacked images or else the two archives in `folder`, None if it has neither."""
   path = pathlib.Path(folder).expanduser()
   if not folder or not path.is_dir():
     return None
@@ -54,7 +54,7 @@ def find_source(kind: str, folder: str) -> Source | None:
 
 
 def _places(name: str, flat: bool) -> tuple[str, ...]:
-  """Returns where an image may lie: as the list says, without its first folder, or flat."""
+  """Returns the possible paths of an image: as listed, without the first folder, or flat."""
   first, _, rest = name.partition('/')
   last = name.rpartition('/')[2]
   return (name, rest or name, f'{first}/{last}', last) if flat else (name, rest or name)
@@ -64,13 +64,13 @@ def locate(source: Source, parts: Parts) -> dict[str, list[str]]:
   """Returns the path of each listed image in an unpacked folder, by split.
 
   Raises:
-    UserError: images are missing.
+    UserError: if images are missing.
   """
   found: dict[str, list[str]] = {}
   missing = []
   root = str(source.path)
   for split, part in parts.items():
-    # a name alone finds its image only if no other class has the same one
+    # a flat folder needs file names that are unique across classes
     flat = len({name.rpartition('/')[2] for name in part.names}) == len(part.names)
     last, paths = 0, []
     for name in part.names:
@@ -92,24 +92,25 @@ def in_folder(source: Source, parts: Parts) -> Iterator[Item]:
   """Yields the listed images of an unpacked folder, split by split.
 
   Raises:
-    UserError: an image is missing or cannot be read.
+    UserError: if an image is missing or cannot be read.
   """
   for split, paths in locate(source, parts).items():
     for line, path in enumerate(paths):
       try:
         encoded = pathlib.Path(path).read_bytes()
       except OSError as error:
-        raise UserError(f'The image {path} cannot be read ({error}); mend it.') from error
+        raise UserError(f'The image {path} cannot be read ({error}); replace it.') from error
       yield Item(split, line, encoded)
 
 
 def in_tars(source: Source, parts: Parts) -> Iterator[Item]:
-  """Yields the listed images as they come along in the archives, each of which is read once.
+  """Yields the listed images in the order of the archives, which are read once.
 
-  Images are known by their names without folders, as those of ILSVRC 2012 are all different.
+  File names without folders identify the images; in ILSVRC 2012 these names are unique.
 
   Raises:
-    UserError: two listed images have one name, images are missing, or an archive is damaged.
+    UserError: if two listed images have the same name, images are missing, or an archive is
+      damaged.
   """
   wanted: dict[str, tuple[str, int]] = {}
   for split, part in parts.items():
@@ -117,8 +118,8 @@ def in_tars(source: Source, parts: Parts) -> Iterator[Item]:
       short = name.rpartition('/')[2]
       if short in wanted:
         raise UserError(
-          f"The lists name '{short}' twice, and in the archives an image is known by this name "
-          'alone; unpack the archives and name their folder with --config.data.dir=DIR.'
+          f"The lists have two images named '{short}', which cannot be told apart in the archives; "
+          'unpack the archives and give their folder with --config.data.dir=DIR.'
         )
       wanted[short] = split, line
   for tar in source.tars:
@@ -131,7 +132,7 @@ def in_tars(source: Source, parts: Parts) -> Iterator[Item]:
 
 
 def _files(path: pathlib.Path, wanted: Container[str]) -> Iterator[tuple[str, bytes]]:
-  """Yields the wanted files of an archive and of the archives in it, names without folders."""
+  """Yields name (without folders) and bytes of the wanted files in an archive and nested ones."""
   try:
     with tarfile.open(path, 'r:') as outer:
       for member in outer:
@@ -146,7 +147,7 @@ def _files(path: pathlib.Path, wanted: Container[str]) -> Iterator[tuple[str, by
           yield name, _read(outer, member)
   except (OSError, EOFError, tarfile.TarError) as error:
     raise UserError(
-      f'The archive {path} is damaged or cut short ({error}); fetch it again.'
+      f'The archive {path} is damaged or truncated ({error}); fetch it again.'
     ) from error
 
 
@@ -160,7 +161,7 @@ def _all_met(missing: Sequence[str], parts: Parts, where: str) -> None:
     total = sum(len(part.names) for part in parts.values())
     folders = collections.Counter(name.rpartition('/')[0] for name in missing)
     raise UserError(
-      f'{len(missing)} of {total} listed images, of {len(folders)} folders, are not in {where}: '
-      f'{", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}; complete it, or give lists '
+      f'{len(missing)} of {total} listed images, from {len(folders)} folders, are not in {where}: '
+      f'{", ".join(missing[:3])}{" ..." if len(missing) > 3 else ""}; add them, or give lists '
       'without them with --config.data.lists=DIR.'
     )

@@ -1,4 +1,4 @@
-"""What a prepared set holds beside its images, so that a start need not read those."""
+"""Names and labels of a prepared set, in a file apart from the images for a fast start."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Rows(NamedTuple):
 
   names: tuple[str, ...]
   labels: np.ndarray  # int32 [N]
-  lines: np.ndarray  # int32 [N], of the list, from 0
-  row: np.ndarray  # int64 [N], where the records hold the image
+  lines: np.ndarray  # int32 [N], lines of the list, from 0
+  row: np.ndarray  # int64 [N], rows of the images in the records
 
 
 def rows_of(names: tuple[str, ...], labels: np.ndarray, lines: np.ndarray) -> Rows:
-  """Returns the rows of records that hold these lines of a list, sorted by line."""
+  """Returns the rows for records of these lines of a list, sorted by line."""
   row = np.argsort(lines)
   lines = lines[row]
   return Rows(tuple(names[i] for i in lines), labels[lines], lines, row)
 
 
 def read_rows(source: Any) -> Rows:
-  """Returns the same from the records: slow, since they hold the images too."""
+  """Returns the rows from the records; slow, because this reads the images too."""
   lines, labels, names = [], [], []
   for i in range(len(source)):
     record = source[i]
@@ -42,7 +42,7 @@ def read_rows(source: Any) -> Rows:
 
 
 def save_rows(path: pathlib.Path, rows: dict[str, Rows]) -> None:
-  """Writes the rows of all splits as one .npz."""
+  """Writes the rows of all splits to one .npz file."""
   arrays: dict[str, np.ndarray] = {}
   for split, r in rows.items():
     text = np.frombuffer('\n'.join(r.names).encode(), np.uint8)
@@ -51,12 +51,12 @@ def save_rows(path: pathlib.Path, rows: dict[str, Rows]) -> None:
   try:
     with path.open('wb') as f:
       np.savez(f, **arrays)  # type: ignore[arg-type]
-  except PermissionError:  # a cache that is read-only for this user still serves its records
+  except PermissionError:  # the records of a read-only cache are usable without this file
     pass
 
 
 def load_rows(path: pathlib.Path) -> dict[str, Rows] | None:
-  """Returns the rows by split; None if there is no whole file."""
+  """Returns the rows by split, or None if the file is missing or damaged."""
   try:
     with path.open('rb') as f, np.load(f, allow_pickle=False) as z:
       return {
@@ -68,5 +68,5 @@ def load_rows(path: pathlib.Path) -> dict[str, Rows] | None:
         )
         for s in sorted({key.partition('/')[0] for key in z})
       }
-  except Exception:  # whatever is wrong with this file, the records beside it are the data
+  except Exception:  # the file is only a copy, and the records have the same data
     return None

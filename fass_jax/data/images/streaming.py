@@ -1,4 +1,4 @@
-"""Images decoded when they are needed, by threads that work ahead of the device."""
+"""Decodes images on demand, in threads that work ahead of the device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fass_jax.data.images.decode import Box, Broken
 from fass_jax.data.images.decode import decoder as decoder_of
 from fass_jax.types import Pictures, UserError
 
-GROUP = 4  # images that a thread takes at a time
+GROUP = 4  # images per task of a thread
 
 
 class Reader(NamedTuple):
-  """Encoded images, and the threads that decode them to squares of one side."""
+  """Encoded images, and the threads that decode them to squares."""
 
   pictures: Pictures
   side: int
@@ -26,24 +26,24 @@ class Reader(NamedTuple):
 
 
 class Pending(NamedTuple):
-  """A batch that threads are working on."""
+  """A batch that is being decoded."""
 
-  out: np.ndarray  # uint8 [n, side, side, 3]; rows that nobody asked for are not set
+  out: np.ndarray  # uint8 [n, side, side, 3]; rows that were not requested are undefined
   work: Sequence[Future]
 
   def done(self) -> bool:
-    """Says whether `finish` would return at once."""
+    """Returns True if `finish` would not wait."""
     return all(w.done() for w in self.work)
 
 
 def threads(workers: int) -> ThreadPoolExecutor:
-  """Returns a pool of so many threads, one a core if 0; Pillow decodes without Python's lock.
+  """Returns a pool of `workers` threads, one per core for 0; Pillow releases the GIL to decode.
 
   Raises:
-    UserError: for a number below 0.
+    UserError: if `workers` is negative.
   """
   if workers < 0:
-    raise UserError(f'--config.data.workers={workers} is negative; 0 is one thread a core.')
+    raise UserError(f'--config.data.workers={workers} is negative; 0 means one thread per core.')
   return ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), 'decode')
 
 
@@ -58,11 +58,11 @@ def begin(
   """Starts to load a batch.
 
   Args:
-    reader: where from.
-    index: positions `[m]`.
-    box: from a row of `index` to the box that is cut.
-    rows: those of `index` that are wanted here; other processes load the others.
-    n: rows of the batch, m or more; what lies beyond m is black.
+    reader: the images.
+    index: `[m]`, positions of the images.
+    box: row of `index` -> box of the crop.
+    rows: the rows of `index` that this process loads; other processes load the others.
+    n: rows of the batch, >= m; rows from m on are black.
   """
   out = np.empty((n, reader.side, reader.side, 3), np.uint8)
   out[len(index) :] = 0
@@ -74,8 +74,8 @@ def begin(
         out[row] = reader.decode(reader.pictures[place], box(row), reader.side)
       except (Broken, OSError) as error:
         raise UserError(
-          f'The image {reader.pictures.name(place)} cannot be read ({error}); mend it or remove it '
-          'and start again with a new --workdir.'
+          f'The image {reader.pictures.name(place)} cannot be read ({error}); replace or remove '
+          'it, and start again with a new --workdir.'
         ) from error
 
   rows = rows[rows < len(index)]
@@ -84,10 +84,10 @@ def begin(
 
 
 def finish(pending: Pending) -> np.ndarray:
-  """Waits for a batch; returns it.
+  """Waits for a batch and returns it, uint8 `[n, side, side, 3]`.
 
   Raises:
-    UserError: for an image that cannot be read.
+    UserError: if an image cannot be read.
   """
   for w in pending.work:
     w.result()
@@ -95,12 +95,12 @@ def finish(pending: Pending) -> np.ndarray:
 
 
 def load_all(reader: Reader, box: Callable[[int], Box], show: Callable[[Any], Any]) -> np.ndarray:
-  """Loads all images at once: uint8 `[N, side, side, 3]`.
+  """Returns all images, uint8 `[N, side, side, 3]`.
 
   Args:
-    reader: where from.
-    box: from a position to the box that is cut.
-    show: a progress bar around an iterable.
+    reader: the images.
+    box: position -> box of the crop.
+    show: wraps an iterable in a progress bar.
   """
   n = len(reader.pictures)
   pending = begin(reader, np.arange(n), box, np.arange(n), n)

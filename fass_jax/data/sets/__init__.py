@@ -1,1 +1,1 @@
-"""The data sets by name: how each is found, prepared and read."""
+"""Data sets: each module finds, prepares and reads one of them."""

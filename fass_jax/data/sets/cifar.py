@@ -1,8 +1,8 @@
-"""Long-tailed CIFAR-10 and CIFAR-100, prepared once and then read as one array.
+"""Long-tailed CIFAR-10 and CIFAR-100, prepared once and then read as arrays.
 
-A set is looked for in this order: a prepared set in the cache, the original files in a folder of
-the user, a download. A prepared set is a tfds data set with a plain `resident.npz` beside it, so
-that it loads without tfds.
+The sources of a set are, in this order: a prepared set in the cache, the original files in a folder
+of the user, a download. A prepared set is a tfds data set with a copy in `resident.npz`, so that it
+loads without tfds.
 """
 
 from __future__ import annotations
@@ -32,32 +32,33 @@ def load_cifar(
   sha256: str = '',
   download: bool = True,
 ) -> Dataset:
-  """Return CIFAR-`base`-LT, from the cache, from `dir` or from a download.
+  """Returns CIFAR-`base`-LT, from the cache, from `dir` or from a download.
 
-  The images of class i are n_i = n_max * IF ** (-i / (C - 1)) (`subset.class_counts`) out of a
-  seeded shuffle (`subset.long_tail_indices`); CIFAR-100 at IF 100 has 10,847, CIFAR-10 12,406.
-  The whole test set is kept.
+  Class i has n_i = n_max * IF ** (-i / (C - 1)) images (`counts.class_counts`), selected by a
+  seeded shuffle (`subset.long_tail_indices`); at IF 100, CIFAR-100-LT has 10,847 images and
+  CIFAR-10-LT 12,406. The test set is complete.
 
   Args:
     base: 10 or 100.
-    imb_factor: largest class over smallest class, in [1, 500] for CIFAR-100.
+    imb_factor: IF, the ratio of the largest to the smallest class, in [1, 500] for CIFAR-100.
     profile: 'exp', 'step' or 'balanced'.
-    subset_seed: which images are kept; the published sets use 0.
-    dir: folder that holds the original archive or the unpacked folder, or is that folder; it is
+    subset_seed: seed of the selection; the published sets use 0.
+    dir: the unpacked original folder, or a folder that contains it or the original archive; it is
       only read.
-    cache: folder for prepared sets and downloads, $FASS_JAX_CACHE or ~/.cache/fass_jax if empty.
-    url: address of the archive instead of the one that tfds registers.
-    sha256: check sum that the download must have instead of the one that tfds registers.
-    download: whether the archive may be fetched from the network.
+    cache: folder for prepared sets and downloads; if empty, $FASS_JAX_CACHE or ~/.cache/fass_jax.
+    url: address of the archive; if empty, the one registered in tfds.
+    sha256: checksum of the archive; if empty, the one registered in tfds.
+    download: True: the archive may be downloaded.
 
   Returns:
-    Dataset: images uint8 [N, 32, 32, 3] grouped by class and [10000, 32, 32, 3], labels and
-    train_index int32.
+    Dataset: training images uint8 `[N, 32, 32, 3]` grouped by class, test images uint8
+    `[10000, 32, 32, 3]`, labels and train_index int32.
 
   Raises:
-    UserError: a bad argument, no data, or data that are damaged.
+    UserError: if an argument is invalid, or the data are missing or damaged.
 
-  Reference: Krizhevsky, technical report, University of Toronto 2009; Cao et al., NeurIPS 2019.
+  Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; Cao et al.,
+  Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, arXiv:1906.07413.
   """
   spec = Spec(base, imb_factor, profile, subset_seed)
   check(spec)
@@ -86,7 +87,7 @@ def _tfds_part(folder: pathlib.Path):
     from fass_jax.data.sets import cifar_lt
   except ImportError as e:
     raise UserError(
-      f'{folder} holds no prepared set with a whole {RESIDENT}, and making one needs '
+      f'{folder} has no prepared set with an intact {RESIDENT}, and preparing one needs '
       f'tensorflow-datasets, which cannot be imported ({e}); pip install tensorflow-datasets '
       'importlib_resources array-record pillow.'
     ) from e
@@ -94,17 +95,17 @@ def _tfds_part(folder: pathlib.Path):
 
 
 def _read_resident(folder: pathlib.Path) -> Prepared | None:
-  """Return the plain copy; None if there is none, or none that is whole."""
+  """Returns the copy in `resident.npz`, or None if it is missing or damaged."""
   path = folder / RESIDENT
   if not is_prepared(folder) or not path.is_file():
     return None
   try:
-    # An open file, not a path: np.load forgets to close one that it opened and cannot read.
+    # an open file, because np.load does not close a file by path that it cannot read
     with path.open('rb') as f, np.load(f, allow_pickle=False) as z:
       train = Split(z['images'], z['labels'], z['index'])
       test = Split(z['test'], z['test_labels'], np.arange(len(z['test_labels']), dtype=np.int32))
       names = tuple(str(n) for n in z['names'])
-  except Exception:  # whatever is wrong with this copy, the records beside it are the data
+  except Exception:  # the file is only a copy, and the records have the same data
     return None
   for split in (train, test):
     shapes = split.images.shape[1:], split.labels.shape, split.origin.shape
@@ -118,10 +119,10 @@ def _read_resident(folder: pathlib.Path) -> Prepared | None:
 
 
 def _write_resident(folder: pathlib.Path, prepared: Prepared) -> None:
-  """Write the plain copy in one step, so that nobody ever reads half of it."""
+  """Writes `resident.npz` atomically, so that no process reads a partial file."""
   try:
     handle, tmp = tempfile.mkstemp(dir=folder, prefix=f'.{RESIDENT}.')
-  except OSError:  # a cache that is read-only for this user still serves its records
+  except OSError:  # the records of a read-only cache are usable without this file
     return
   try:
     with os.fdopen(handle, 'wb') as f:
@@ -134,7 +135,7 @@ def _write_resident(folder: pathlib.Path, prepared: Prepared) -> None:
         test_labels=prepared.test.labels,
         names=np.asarray(prepared.class_names),
       )
-    os.chmod(tmp, 0o644)  # mkstemp's 0600 would shut out whoever shares the cache
+    os.chmod(tmp, 0o644)  # mkstemp's 0600 would exclude other users of a shared cache
     os.replace(tmp, folder / RESIDENT)
   except BaseException:
     pathlib.Path(tmp).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reads the original CIFAR-10 and CIFAR-100 files, python or binary version, folder or archive."""
+"""Reads the original CIFAR-10 and CIFAR-100 files: python or binary version, folder or archive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PIXELS = 3 * 32 * 32
 
 
 class Layout(NamedTuple):
-  """Which files one public version of a set consists of."""
+  """The files of one public version of a set."""
 
   folder: str
   archive: str
@@ -68,9 +68,9 @@ class Original(NamedTuple):
 
 
 def find_original(base: int, folder: str | pathlib.Path) -> pathlib.Path | None:
-  """Return the unpacked folder or the archive of CIFAR-`base` in `folder`, None if there is none.
+  """Returns the unpacked folder or the archive of CIFAR-`base` in `folder`, None if there is none.
 
-  `folder` may hold the unpacked folder or the archive, or be the unpacked folder itself.
+  `folder` may also be the unpacked folder itself.
   """
   root = pathlib.Path(folder).expanduser()
   for layout in LAYOUTS[base]:
@@ -86,21 +86,22 @@ def find_original(base: int, folder: str | pathlib.Path) -> pathlib.Path | None:
 
 
 def read_original(base: int, path: str | pathlib.Path) -> Original:
-  """Return the complete set read from an unpacked folder or a .tar.gz archive.
+  """Returns the complete set from an unpacked folder or a .tar.gz archive.
 
-  Sizes, shapes and labels are checked, sums are not: a valid copy may differ byte for byte.
+  Sizes, shapes and labels are checked. Checksums are not, because valid copies may differ in bytes.
 
   Args:
     base: 10 or 100.
-    path: what `find_original` returned.
+    path: a result of `find_original`.
 
   Returns:
-    Original, images in file order (batches 1 .. 5 one after another for CIFAR-10).
+    Original, with images in file order (for CIFAR-10, batches 1 .. 5).
 
   Raises:
-    UserError: a file is missing, cut short, unreadable or holds what a CIFAR file cannot hold.
+    UserError: if a file is missing, truncated, unreadable or not a CIFAR file.
 
-  Reference: Krizhevsky, technical report, University of Toronto 2009.
+  Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report,
+  University of Toronto 2009.
   """
   path = pathlib.Path(path)
   layout, files = _read_folder(base, path) if path.is_dir() else _read_archive(base, path)
@@ -138,25 +139,25 @@ def _read_folder(base: int, path: pathlib.Path) -> tuple[Layout, dict[str, bytes
 
 def _read_archive(base: int, path: pathlib.Path) -> tuple[Layout, dict[str, bytes]]:
   try:
-    # The whole stream is unpacked first, so that gzip's own check sum is always verified.
+    # decompress the whole stream first, so that gzip's own checksum is always verified
     with gzip.open(path) as f:
       raw = f.read()
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
       opened = {m.name.rsplit('/', 1)[-1]: tar.extractfile(m) for m in tar if m.isfile()}
       files = {name: f.read() for name, f in opened.items() if f is not None}
   except (OSError, EOFError, zlib.error, tarfile.TarError) as e:
-    raise _bad(path, f'is not a whole .tar.gz archive ({e})') from e
+    raise _bad(path, f'is not a complete .tar.gz archive ({e})') from e
   for layout in LAYOUTS[base]:
     missing = [name for name in _members(layout) if name not in files]
     if not missing:
       return layout, files
-  raise _bad(path, f'does not hold the files of CIFAR-{base} ({missing[0]} is missing)')
+  raise _bad(path, f'does not contain the files of CIFAR-{base} ({missing[0]} is missing)')
 
 
 def _read_binary(base: int, where: str, raw: bytes) -> tuple[np.ndarray, np.ndarray]:
   head = 1 if base == 10 else 2  # CIFAR-100: coarse label, fine label
   if not raw or len(raw) % (head + PIXELS):
-    raise _bad(where, f'has {len(raw)} bytes, no multiple of {head + PIXELS}, so it is cut short')
+    raise _bad(where, f'is truncated: it has {len(raw)} bytes, not a multiple of {head + PIXELS}')
   rows = np.frombuffer(raw, np.uint8).reshape(-1, head + PIXELS)
   return _to_images(rows[:, head:]), rows[:, head - 1].astype(np.int32)
 
@@ -186,11 +187,11 @@ def _check_labels(base: int, where: str, labels: np.ndarray, several: bool) -> N
     wrong = labels.max() if labels.max() >= base else labels.min()
     raise _bad(where, f'has the label {wrong}, outside 0 .. {base - 1}')
   count = np.bincount(labels, minlength=base)
-  # Both sets are balanced, so this also finds a file cut at the border of an image.
+  # both sets are balanced, so this also detects a file truncated between two images
   if count.min() != count.max():
     raise _bad(
       where,
-      f'has {count.min()} to {count.max()} images a class where the original has equally many, '
+      f'has {count.min()} to {count.max()} images per class, but the original has equal numbers, '
       'so images are missing or changed',
     )
 
@@ -201,18 +202,18 @@ def _read_names(base: int, layout: Layout, where: str, raw: bytes) -> tuple[str,
   else:
     lines = load_pickle(where, raw).get(b'label_names' if base == 10 else b'fine_label_names')
   if not isinstance(lines, list) or len(lines) != base:
-    raise _bad(where, f'does not hold {base} class names')
+    raise _bad(where, f'does not contain {base} class names')
   try:
     return tuple(x if isinstance(x, str) else x.decode('ascii') for x in lines)
   except (AttributeError, UnicodeDecodeError) as e:
-    raise _bad(where, 'holds a class name that is no plain text') from e
+    raise _bad(where, 'contains a class name that is not plain text') from e
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-  """Builds dicts, lists, numbers, bytes and uint8 arrays and nothing else.
+  """Builds only dicts, lists, numbers, bytes and uint8 arrays.
 
-  A pickle can name any function to call, so a changed file could run code; here it can reach only
-  the three names that Python 2's numpy wrote, and those stand for the functions below.
+  A pickle can call any function by name, so a manipulated file could run code. This class allows
+  only the three names that Python 2's numpy wrote and maps them to the functions below.
   """
 
   def find_class(self, module: str, name: str) -> Any:
@@ -222,33 +223,34 @@ class _ArrayUnpickler(pickle.Unpickler):
     if (module, name) == ('numpy', 'dtype'):
       return _uint8
     if (module, name) == ('numpy', 'ndarray'):
-      return 'ndarray'  # only ever passed to _reconstruct, so it needs not be callable
+      return 'ndarray'  # only an argument of _reconstruct, so it need not be callable
     raise pickle.UnpicklingError(f'{module}.{name} is not allowed here')
 
 
 def _empty_array(*_: Any) -> np.ndarray:
-  return np.empty(0, np.uint8)  # its state (shape, type, bytes) follows in the pickle
+  return np.empty(0, np.uint8)  # the pickle then sets its state (shape, type, bytes)
 
 
 def _uint8(code: bytes | str, *_: Any) -> np.dtype:
   if code not in (b'u1', 'u1'):
     raise pickle.UnpicklingError(f'the array type {code!r} is not uint8')
-  # numpy's own dtype() warns about the integer `align` that those pickles carry.
+  # numpy's dtype() would warn about the integer `align` in these pickles
   return np.dtype(np.uint8, copy=True)
 
 
 def load_pickle(where: str, raw: bytes) -> dict[bytes, Any]:
-  """Return the dict of a CIFAR pickle with keys as bytes, without running anything it names.
+  """Returns the dict of a CIFAR pickle with keys as bytes, without running code from the file.
 
   Args:
     where: the file's name, for the message.
     raw: the file's bytes.
 
   Raises:
-    UserError: not a pickle, cut short, no dict, or one that asks for more than uint8 arrays.
+    UserError: if the bytes are not a complete pickle of a dict, or contain other types than those
+      of a CIFAR file.
   """
   try:
     record = _ArrayUnpickler(io.BytesIO(raw), encoding='bytes').load()
     return {k.encode() if isinstance(k, str) else k: v for k, v in record.items()}
-  except Exception as e:  # a damaged pickle can end in nearly any exception
+  except Exception as e:  # a damaged pickle can raise nearly any exception
     raise _bad(where, f'is not a readable CIFAR pickle ({e})') from e

@@ -1,7 +1,7 @@
-"""The tfds side of CIFAR-LT: a builder without TensorFlow, the download and the way back.
+"""CIFAR-LT as a tfds data set: a builder without TensorFlow, the download and a reader.
 
-Imported only when a set has to be prepared or its records read: `cifar.py` alone reads a set that
-is ready.
+This module is imported only to prepare a set or to read its records; `cifar.py` reads a prepared
+set without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fass_jax.data.images.fetch import DownloadError, fetch, quiet
 from fass_jax.data.sets import cifar_files, cifar_set, subset
 from fass_jax.types import UserError
 
-# The archives that tfds registers for its own cifar10 and cifar100.
+# the archives registered in tfds for cifar10 and cifar100
 _HOST = 'https://www.cs.toronto.edu/~kriz'
 URLS = {
   10: f'{_HOST}/cifar-10-binary.tar.gz',
@@ -32,25 +32,26 @@ SHA256 = {
   100: '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec',
 }
 
-# tfds' own fields have defaults, so the fields below need some as well.
+# the fields of tfds' base class have defaults, so these fields need defaults too
 _DEFAULT = cifar_set.Spec(100, 100.0)
 
 
 @dataclasses.dataclass(eq=False)
 class CifarLtConfig(tfds.core.BuilderConfig):
-  """One long-tailed set and where its original files come from."""
+  """One long-tailed set and its original files."""
 
   spec: cifar_set.Spec = _DEFAULT
-  source: str = ''  # unpacked folder or archive; only preparing needs it
+  source: str = ''  # unpacked folder or archive; only needed to prepare the set
 
 
 class CifarLt(tfds.core.GeneratorBasedBuilder):
   """Long-tailed CIFAR as a tfds data set; build it with `file_format='array_record'`.
 
   Features: image (PNG, uint8 [32, 32, 3]), label, index (position in the original file order).
-  Splits: train, test. Stored in the order it is made in.
+  Splits: train, test. Records are not shuffled.
 
-  Reference: Cao et al., NeurIPS 2019.
+  Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+  arXiv:1906.07413.
   """
 
   VERSION = tfds.core.Version(cifar_set.VERSION)
@@ -71,7 +72,7 @@ class CifarLt(tfds.core.GeneratorBasedBuilder):
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
-    del dl_manager  # `prepare` has found or fetched the files
+    del dl_manager  # `prepare` has found or downloaded the files
     spec = self.builder_config.spec
     full = cifar_files.read_original(spec.base, self.builder_config.source)
     n_max = int(np.bincount(full.train_labels).max())
@@ -98,21 +99,22 @@ class CifarLt(tfds.core.GeneratorBasedBuilder):
 def prepare(
   spec: cifar_set.Spec, root: pathlib.Path, folder: str, url: str, sha256: str, download: bool
 ) -> None:
-  """Write the set as ArrayRecord files below the cache `root`.
+  """Writes the set as ArrayRecord files below the cache `root`.
 
-  tfds writes into a folder of another name and renames it at the end, so an interrupted call
-  leaves nothing that looks prepared.
+  tfds writes to a temporary folder and renames it at the end, so an interrupted call leaves no
+  prepared set.
 
   Args:
-    spec: which set.
-    root: the cache; the archive of a download stays in its folder 'downloads'.
-    folder: where the user keeps the original files, or ''.
-    url: address of the archive, the registered one if empty.
-    sha256: its check sum, the registered one if empty.
-    download: whether to fetch the archive if `folder` has none.
+    spec: the set.
+    root: the cache; downloaded archives are stored in its folder 'downloads'.
+    folder: the user's folder with the original files, or ''.
+    url: address of the archive; if empty, the registered one.
+    sha256: checksum of the archive; if empty, the registered one.
+    download: True: download the archive if `folder` has none.
 
   Raises:
-    UserError: no data, damaged data, a wrong check sum, or a cache that cannot be written.
+    UserError: if the data are missing or damaged, the checksum is wrong, or the cache cannot be
+      written.
   """
   target = cifar_set.prepared_dir(spec, root)
   source = cifar_files.find_original(spec.base, folder) if folder else None
@@ -129,10 +131,10 @@ def prepare(
   except DownloadError as e:
     raise _no_data(spec.base, root, folder, str(e)) from e
   except OSError as e:
-    # Two runs may prepare the same set at once; the first to finish wins and both can go on.
+    # if two runs prepare the same set at once, the first to finish wins, and both can continue
     if not cifar_set.is_prepared(target):
       raise UserError(
-        f'The set could not be prepared in the cache {root} ({e}); make room there or name '
+        f'The set could not be prepared in the cache {root} ({e}); free disk space there or give '
         'another folder with --config.data.cache=DIR.'
       ) from e
   if not cifar_set.is_prepared(target):
@@ -140,10 +142,10 @@ def prepare(
 
 
 def read_records(spec: cifar_set.Spec, root: pathlib.Path) -> cifar_set.Prepared:
-  """Return a prepared set read from its ArrayRecord files.
+  """Returns a prepared set from its ArrayRecord files.
 
   Raises:
-    UserError: the files are damaged.
+    UserError: if the files are damaged.
   """
   folder = cifar_set.prepared_dir(spec, root)
   try:
@@ -151,13 +153,13 @@ def read_records(spec: cifar_set.Spec, root: pathlib.Path) -> cifar_set.Prepared
       builder = _builder(CifarLtConfig(name=spec.config_name, spec=spec), root)
       train, test = (_read_split(builder, name) for name in ('train', 'test'))
       names = tuple(builder.info.features['label'].names)
-  except Exception as e:  # the readers of other packages fail in many ways on damaged files
+  except Exception as e:  # other packages raise many exception types for damaged files
     raise _damaged(folder, f'its records cannot be read: {e}') from e
   return cifar_set.Prepared(train, test, names)
 
 
 def _read_split(builder: CifarLt, name: str) -> cifar_set.Split:
-  # Decoding here rather than in tfds: that one prefers OpenCV and warns if it is missing.
+  # decode here, because tfds prefers OpenCV and warns if it is missing
   source = builder.as_data_source(name, decoders={'image': tfds.decode.SkipDecoding()})
   n = len(source)
   if n != builder.info.splits[name].num_examples:
@@ -177,16 +179,16 @@ def _builder(config: CifarLtConfig, root: pathlib.Path) -> CifarLt:
 
 
 def _fetch(base: int, store: pathlib.Path, url: str, sha256: str) -> pathlib.Path:
-  """Return the archive in the folder `store`, downloaded unless it is there already."""
+  """Returns the archive in the folder `store`; downloads it if it is missing."""
   url, want = url or URLS[base], (sha256 or SHA256[base]).lower()
-  mend = 'name the right address and sum with --config.data.url=URL and --config.data.sha256=SUM'
+  mend = 'give the address and checksum with --config.data.url=URL and --config.data.sha256=SUM'
   return fetch(url, want, store, url.rsplit('/', 1)[-1], mend)
 
 
 def _damaged(folder: pathlib.Path, what: str) -> UserError:
   return UserError(
-    f'The prepared set {folder} is damaged ({what}); delete that folder, the next run makes it '
-    'again.'
+    f'The prepared set {folder} is damaged ({what}); delete that folder, and the next run prepares '
+    'it again.'
   )
 
 
@@ -194,13 +196,13 @@ def _no_data(base: int, root: pathlib.Path, folder: str, reason: str) -> UserErr
   layouts = cifar_files.LAYOUTS[base]
   names = [f'{x.folder}/' for x in layouts] + [x.archive for x in layouts]
   if not folder:
-    where = 'no folder of original files was named'
+    where = 'no folder with original files was given'
   elif not pathlib.Path(folder).expanduser().is_dir():
     where = f'the folder {folder} does not exist'
   else:
-    where = f'{folder} holds none of {", ".join(names)}'
+    where = f'{folder} contains none of {", ".join(names)}'
   return UserError(
-    f'CIFAR-{base} was not found: the cache {root} holds no such prepared set, {where}, and '
-    f'{reason}; put {layouts[0].archive} or {layouts[1].archive} into a folder and name it with '
-    '--config.data.dir=DIR, or let it be downloaded where there is a network.'
+    f'CIFAR-{base} was not found: the cache {root} has no such prepared set, {where}, and '
+    f'{reason}; put {layouts[0].archive} or {layouts[1].archive} into a folder and give it with '
+    '--config.data.dir=DIR, or start with network access so that it is downloaded.'
   )

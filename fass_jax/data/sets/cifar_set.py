@@ -1,4 +1,4 @@
-"""What a prepared CIFAR set is, and where it lies."""
+"""Prepared CIFAR-LT sets: parameters, arrays and folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERSION = '1.0.0'
 
 
 class Spec(NamedTuple):
-  """Which long-tailed set is meant."""
+  """The parameters of a long-tailed set."""
 
   base: int
   imb_factor: float
@@ -24,14 +24,14 @@ class Spec(NamedTuple):
 
   @property
   def config_name(self) -> str:
-    """The tfds configuration's name, one for each set; 'c100_if100_exp_s0' for instance."""
+    """The name of the tfds configuration, unique per set, e.g. 'c100_if100_exp_s0'."""
     factor = float(self.imb_factor)
     text = str(int(factor)) if factor.is_integer() else repr(factor)
     return f'c{self.base}_if{text}_{self.profile}_s{self.subset_seed}'
 
 
 class Split(NamedTuple):
-  """One split as it is stored."""
+  """A split of a prepared set."""
 
   images: np.ndarray  # uint8 [N, 32, 32, 3]
   labels: np.ndarray  # int32 [N]
@@ -39,7 +39,7 @@ class Split(NamedTuple):
 
 
 class Prepared(NamedTuple):
-  """A prepared set as it is stored."""
+  """A prepared set."""
 
   train: Split
   test: Split
@@ -47,7 +47,7 @@ class Prepared(NamedTuple):
 
 
 def check(spec: Spec) -> None:
-  """Raise UserError if no set of CIFAR can answer `spec`."""
+  """Raises UserError if the parameters of a set are invalid."""
   if spec.base not in cifar_files.LAYOUTS:
     raise UserError(f'There is no CIFAR-{spec.base}; give 10 or 100.')
   if not 0 <= spec.subset_seed < 2**32:
@@ -56,10 +56,10 @@ def check(spec: Spec) -> None:
 
 
 def prepared_dir(spec: Spec, root: pathlib.Path) -> pathlib.Path:
-  """Return the versioned folder of a set below the cache `root`, whether it exists or not."""
+  """Returns the versioned folder of a set below the cache `root`, whether it exists or not."""
   return root / 'cifar_lt' / spec.config_name / VERSION
 
 
 def is_prepared(folder: pathlib.Path) -> bool:
-  """Return whether tfds finished this folder; it gives it the name only when it is complete."""
+  """Returns True if the set in this folder is complete; tfds renames the folder only then."""
   return (folder / 'dataset_info.json').is_file()

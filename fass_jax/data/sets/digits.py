@@ -1,4 +1,4 @@
-"""Long-tailed handwritten digits from scikit-learn: small, real and needs no download."""
+"""Long-tailed handwritten digits from scikit-learn: a small set of real images without download."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from fass_jax.types import Dataset, UserError
 
 CLASSES = 10
 TEST_PER_CLASS = 60
-N_MAX = 114  # the rarest digit has 174 images, 60 of them are test images
+N_MAX = 114  # the smallest class has 174 images, of which 60 are test images
 
 
 def load_digits(imb_factor: float = 20.0, profile: str = 'exp', subset_seed: int = 0) -> Dataset:
-  """Return the long-tailed digits: 1,797 real 8x8 images less the unused ones.
+  """Returns the long-tailed digits, a subset of 1,797 real images of 8 x 8 pixels.
 
-  pixel = round(x * 255 / 16) for x in 0 .. 16, in three equal channels. Of each class 60 images,
-  the same for every argument, are the test set; the training images are drawn from the rest with
+  pixel = round(x * 255 / 16) for x in 0 .. 16, in three equal channels. The test set is 60 images
+  per class, independent of the arguments; the training images are drawn from the other images with
   `class_counts(114, 10, imb_factor, profile)`.
 
   Args:
-    imb_factor: largest class over smallest class, in [1, 114]; 20 gives 383 training images.
+    imb_factor: ratio of the largest to the smallest class, in [1, 114]; 20 gives 383 training
+      images.
     profile: 'exp', 'step' or 'balanced'.
-    subset_seed: which training images are kept.
+    subset_seed: seed of the selection of training images.
 
   Returns:
-    Dataset 'digits_lt': images uint8 [N, 8, 8, 3] and [600, 8, 8, 3], labels int32 in 0 .. 9,
-    train_index int32 in 0 .. 1796.
+    Dataset 'digits_lt': training images uint8 `[N, 8, 8, 3]`, test images uint8 `[600, 8, 8, 3]`,
+    labels int32 in 0 .. 9, train_index int32 in 0 .. 1796.
 
   Raises:
-    UserError: scikit-learn is not installed, or a bad factor or profile.
+    UserError: if scikit-learn is not installed, or the factor or profile is invalid.
 
-  Reference: Alpaydin and Kaynak, UCI Machine Learning Repository 1998.
+  Reference: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
+  Repository 1998, doi:10.24432/C50P49.
   """
   counts = class_counts(N_MAX, CLASSES, imb_factor, profile)
   values, labels = _read()
   grey = np.round(values.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
   images = np.repeat(grey[..., None], 3, axis=-1)
-  # The split is a part of the data set: its stream is fixed and apart from `subset_seed`.
+  # the test split is a part of the data set: its seed is fixed, whatever `subset_seed` is
   rng = np.random.RandomState(0)
   test = np.concatenate(
     [rng.permutation(np.flatnonzero(labels == c))[:TEST_PER_CLASS] for c in range(CLASSES)]
@@ -60,14 +62,14 @@ def load_digits(imb_factor: float = 20.0, profile: str = 'exp', subset_seed: int
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:
-  """Returns the pixels, float64 `[1797, 64]` of 0 .. 16, and the labels, int32 `[1797]`.
+  """Returns the pixels, float64 `[1797, 64]` in 0 .. 16, and the labels, int32 `[1797]`.
 
-  Reads scikit-learn's file itself where it lies: to import scikit-learn takes a second.
+  This reads the data file in scikit-learn directly, because importing scikit-learn takes a second.
   """
   found = importlib.util.find_spec('sklearn')
   if found is None:
     raise UserError(
-      'The digits come with scikit-learn, which is not installed; pip install scikit-learn.'
+      'The digits are a part of scikit-learn, which is not installed; pip install scikit-learn.'
     )
   for folder in found.submodule_search_locations or ():
     path = pathlib.Path(folder) / 'datasets' / 'data' / 'digits.csv.gz'

@@ -1,4 +1,4 @@
-"""A folder of images, one folder for each class; or a list or CSV of image files."""
+"""A user's own images: a folder with one subfolder per class, or a list or CSV of image files."""
 
 from __future__ import annotations
 
@@ -30,42 +30,46 @@ class File(NamedTuple):
 
   path: str
   label: str
-  split: str  # 'train', 'val', 'test'; '' where nobody has split the images
+  split: str  # 'train', 'val', 'test'; '': the images have no split
 
 
 def load_folder(config: ConfigDict) -> Dataset:
-  """Returns the images of `data.root`: classes are folders, or labels of a list.
+  """Returns the images of `data.root`; folders or a list define the classes.
 
-  `root` may hold `<class>/**/*.jpg` (and other formats), or `train/<class>/..` with
-  `val/<class>/..` or `test/<class>/..`, or be a list of lines `path label` or a CSV (`path`,
-  `label`, perhaps `split`), with paths from where it lies. Without a split of its own,
-  `data.val_share` of each class is held out, see `hold_out`. Photos are turned upright.
+  `root` may be a folder with `<class>/**/*.jpg` (and other formats), or with `train/<class>/..` and
+  `val/<class>/..` or `test/<class>/..`. It may also be a list of lines `path label`, or a CSV with
+  the columns `path`, `label` and optionally `split`; paths are relative to the list's folder. If
+  the images have no split, `data.val_share` of each class is held out for testing, see `hold_out`.
+  The EXIF orientation of photos is applied.
 
   Args:
-    config: of its section `data`: `root`, `split`, `val_share`, `subset_seed`, `max_broken`,
-      `workers`, `cache`, `image_size`.
+    config: the config; reads `root`, `split`, `val_share`, `subset_seed`, `max_broken`, `workers`,
+      `cache` and `image_size` of the section `data`.
 
   Returns:
-    Dataset of `encoded.Paths`, sorted by path, whatever order the disk has them in; labels and
-    train_index int32 (position among all training files, broken ones counted).
+    Dataset of `encoded.Paths`, sorted by path; labels and train_index int32 (position among all
+    training files, broken files included).
 
   Raises:
-    UserError: no such folder, fewer than two classes, a class without an image, a file that may
-      not be read, too many broken files.
+    UserError: if the folder does not exist, has fewer than two classes or a class without images,
+      or a file is not readable for this user, or too many files are broken.
   """
   d = config.data
   if d.shrink:
     raise UserError(
-      '--config.data.shrink has no use for a folder, which is read as it is; drop it.'
+      '--config.data.shrink has no effect on a folder, because its images are not copied; remove '
+      'this flag.'
     )
   if not d.root:
     raise UserError(
-      'A folder of images needs --config.data.root=DIR, with a folder for each class in it, or '
+      'A folder of images needs --config.data.root=DIR, a folder with one subfolder per class, or '
       '--config.data.root=FILE, a list or CSV of paths and labels.'
     )
   root = pathlib.Path(d.root).expanduser()
   if not root.exists():
-    raise UserError(f'--config.data.root={d.root} does not exist; name a folder or a list.')
+    raise UserError(
+      f'--config.data.root={d.root} does not exist; give the path of a folder or a list.'
+    )
   files = _listed(root) if root.is_file() else _scanned(root, d.split)
   memory = checks.memory_of(root, cache_dir(d.cache))
   broken = checks.check_files([file.path for file in files], memory, d.workers)
@@ -90,7 +94,7 @@ def load_folder(config: ConfigDict) -> Dataset:
 
 
 def _walk(top: str | pathlib.Path) -> Iterator[str]:
-  """Yields all files below a folder, sorted; links to folders are followed, but not in circles."""
+  """Yields all files below a folder, sorted; follows links to folders, but never in a cycle."""
 
   def stop(error: OSError) -> None:
     raise UserError(
@@ -107,10 +111,10 @@ def _walk(top: str | pathlib.Path) -> Iterator[str]:
 
 
 def find_images(top: pathlib.Path) -> list[str]:
-  """Returns the paths of all image files below a folder, by their endings, sorted.
+  """Returns the paths of all files below a folder with the extension of an image, sorted.
 
   Raises:
-    UserError: for a folder that cannot be read.
+    UserError: if a folder cannot be read.
   """
   return [path for path in _walk(str(top)) if _is_image(path, collections.Counter())]
 
@@ -125,7 +129,7 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _parts(root: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
-  """Returns the folders of the splits, or the root itself under ''."""
+  """Returns the folder of each split, or the root as the split ''."""
   inner = {p.name.lower(): p for p in _folders(root)}
   if 'train' not in inner or not _folders(inner['train']):
     return {'': root}
@@ -133,18 +137,19 @@ def _parts(root: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
   if held:
     chosen = split if split in held else next(iter(held))
     return {'train': inner['train'], chosen: held[chosen]}
-  # folders of classes beside it: then 'train' is a class with folders in it
+  # other folders next to 'train' are classes, so 'train' is a class too
   return {'': root} if len(inner) > 1 else {'': inner['train']}
 
 
 def _scanned(root: pathlib.Path, split: str) -> list[File]:
-  """Returns the image files of the folders of classes."""
+  """Returns the image files in the class folders."""
   files, ignored = [], collections.Counter[str]()
   for part, top in _parts(root, split).items():
     classes = _folders(top)
     if not classes:
       raise UserError(
-        f'{top} has no folders; put the images of each class into a folder with its name.'
+        f'{top} has no folders; put the images of each class into a folder with the name of the '
+        'class.'
       )
     for folder in classes:
       found = [File(path, folder.name, part) for path in _walk(folder) if _is_image(path, ignored)]
@@ -164,7 +169,7 @@ def _is_image(path: str, ignored: collections.Counter[str]) -> bool:
   if name.startswith('.'):
     ignored['hidden files'] += 1
   elif not name.lower().endswith(ENDS):
-    ignored[f'files *{os.path.splitext(name)[1].lower() or " without an ending"}'] += 1
+    ignored[f'files *{os.path.splitext(name)[1].lower() or " without an extension"}'] += 1
   else:
     return True
   return False
@@ -174,9 +179,9 @@ def _listed(path: pathlib.Path) -> list[File]:
   """Returns the image files of a list or CSV."""
   listing = lists.read_list(path, words=True)
   if len(set(map(bool, listing.splits))) > 1:
-    raise UserError(f'{path}: some lines have a split and others none; fill in that column.')
+    raise UserError(f'{path}: some lines have no split; fill in that column in every line.')
   if 'train' not in listing.splits and any(listing.splits):
-    raise UserError(f"{path}: no line has the split 'train'; name the images to train on.")
+    raise UserError(f"{path}: no line has the split 'train'; add training images to the list.")
   files = [
     File(os.path.join(path.parent, name), label, split)
     for name, label, split in zip(*listing, strict=True)
@@ -184,8 +189,8 @@ def _listed(path: pathlib.Path) -> list[File]:
   missing = [f.path for f in files if not os.path.exists(f.path)]
   if missing:
     raise UserError(
-      f'{path}: {len(missing)} of {len(files)} files do not exist, {missing[0]} for one; paths are '
-      f'taken from the folder of the list.'
+      f'{path}: {len(missing)} of {len(files)} files do not exist, e.g. {missing[0]}; paths must '
+      'be relative to the folder of the list.'
     )
   return sorted(files)
 
@@ -193,29 +198,29 @@ def _listed(path: pathlib.Path) -> list[File]:
 def _split(
   root: pathlib.Path, files: list[File], split: str, share: float, seed: int
 ) -> tuple[list[File], list[File]]:
-  """Returns the files to train on and those to evaluate on."""
+  """Returns the training files and the test files."""
   parts = {file.split for file in files}
   if parts == {''}:
     return hold_out(root, files, share, seed)
   held = [s for s in (split, 'test', 'val') if s in parts]
   if not held:
-    raise UserError(f'{root} holds out no whole image to evaluate on; add some, or drop the split.')
+    raise UserError(f'{root} has no intact test or val image; add images, or remove the split.')
   if held[0] != split:
-    log.info("There are no '%s' images: evaluated on '%s'", split, held[0])
+    log.info("There are no '%s' images, so the run is evaluated on '%s'", split, held[0])
   return [f for f in files if f.split == 'train'], [f for f in files if f.split == held[0]]
 
 
 def hold_out(
   root: pathlib.Path, files: list[File], share: float, seed: int
 ) -> tuple[list[File], list[File]]:
-  """Splits each class: round(share * n) of its n images are held out, at least 1, never all.
+  """Returns training and test files: round(share * n) of the n images per class for testing.
 
-  A class of one image is trained on and not tested. Which images: those whose path below `root`
-  has the lowest sha256 together with the seed, so that neither the disk nor another image
-  changes the choice much.
+  At least 1 image per class is held out and at least 1 is a training image, so a class with one
+  image has no test image. The held-out images are those with the smallest sha256 of seed and path
+  below `root`, so that the choice depends neither on the disk nor much on other images.
 
   Raises:
-    UserError: a share outside 0 .. 1, or nothing to hold out.
+    UserError: if the share is not in (0, 1), or no class has two images.
   """
   if not 0 < share < 1:
     raise UserError(f'--config.data.val_share={share:g} is not between 0 and 1.')
@@ -236,13 +241,16 @@ def hold_out(
   alone = [label for label, group in classes.items() if len(group) == 1]
   if alone:
     log.info(
-      '%d classes have one image each, which is trained on, so they are not tested: %s%s',
+      '%d classes have only one image, which is used for training, so they have no test image: '
+      '%s%s',
       len(alone),
       ', '.join(alone[:10]),
       ' ...' if len(alone) > 10 else '',
     )
   if not held:
-    raise UserError(f'{root}: no class has two images, so none can be held out; add images.')
+    raise UserError(
+      f'{root}: no class has two images, so no test image can be held out; add images.'
+    )
   return [f for f in files if f.path not in held], [f for f in files if f.path in held]
 
 
@@ -255,16 +263,17 @@ def _classes(
   empty = [name for name in names if name not in trained]
   if empty:
     raise UserError(
-      f"The class '{empty[0]}' of {root} has no whole image to train on; add some, or remove it."
+      f"The class '{empty[0]}' of {root} has no intact training image; add images, or remove the "
+      'class.'
     )
   if len(names) < 2:
-    raise UserError(f"{root} has one class, '{names[0]}'; two are needed to tell apart.")
+    raise UserError(f"{root} has only one class, '{names[0]}'; classification needs two or more.")
   number = {name: i for i, name in enumerate(names)}
   return np.asarray([number[f.label] for f in train], np.int32), names
 
 
 def report(data: Dataset) -> str:
-  """Returns the class counts as lines of text: all of them, or the largest and smallest five."""
+  """Returns a table of class counts: all classes, or above 20 the five largest and smallest."""
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   tests = np.bincount(data.test_labels, minlength=len(data.class_names))
   order = np.argsort(-counts, kind='stable')
@@ -276,7 +285,7 @@ def report(data: Dataset) -> str:
     [
       f'  {"class":<{wide}}  {"train":>7}  {"test":>6}',
       *rows,
-      f'{len(counts)} classes, {counts.sum()} training images, {tests.sum()} held out, imbalance '
-      f'factor {counts.max() / max(int(counts.min()), 1):.3g}',
+      f'{len(counts)} classes, {counts.sum()} training images, {tests.sum()} test images, '
+      f'imbalance factor {counts.max() / max(int(counts.min()), 1):.3g}',
     ]
   )

@@ -1,7 +1,7 @@
-"""ImageNet-LT, Places-LT and iNaturalist 2018: published lists of somebody's own images.
+"""ImageNet-LT, Places-LT and iNaturalist 2018: published lists of images that the user provides.
 
-Images in an unpacked folder are read where they lie. Those in the archives of ILSVRC 2012, and
-those that are to be shrunk, are prepared once in the cache and found there by later runs.
+Images in an unpacked folder are read from there. Images from the archives of ILSVRC 2012, and
+images to be resized, are prepared once in the cache, where later runs find them.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ SIDE = 224
 
 
 def load_listed(kind: str, config: ConfigDict) -> Dataset:
-  """Returns a set of listed images: all of its train list, and its test or val list.
+  """Returns a set of listed images: the train list, and the test or val list.
 
-  The images stand in the order of their lists; `train_index` is the line, from 0.
+  The images are in the order of their lists; `train_index` is the line, from 0.
 
   Args:
     kind: 'imagenet_lt', 'places_lt' or 'inat18'.
-    config: of its section `data`: `dir` (the images), `lists`, `cache`, `split`, `shrink`,
-      `max_broken`, `workers`, `image_size`.
+    config: the config; reads `dir` (the images), `lists`, `cache`, `split`, `shrink`, `max_broken`,
+      `workers` and `image_size` of the section `data`.
 
   Returns:
     Dataset of `types.Pictures`; labels and train_index int32.
 
   Raises:
-    UserError: no images or lists, incomplete or damaged ones, too many broken images.
+    UserError: if images or lists are missing, incomplete or damaged, or too many images are broken.
 
-  Reference: Liu et al., CVPR 2019; Van Horn et al., CVPR 2018.
+  Reference: Liu et al., Large-Scale Long-Tailed Recognition in an Open World, arXiv:1904.05160; Van
+  Horn et al., The iNaturalist Species Classification and Detection Dataset, arXiv:1707.06642.
   """
   known, d = KNOWN[kind], config.data
   held = lists.evaluated(known, d.split)
   if d.shrink < 0:
-    raise UserError(f'--config.data.shrink={d.shrink} is negative; 0 keeps the images as they are.')
+    raise UserError(f'--config.data.shrink={d.shrink} is negative; 0 means no resizing.')
   root, source = cache_dir(d.cache), originals.find_source(kind, d.dir)
   found = lists.find_lists(known, (d.lists, d.dir))
   if d.lists and not found:
     files = ', '.join(p.file for p in known.lists.values())
     raise UserError(
-      f'--config.data.lists={d.lists} holds none of {files} (or .gz); put them there.'
+      f'--config.data.lists={d.lists} contains none of {files} (or .gz); put the lists there.'
     )
   if source is not None and not source.tars and not d.shrink:
     parts = _read_parts(kind, config, found, _wanted(known, held, found), root)
@@ -87,10 +88,10 @@ def load_listed(kind: str, config: ConfigDict) -> Dataset:
 def _wanted(
   known: Known, held: str, found: Mapping[str, pathlib.Path], sums: Mapping[str, str] | None = None
 ) -> list[str]:
-  """Returns the splits of the set: those with a list, and those that it cannot do without.
+  """Returns the splits of the set: those with a list, and those that the run needs.
 
-  A set with lists of one's own is that of its lists alone; one with published lists, or with none
-  at hand, has all that can be had.
+  If a list is the user's own, the set has no further splits. Otherwise it also has the published
+  splits that are available.
   """
   if sums is None:
     return [s for s in known.lists if s in ('train', held)]
@@ -106,7 +107,7 @@ def _fetchable(known: Known) -> tuple[str, ...]:
 def _read_parts(
   kind: str, config: ConfigDict, found: Mapping[str, pathlib.Path], wanted: Any, root: pathlib.Path
 ) -> dict[str, Part]:
-  """Returns the wanted lists, from the user's files or, for ImageNet-LT, through tfds."""
+  """Returns the requested lists, from the user's files or, for ImageNet-LT, through tfds."""
   known, parts = KNOWN[kind], {}
   for split in wanted:
     if split in found:
@@ -127,7 +128,7 @@ def _read_parts(
     for name in part.names:
       if seen.setdefault(name, split) != split:
         raise UserError(
-          f"The image '{name}' is in the lists of {seen[name]} and of {split}; take it out of one."
+          f"The image '{name}' is in the lists {seen[name]} and {split}; remove it from one list."
         )
   return parts
 
@@ -135,7 +136,9 @@ def _read_parts(
 def _class_names(parts: Mapping[str, Part]) -> tuple[str, ...]:
   num_classes = 1 + max(int(part.labels.max()) for part in parts.values())
   if num_classes > 10**6:
-    raise UserError(f'The lists have the label {num_classes - 1}; labels are numbers of classes.')
+    raise UserError(
+      f'The lists have the label {num_classes - 1}; labels must be class numbers below 1,000,000.'
+    )
   return lists.folder_names(parts['train'].names, parts['train'].labels, num_classes)
 
 
@@ -147,7 +150,7 @@ def _from_folder(
   held: str,
   root: pathlib.Path,
 ) -> Dataset:
-  """Returns the images where they lie, without the broken ones."""
+  """Returns the images in an unpacked folder, without broken ones."""
   paths = originals.locate(source, parts)
   memory = checks.memory_of(source.path, root)
   every = [path for split in paths.values() for path in split]
@@ -192,9 +195,9 @@ def _from_records(
 
 _IMAGES = {
   'imagenet_lt': (
-    'ILSVRC 2012, which everybody fetches with an account of their own from the ImageNet site',
+    'ILSVRC 2012, available with an account on the ImageNet site',
     f'either {originals.TRAIN_TAR} and {originals.VAL_TAR}, or, unpacked, the folders\n'
-    '  train/<wnid>/*.JPEG and val/ (with folders of classes or without)',
+    '  train/<wnid>/*.JPEG and val/ (with or without class folders)',
   ),
   'places_lt': (
     'Places365-Standard from the Places site',
@@ -208,7 +211,7 @@ _IMAGES = {
 
 
 def needs(kind: str, data: ConfigDict, root: pathlib.Path) -> str:
-  """Returns what a user without the data has to get, where it goes, and which flags name it."""
+  """Returns the message for missing data: the required files, their location and the flags."""
   known = KNOWN[kind]
   whose, what = _IMAGES[kind]
   files = ', '.join(p.file for p in known.lists.values())
@@ -216,16 +219,17 @@ def needs(kind: str, data: ConfigDict, root: pathlib.Path) -> str:
     state = 'not given'
   else:
     folder = pathlib.Path(data.dir).expanduser()
-    state = f'{data.dir} holds neither' if folder.is_dir() else f'{data.dir} is no folder'
+    state = f'{data.dir} contains neither' if folder.is_dir() else f'{data.dir} is not a folder'
     if originals.find_source(kind, data.dir):
       state = f'{data.dir}, images found'
-  fetched = '; those that are missing are downloaded' if _fetchable(known) else ''
+  fetched = '; missing lists are downloaded' if _fetchable(known) else ''
   return (
-    f'{known.title} was not found, neither prepared in the cache {root} nor its images and lists.\n'
+    f'{known.title} was not found: it is neither prepared in the cache {root}, nor are its images '
+    'and lists available.\n'
     f'It needs the images of {whose}:\n'
     f'  {what}\n'
-    f'  --config.data.dir=DIR    the folder they lie in ({state})\n'
+    f'  --config.data.dir=DIR    the folder of the images ({state})\n'
     f'and the lists {files}:\n'
-    f'  --config.data.lists=DIR  their folder, plain or .gz ({data.lists or "not given"}); '
-    f'otherwise data.dir{fetched}'
+    f'  --config.data.lists=DIR  the folder of the lists, plain or .gz '
+    f'({data.lists or "not given"}); default: data.dir{fetched}'
   )

@@ -1,4 +1,4 @@
-"""The lists of ImageNet-LT as tfds records them: addresses, sums, and labels of the test images."""
+"""The published lists of ImageNet-LT, with addresses, checksums and test labels from tfds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ['DownloadError', 'read']
 
 
 def read(split: str, store: pathlib.Path) -> Listing:
-  """Returns a list of ImageNet-LT: train and val downloaded, test from the labels in tfds.
+  """Returns a list of ImageNet-LT: train and val from a download, test from the labels in tfds.
 
-  The test images are the 50,000 validation images of ILSVRC 2012, which the published list names
-  in another order.
+  The test images are the 50,000 validation images of ILSVRC 2012; the published list has them in
+  another order.
 
   Raises:
-    DownloadError: no network.
-    UserError: a file with another sum.
+    DownloadError: if the download fails.
+    UserError: if a file has another checksum.
 
-  Reference: Liu et al., CVPR 2019.
+  Reference: Liu et al., Large-Scale Long-Tailed Recognition in an Open World, arXiv:1904.05160.
   """
   if split == 'test':
     folder = pathlib.Path(tfds.core.tfds_path('datasets/imagenet2012'))
@@ -34,6 +34,6 @@ def read(split: str, store: pathlib.Path) -> Listing:
     return Listing(names, tuple(number[w] for w in truth), ('',) * len(names))
   published = KNOWN['imagenet_lt'].lists[split]
   (url,) = [u for u, info in recorded.Builder.url_infos.items() if info.filename == published.file]
-  mend = 'put the list into a folder and name it with --config.data.lists=DIR'
+  mend = 'put the list into a folder and give it with --config.data.lists=DIR'
   with quiet():
     return read_list(fetch(url, published.sha256, store, published.file, mend))

@@ -1,4 +1,4 @@
-"""Which images a long-tailed training set keeps; the rule of LDAM-DRW, image by image."""
+"""Selects the images of a long-tailed training set exactly as LDAM-DRW's code does."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from fass_jax.types import UserError
 
 
 def long_tail_indices(labels: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
-  """Return the positions of the images that a long-tailed training set keeps.
+  """Returns the positions of the images in a long-tailed training set.
 
-  One MT19937 stream seeded with `seed`; for class 0, 1, ...: the positions of the class in file
-  order are shuffled and the first n_c kept. The whole class is shuffled whatever n_c is, so the
-  set of a larger factor lies inside that of a smaller one.
+  One MT19937 stream is seeded with `seed`. For class 0, 1, ..., it shuffles the positions of the
+  class in file order, and the first n_c are selected. The shuffle does not depend on n_c, so a set
+  with a larger imbalance factor is a subset of a set with a smaller one.
 
   Args:
-    labels: integers [N] in 0 .. C-1, in file order.
-    counts: integers [C], images to keep of each class.
+    labels: integers `[N]` in 0 .. C-1, in file order.
+    counts: integers `[C]`, images to select per class.
     seed: 0 .. 2**32 - 1; the published sets use 0.
 
   Returns:
-    int32 [sum(counts)], grouped by class, in shuffled order inside a class.
+    int32 `[sum(counts)]`, grouped by class, in shuffled order within a class.
 
   Raises:
-    UserError: a class has fewer images than asked for.
+    UserError: if a class has fewer images than requested.
 
-  Reference: Cao et al., NeurIPS 2019.
+  Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+  arXiv:1906.07413.
   """
   labels = np.asarray(labels)
-  rng = np.random.RandomState(seed)  # own stream: numpy's global one belongs to the caller
+  rng = np.random.RandomState(seed)  # a separate stream: numpy's global one is the caller's
   kept = []
   for c, want in enumerate(np.asarray(counts).tolist()):
     places = np.flatnonzero(labels == c)
     if len(places) < want:
       raise UserError(
-        f'Class {c} has {len(places)} images but {want} are asked for; '
-        'ask for fewer or give the complete data set.'
+        f'Class {c} has {len(places)} images but {want} are requested; '
+        'request fewer or give the complete data set.'
       )
     rng.shuffle(places)
     kept.append(places[:want])
