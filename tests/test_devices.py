@@ -144,7 +144,7 @@ def test_a_failed_process_ends_the_others(tmp_path):
 
 
 def test_so_many_devices_must_be_there():
-  with pytest.raises(UserError, match='devices=99 is not to be had: there are'):
+  with pytest.raises(UserError, match='devices=99 is not possible: there are'):
     devices.place(99)
 
 

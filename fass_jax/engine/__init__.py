@@ -1,1 +1,1 @@
-"""What is compiled, and what feeds it: views, the train step, programs, passes over a set."""
+"""Compiled code and its inputs: views, train step, programs, evaluation passes, data feed."""

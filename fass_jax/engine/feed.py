@@ -1,8 +1,8 @@
-"""Batches of images that are decoded while the device works: of an epoch's steps, or in order.
+"""Decodes batches of images while the device works, for training steps or in order.
 
-Which images a step shows is planned before the epoch (`step.plan_epoch` with the signals), so the
-threads know what to decode ahead. Every crop is drawn from (seed, step, site, row) alone: a run
-that is resumed inside an epoch, or on another number of devices, sees the same pixels.
+The images of all steps are planned before the epoch (`step.plan_epoch` with the signals), so the
+threads can decode in advance. Each crop depends only on (seed, step, site, row). A run that is
+resumed within an epoch, or on another number of devices, therefore uses the same pixels.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from fass_jax.types import Array, Placement
 
 
 class Cut(NamedTuple):
-  """How random crops are drawn, and the middle that stands in for them where there is none."""
+  """The parameters of random crops and of the centre crop."""
 
-  area: tuple[float, float]  # shares of the image
-  centre: float  # share of the short side
+  area: tuple[float, float]  # bounds of a random crop's share of the image's area
+  centre: float  # side of the centre crop as a share of the short side
 
 
 def sites(recipe: Recipe, active: Sequence[str]) -> dict[str, tuple[str, bool]]:
-  """Returns what the views of a step load: by `pixel_site`, the plan's key, and if at random."""
+  """Returns the images that a step loads: `{pixel_site: (key of the plan, random crop)}`."""
   found = {}
   for name in active:
     view = recipe.views[name]
@@ -47,7 +47,7 @@ def sites(recipe: Recipe, active: Sequence[str]) -> dict[str, tuple[str, bool]]:
 def boxes(
   cut: Cut, seed: int, step: int, site: str, at_random: bool
 ) -> Callable[[int], decode.Box]:
-  """Returns the box of each row of a batch, a function of (seed, step, site, row)."""
+  """Returns row -> box; a random box depends only on (seed, step, site, row)."""
   if not at_random:
     middle = decode.centre(cut.centre)
     return lambda row: middle
@@ -69,17 +69,17 @@ def of_epoch(
   first: int,
   active: Callable[[int], Sequence[str]],
 ) -> Iterator[dict[str, Pending]]:
-  """Yields the pixels of an epoch's steps from `first` on, by `pixel_site`.
+  """Yields the pixels per step of an epoch, from step `first` on, as `{pixel_site: batch}`.
 
   Args:
     recipe: the recipe.
     reader: the training images.
-    cut: how crops are drawn.
-    seed: of the run.
-    plan: all positions of the epoch.
+    cut: parameters of the crops.
+    seed: the seed of the run.
+    plan: all image positions of the epoch.
     epoch: 0-based.
-    first: the first step of the epoch that is still to do.
-    active: from a step of the epoch to the views that are on.
+    first: the first step of the epoch that has not been done.
+    active: step of the epoch -> active views.
   """
   index = {name: np.asarray(value[0]) for name, value in jax.device_get(plan).items()}
   total, where = recipe.steps_per_epoch, recipe.where
@@ -97,7 +97,7 @@ def of_epoch(
 
 
 def in_order(reader: Reader, size: int, share: float, where: Placement) -> Iterator[Array]:
-  """Yields a set in its order, the middle of each image, in batches of `size` rows."""
+  """Yields the centre crops of a set in order, in batches of `size` rows."""
   middle = decode.centre(share)
   rows = devices.own_rows(size, where)
 
@@ -120,18 +120,18 @@ def at_once(
   index: np.ndarray,
   step: int,
 ) -> Array:
-  """Loads the images at `index` for a look at them between two epochs."""
+  """Loads the images at `index` at once, for a probe between two epochs."""
   n, box = devices.padded(len(index), where), boxes(cut, seed, step, 'probe', at_random)
   pending = streaming.begin(reader, index, box, devices.own_rows(n, where), n)
   return devices.batch(streaming.finish(pending), where)
 
 
 def wait(loads: dict[str, Pending], idle: Callable[[], bool]) -> float:
-  """Waits until a batch is loaded; returns the seconds in which the device had nothing to do.
+  """Waits until a batch is loaded and returns the seconds in which the device was idle.
 
   Args:
     loads: the batch.
-    idle: says whether the device has done all it was given.
+    idle: returns True if the device has no work left.
   """
   starved, before = 0.0, time.monotonic()
   while not all(load.done() for load in loads.values()):
@@ -143,5 +143,5 @@ def wait(loads: dict[str, Pending], idle: Callable[[], bool]) -> float:
 
 
 def on_devices(loads: dict[str, Pending], where: Placement) -> dict[str, Array]:
-  """Puts a loaded batch on the devices, by rows."""
+  """Shards a loaded batch by rows over the devices."""
   return {site: devices.batch(streaming.finish(load), where) for site, load in loads.items()}

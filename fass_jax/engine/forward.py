@@ -1,4 +1,4 @@
-"""The views of a step through the network, and through that of a teacher."""
+"""Forward passes of a step's views through the network and the teacher."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fass_jax.nets.base import apply
 from fass_jax.recipe.build import Recipe
 from fass_jax.types import Array, Outputs, PyTree, Targets
 
-Mixers = dict[str, Callable[[Array], Array] | None]  # by group of views, see `between`
+Mixers = dict[str, Callable[[Array], Array] | None]  # group of views -> mix, see `between`
 
 
 def between(
   recipe: Recipe, names: Sequence[str], inputs: dict[str, Input]
 ) -> Callable[[Array], Array] | None:
-  """Returns how the features of views are mixed, which are one batch in this order; None: not."""
+  """Returns the mix for the features of concatenated views, None if no view mixes features."""
   if not any(recipe.views[n].mixes_features for n in names):
     return None
 
@@ -42,10 +42,14 @@ def between(
 def forward(
   recipe: Recipe, params: PyTree, stats: PyTree, inputs: dict[str, Input]
 ) -> tuple[dict[str, Outputs], PyTree]:
-  """Runs every group of views through the network, its running statistics group after group.
+  """Applies the network to each group of views and updates the running statistics group by group.
 
-  With `recipe.vmapped`, groups of equal shape are one pass over a batch of groups: every group
-  keeps its own batch statistics, and the running ones come out as after separate passes.
+  With `recipe.vmapped`, groups of equal shape are a single pass with `vmap` over the groups. Each
+  group still has its own batch statistics, and the running statistics equal those after separate
+  passes.
+
+  Returns:
+    The outputs per view, and the new running statistics.
   """
   groups: dict[str, list[str]] = {}
   for name in inputs:
@@ -67,21 +71,21 @@ def forward(
 
 
 def _by_row(function: Callable[..., Array], *outs: Outputs) -> Outputs:
-  """Applies a function to the fields that have a row an image; `extra` is that of the first."""
+  """Applies a function to the fields with one row per image; `extra` is that of the first."""
   bare = [o._replace(extra={}) for o in outs]
   return jax.tree.map(function, *bare)._replace(extra=outs[0].extra)
 
 
 def teacher_logits(recipe: Recipe, inputs: dict[str, Input], store: Store) -> dict[str, Array]:
-  """Shows the teacher the views of the terms that ask for one, in evaluation mode.
+  """Returns the teacher's logits in evaluation mode, for the views of the terms that need them.
 
   Returns:
-    By view, the mean logits of its experts `[n, C]`; nothing where no term asks.
+    `{view: logits [n, C]}`, averaged over the teacher's experts; empty if no term needs them.
   """
   asked = [v for term in recipe.terms.values() if term.needs_teacher for v in term.views]
   found = {}
   for name in dict.fromkeys(v for v in asked if v in inputs):
-    assert recipe.teacher is not None, 'the recipe was built without its teacher'
+    assert recipe.teacher is not None, 'the recipe was built without a teacher'
     mixer = between(recipe, [name], inputs)
     outs, _ = apply(recipe.teacher, store.teacher, inputs[name].x, False, mixer)
     found[name] = outs.logits.mean(axis=1)
@@ -89,12 +93,11 @@ def teacher_logits(recipe: Recipe, inputs: dict[str, Input], store: Store) -> di
 
 
 def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Targets, Array]:
-  """Makes one batch of several views, for a loss that compares them.
+  """Concatenates several views to one batch, for a loss that compares them.
 
   Returns:
-    Outputs with the rows of all views and their mask as `extra['mask']` (fillers must not be
-    compared with); the pair targets of all rows, of the own label alone where a view has only
-    that; the mask.
+    The outputs of all views, with the mask in `extra['mask']`, because a loss must not compare with
+    padding; the pair targets of all rows; the mask.
   """
   mask = jnp.concatenate([x.mask for x in inputs])
   targets = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x.targets for x in inputs))
@@ -116,7 +119,7 @@ def _vmapped(
   recipe: Recipe, params: PyTree, stats: PyTree, x: dict[str, Array], mixers: Mixers
 ) -> tuple[dict[str, Outputs], PyTree]:
   variables = {'params': params, 'batch_stats': stats}
-  # groups whose features are mixed are passes of their own
+  # a group with mixed features needs a separate pass
   alike: dict[Any, list[str]] = {}
   for g, images in x.items():
     alike.setdefault((images.shape, g if mixers[g] else ''), []).append(g)

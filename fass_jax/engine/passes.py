@@ -1,4 +1,4 @@
-"""Passes of a network over a set in evaluation mode; only what they add up leaves the device."""
+"""Passes of a network over a set in evaluation mode, with results accumulated on the device."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from fass_jax.types import Array, Outputs, Placement, PyTree, Squares
 
 
 class Eye(NamedTuple):
-  """What a pass needs to know of a recipe."""
+  """The parts of a recipe that a pass needs."""
 
   net: Network
   normalise: Normaliser
-  show: Callable[..., Array]  # as of a recipe
+  show: Callable[..., Array]  # (squares, aspect) -> centre crops, as in a recipe
   where: Placement
 
 
 class Fold(NamedTuple):
-  """A pass over a set in evaluation mode, as `make_fold` describes it."""
+  """A pass over a set in evaluation mode, see `make_fold`."""
 
   prepare: Callable[..., None]
   run: Callable[..., PyTree]
 
   def __call__(self, *args: Any) -> PyTree:
-    """Passes the set through the network."""
+    """Runs the pass and returns the accumulated result."""
     return self.run(*args)
 
 
@@ -48,12 +48,11 @@ def make_fold(
 ) -> Fold:
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
 
-  `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` sees every image once, un-augmented,
-  with running batch statistics; another `read` shows it something else of the network's outputs
-  than the logits. A function and a set are one program, compiled at its first use
-  or before by `fold.prepare` with the same arguments; batches of images on the device are cut
-  there, a `Reader` decodes the middle `share` of its images ahead. Only the finished `acc` need
-  ever leave the device.
+  `observe(acc, logits [B, C], labels [B], mask [B]) -> acc` receives each image once, without
+  augmentation and with running batch statistics. `read` selects what it receives of the network's
+  outputs. There is one program per `observe` and set; it is compiled at its first use, or earlier
+  by `fold.prepare` with the same arguments. Images on the device are batched there; a `Reader`
+  decodes centre crops (`share` of the short side) in advance. `acc` stays on the device.
   """
   ready: dict[Any, Callable[..., PyTree]] = {}
   where = recipe.where
@@ -100,12 +99,12 @@ def make_fold(
 
 
 def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
-  """Returns `probe(key, index, op, strengths, variables, store) -> right`, a look at some images.
+  """Returns `probe(key, index, op, strengths, variables, store) -> right`, a test of some images.
 
-  The images at `index [n]` are augmented as the natural view is in training, with the given
-  strength of one op, and shown to the network in evaluation mode. `right` is a host array, bool
-  `[n]`: whether every expert names the class. One program an op; the last batch is padded. Where
-  the store has no images, `pixels(index, start)` loads a batch.
+  The images at `index [n]` are augmented like the natural view in training, but with the given
+  strengths of one op, and classified by the network in evaluation mode. `right` is a host array,
+  bool `[n]`, True if all experts are right. There is one program per op; the last batch is padded.
+  If the store has no images, `pixels(index, start)` loads a batch.
   """
 
   where = recipe.where
@@ -113,7 +112,7 @@ def make_probe(recipe: Recipe, batch_size: int) -> Callable[..., np.ndarray]:
   @functools.partial(jax.jit, static_argnums=0, out_shardings=where.whole)
   def one(op, key, index, strength, variables, store):
     view = recipe.views['natural']
-    # the ops of other signals are off: an op that nobody sets would have strength 1
+    # switch off the ops of other signals, because the default strength is 1
     others = {s.op: jnp.zeros_like(strength) for s in recipe.signals.values() if s.op}
     images, asked = take(recipe, store, index, 'probe')
     x = recipe.normalise(view.augment(key, images, {**others, **asked, op: strength}))

@@ -1,4 +1,4 @@
-"""A run as a function from images to class probabilities; its training data are not needed."""
+"""Class probabilities for images from a finished run, without its training data."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ log = logging.getLogger('fass_jax')
 class Loaded(NamedTuple):
   """A batch of images."""
 
-  paths: list[str]  # of those that could be read
+  paths: list[str]  # files that could be read
   images: np.ndarray  # uint8 [len(paths), side, side, 3]
-  broken: list[tuple[str, str]]  # the others: path, reason
+  broken: list[tuple[str, str]]  # (path, reason) of the other files
 
 
 def load(
   run: FinishedRun, paths: Sequence[str], size: int, decoder: str, pool: ThreadPoolExecutor
 ) -> Iterator[Loaded]:
-  """Yields images as the run's test images are shown, `size` files at a time.
+  """Yields images with the run's test-time preparation, in batches of `size` files.
 
-  Threads decode ahead; a file that cannot be read does not keep the others waiting.
+  Threads decode in advance. A broken file does not stop the others.
 
   Args:
-    run: for the side of the square, the share of the image that it shows, and the like.
-    paths: of image files.
-    size: files in a batch.
+    run: the run with the side of the input, the centre crop and the orientation.
+    paths: image files.
+    size: files per batch.
     decoder: a key of `decode.DECODERS`.
-    pool: the threads.
+    pool: the decoding threads.
   """
   box, side = decode.centre(run.preparation['centre']), run.preparation['side']
   read = decode.decoder(decoder, Paths(paths, run.preparation['upright']))
@@ -77,13 +77,13 @@ def predictor(
 ) -> Callable[[np.ndarray], np.ndarray]:
   """Returns `predict(uint8 [n, side, side, 3]) -> float32 [n, C]`, probabilities, n <= `size`.
 
-  The mean over the seeds of softmax(z), z the logits that metrics read, moved by `post_hoc` where
-  there is a prior. One program, for a batch that is padded to `size`.
+  The result is the mean of softmax(z) over the seeds. z are the logits, moved by `post_hoc` if a
+  prior is given. Batches are padded to `size`, so that one program suffices.
 
   Args:
-    run: from `open_run`.
-    size: rows of the program's batch.
-    prior: the prior that the logits imply and the one that is expected, each `[C]`.
+    run: a result of `open_run`.
+    size: rows of the padded batch.
+    prior: the prior that the logits imply and the target prior, each `[C]`; None: no change.
   """
   normalise = shown.normaliser(run.preparation['mean'], run.preparation['std'])
   moved = prior and (jnp.asarray(prior[0], float), jnp.asarray(prior[1], float))

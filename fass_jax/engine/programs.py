@@ -1,8 +1,9 @@
-"""The compiled programs of a run: which there are, one step or many in a call, one seed or many.
+"""The compiled programs of a run, for one or many steps and one or many seeds per call.
 
-A *pattern* is the tuple of views that are on in a step. A CPU gets a program for each pattern and
-the host picks one each step. An accelerator gets a loop over a chunk of steps, which picks the
-pattern itself: the host would be too slow. All are known before the first step and compiled then.
+A *pattern* is the tuple of active views of a step. On a CPU there is one program per pattern, and
+the host selects one per step. On an accelerator a program loops over a chunk of steps and selects
+the pattern itself, because the host would be too slow. All programs are known and compiled before
+the first step.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from fass_jax.engine.views import Plan, Store
 from fass_jax.recipe.build import Recipe
 from fass_jax.types import Array, PyTree, TrainState
 
-LONGEST = 128  # steps in a chunk that nobody asked for: a signal to stop waits for its end
+LONGEST = 128  # most steps in a chunk by default, because a stop signal waits for its end
 
 
 class Key(NamedTuple):
-  """What tells one program from another."""
+  """The properties that identify a program."""
 
-  patterns: tuple[tuple[str, ...], ...]  # those that may occur in it
-  length: int  # steps in a call
-  batched: bool = False  # states and plans of several seeds, stacked
+  patterns: tuple[tuple[str, ...], ...]  # the patterns that may occur
+  length: int  # steps per call
+  batched: bool = False  # True: states and plans of several seeds, stacked
 
 
 Program = Callable[..., tuple[TrainState, Array]]
@@ -46,20 +47,20 @@ def run_steps(
   plan: Plan,
   which: Array | None,
 ) -> tuple[TrainState, Array]:
-  """Does a chunk of optimiser steps of one epoch.
+  """Performs a chunk of optimiser steps within an epoch.
 
   Args:
     recipe: static.
-    patterns: static, the sets of active views that may occur.
-    length: static, how many steps.
-    unroll: static, how many of them are one turn of the loop; `length` leaves no loop.
+    patterns: static, the patterns that may occur.
+    length: static, the number of steps.
+    unroll: static, the number of steps per loop iteration; `length` means no loop.
     state: the train state; donated by the compiled program.
     store: the training set on the device.
-    plan: the running epoch's plan.
-    which: int32 `[steps_per_epoch]`, the pattern of each step; None where there is one.
+    plan: the plan of the current epoch.
+    which: int32 `[steps_per_epoch]`, the pattern of each step; None if there is only one.
 
   Returns:
-    The next state, and its step count as an array of its own: waiting for it waits for the steps.
+    The next state, and its step count as a separate array, which callers can wait for.
   """
   branches = [functools.partial(train_step, recipe, on) for on in patterns]
   alone = length == 1
@@ -79,10 +80,10 @@ def run_steps(
 
 
 def keep_steps_apart(state: TrainState) -> TrainState:
-  """Keeps XLA from fusing two steps of an unrolled chunk, which would round otherwise."""
+  """Prevents XLA from fusing two steps of an unrolled chunk, which would change rounding."""
   if jax.default_backend() != 'cpu':
     return jax.lax.optimization_barrier(state)
-  # a CPU drops barriers before it fuses, but does not look through control flow
+  # on a CPU, XLA removes barriers before fusion, but it does not fuse across control flow
   arrays = state._replace(key=jnp.zeros(()))
   arrays = jax.lax.cond(
     state.step >= 0, lambda s: s, lambda s: jax.tree.map(jnp.zeros_like, s), arrays
@@ -91,32 +92,32 @@ def keep_steps_apart(state: TrainState) -> TrainState:
 
 
 def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Program:
-  """Compiles a program ahead of its first use; `args` (or their shapes) as for `run_steps`."""
+  """Compiles a program before its first use; `args` are those of `run_steps`, or their shapes."""
   run = functools.partial(run_steps, recipe, key.patterns, key.length, unroll)
   if key.batched:
-    # the set is shared; every seed has its own state, teacher and plan
+    # the seeds share the training set; each has its own state, teacher and plan
     shared = Store(None, None, None, teacher=0, pixels=None)  # type: ignore[arg-type]
     run = jax.vmap(run, in_axes=(0, shared, 0, None))
-  # a state stays where it is, whatever the compiler would like better
+  # fix the sharding of the state; the compiler could choose another one
   lowered = jax.jit(run, donate_argnums=0, out_shardings=recipe.where.whole).lower(*args)
   return lowered.compile(compiler_options=compiler.compiler_options())
 
 
 def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:
-  """Returns the patterns that may occur in an epoch, by the faces of all its coins."""
+  """Returns the patterns that may occur in an epoch, from all outcomes of its coins."""
   coins = [n for n, s in recipe.streams.items() if s.on_share < 1]
   found = (
-    active_views(recipe, epoch, dict(zip(coins, faces)))
-    for faces in itertools.product((True, False), repeat=len(coins))
+    active_views(recipe, epoch, dict(zip(coins, outcome)))
+    for outcome in itertools.product((True, False), repeat=len(coins))
   )
   return tuple(dict.fromkeys(found))
 
 
 def chunk_length(asked: int, steps_per_epoch: int) -> int:
-  """Returns the steps of a chunk: what was asked for, at most an epoch; 0 leaves the choice.
+  """Returns the steps per chunk: the requested number, at most an epoch; 0 selects a default.
 
-  Left to choose, a CPU takes single steps, because XLA's convolutions are some 30 times slower
-  inside a compiled loop there (jax-ml/jax#12868); an accelerator takes an epoch or an equal part.
+  The default on a CPU is 1, because XLA's convolutions are about 30 times slower in a compiled loop
+  there (jax-ml/jax#12868). On an accelerator it is an epoch or an equal part of an epoch.
   """
   if asked:
     return min(asked, steps_per_epoch)
@@ -127,9 +128,9 @@ def chunk_length(asked: int, steps_per_epoch: int) -> int:
 
 
 def chunks(first: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
-  """Cuts the rest of an epoch into `(first step, length)`, at multiples of the chunk.
+  """Yields the rest of an epoch as chunks `(first step, length)`, aligned to multiples of `chunk`.
 
-  However often a run is stopped, its chunks begin where those of an undisturbed run do.
+  A resumed run therefore has the same chunk boundaries as an uninterrupted run.
   """
   while first < total:
     end = min((first // chunk + 1) * chunk, total)
@@ -138,10 +139,10 @@ def chunks(first: int, total: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 def needed(recipe: Recipe, chunk: int, epoch: int, first: int, batched: bool) -> list[Key]:
-  """Lists the programs of the rest of a run, the first one first."""
+  """Returns the programs for the rest of a run, in the order of their first use."""
   keys: dict[Key, None] = {}
   total = recipe.steps_per_epoch
-  # all epochs but the first are alike
+  # all epochs but the first have the same programs
   for e, begin in ((epoch, first), (epoch + 1, 0), (epoch + 2, 0)):
     if e >= recipe.epochs:
       break
@@ -160,7 +161,7 @@ def compile_all(
   store_of: Callable[[Key], Store],
   plan: Plan,
 ) -> dict[Key, Program]:
-  """Compiles programs side by side; of `state`, stores and `plan` only the shapes count."""
+  """Compiles programs in parallel; only the shapes of `state`, stores and `plan` matter."""
   which = jax.ShapeDtypeStruct((recipe.steps_per_epoch,), jnp.int32, sharding=recipe.where.whole)
 
   def compiled(key: Key) -> Program:
@@ -173,11 +174,11 @@ def compile_all(
 
 @jax.jit
 def stack(trees: Sequence[PyTree]) -> PyTree:
-  """Joins trees of equal shapes along a new first axis."""
+  """Stacks trees of equal shapes along a new first axis."""
   return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def unstack(tree: PyTree, n: int) -> list[PyTree]:
-  """Takes apart what `stack` joined."""
+  """Splits the result of `stack` into its n trees."""
   return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(n)]

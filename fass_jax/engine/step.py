@@ -1,4 +1,4 @@
-"""The one train step: draws the streams, builds the views, minimises the weighted terms."""
+"""The train step of all methods: draws streams, builds views, minimises the weighted terms."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def clock(recipe: Recipe, step: Array) -> Time:
 
 
 def active_views(recipe: Recipe, epoch: int, coins: dict[str, bool]) -> tuple[str, ...]:
-  """Names the views that are on; each answer is one compiled program.
+  """Returns the active views of a step, which determine the compiled program.
 
   Args:
     recipe: the recipe.
     epoch: 0-based.
-    coins: by stream, whether its coin shows heads in this step; absent means on.
+    coins: stream -> True if its views are on in this step; a missing stream is on.
   """
   on = []
   for name, view in recipe.views.items():
@@ -48,10 +48,10 @@ def active_views(recipe: Recipe, epoch: int, coins: dict[str, bool]) -> tuple[st
 
 
 def init_tally(recipe: Recipe) -> PyTree:
-  """Returns the empty sums of an epoch."""
+  """Returns the sums at the start of an epoch."""
   per_class = {k: jnp.zeros((recipe.num_classes,)) for k in ('drawn', 'lam', 'half', 'area')}
   mixing = [n for n, v in recipe.views.items() if v.mix is not None]
-  # every leaf its own buffer: a donated state must not alias
+  # a separate buffer per leaf: a donated state must not alias
   tally = {
     'bad_step': jnp.asarray(-1, jnp.int32),
     'lr': jnp.zeros(()),
@@ -67,7 +67,7 @@ def init_tally(recipe: Recipe) -> PyTree:
 def init_state(
   recipe: Recipe, key: Array, image_shape: tuple[int, int, int], variables: PyTree | None = None
 ) -> TrainState:
-  """Returns the state of a run that has done nothing; `variables` of the network, if drawn."""
+  """Returns the initial state of a run; draws the network's variables if they are not given."""
   if variables is None:
     variables = draw_variables(recipe, key, image_shape)
   return TrainState(
@@ -82,18 +82,18 @@ def init_state(
 
 
 def draw_variables(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]) -> PyTree:
-  """Draws the network's parameters, from the run's key alone."""
+  """Draws the network's initial variables from the run's key."""
   return recipe.net.init(site(key, 'init'), image_shape)
 
 
 def plan_epoch(
   recipe: Recipe, key: Array, step: Array, store: Store, signals: dict[str, PyTree] | None = None
 ) -> Plan:
-  """Plans the streams that are planned once an epoch: `{stream: (index, mask)}`, `[steps, n]`.
+  """Draws the streams with scope 'epoch': `{stream: (index, mask)}`, each `[steps, n]`.
 
-  With `signals` all other positions of the epoch too, which are otherwise drawn inside the step:
-  the other streams, and the partners as `{stream/role: (index, mask)}`. The draws are the same;
-  a store that decodes images ahead has to know them.
+  With `signals`, the plan also has the positions that are otherwise drawn inside the step, because
+  decoding in advance needs them: the other streams, and the partners as `{stream/role: (index,
+  mask)}`. The draws are the same.
   """
   epoch = step // recipe.steps_per_epoch
   plan = {}
@@ -119,7 +119,7 @@ def plan_epoch(
         found[f'{view.stream}/{partner_role(recipe, name)}'] = partner, batch.mask
     return found
 
-  # one step after another: rows of the score matrix for all at once would fill the memory
+  # step by step: the score matrix's rows for all steps at once would need too much memory
   return jax.lax.map(positions, epoch * recipe.steps_per_epoch + jnp.arange(recipe.steps_per_epoch))
 
 
@@ -147,7 +147,7 @@ def update_tally(
     old = tally['terms'][name]
     tally['terms'][name] = {'sum': old['sum'] + value, 'steps': old['steps'] + 1}
   tally['mixed'] = dict(tally['mixed'])
-  # in the dict's order: a set's depends on the process, and with it the compiled program
+  # in the dict's order: the order of a set would differ between processes and change the program
   for name in [n for n in tally['mixed'] if n in inputs]:
     v, old = inputs[name], tally['mixed'][name]
     rows: dict[str, Any] = {
@@ -165,13 +165,13 @@ def update_tally(
 def term_parts(
   recipe: Recipe, term: Term, outs: dict[str, Outputs], inputs: dict[str, Input], context: Any
 ) -> list[Array]:
-  """Returns the scalars that a term adds up: one for each view that is on and part of its loss."""
+  """Returns the scalars that a term sums: one per active view and part of its loss."""
   divisor = float(term.batch_size) if term.per_batch else None
   views = [v for v in term.views if v in inputs]
   if term.joint and views:
     out, targets, mask = join([outs[v] for v in views], [inputs[v] for v in views])
     mixed = any(recipe.views[v].mixed_label for v in views)
-    every = divisor and divisor * len(views)  # of the rows of all views
+    every = divisor and divisor * len(views)  # the joint batch has the rows of all views
     return [pair_loss(f, out, targets, mask, context, mixed, every) for f in term.losses]
   return [
     pair_loss(
@@ -191,14 +191,14 @@ def term_parts(
 def train_step(
   recipe: Recipe, active: tuple[str, ...], state: TrainState, store: Store, plan: Plan
 ) -> TrainState:
-  """Does one optimiser step.
+  """Performs one optimiser step.
 
   Args:
     recipe: static.
-    active: static, the views that are on (`active_views`).
+    active: static, the active views (`active_views`).
     state: the train state.
     store: the training set and the teacher on the device.
-    plan: the running epoch's plan.
+    plan: the plan of the current epoch.
 
   Returns:
     The next state.
@@ -228,7 +228,7 @@ def train_step(
   (total, (outs, stats, values)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
   updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
   lr = recipe.learning_rate(t)
-  # the rate is float64 where JAX_ENABLE_X64 is set, whatever the network is
+  # with JAX_ENABLE_X64 the rate is float64, even if the network is not
   params = jax.tree.map(lambda w, u: (w - lr * u).astype(w.dtype), state.params, updates)
   signals = {
     n: s.observe(state.signals[n], outs[s.view], inputs[s.view].targets, inputs[s.view].mask)

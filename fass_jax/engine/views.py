@@ -1,4 +1,4 @@
-"""From streams of image positions to the views of a step."""
+"""Draws the streams of image positions and builds the views of a step from them."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
 
 
 class Store(NamedTuple):
-  """What a step reads and leaves as it is: the training set, and a teacher."""
+  """The constant inputs of a step: the training set and a teacher."""
 
-  images: Array | Squares | None  # uint8 [N, H, W, 3]; None: a step's pixels come with it
+  images: Array | Squares | None  # uint8 [N, H, W, 3]; None: `pixels` has the images of a step
   labels: Array  # int32 [N]
   classes: Classes
-  teacher: PyTree = None  # params and batch_stats of the network that teaches, constants
-  pixels: dict[str, Array] = {}  # of one step, by `pixel_site`: uint8 [n or more, H, W, 3]
+  teacher: PyTree = None  # params and batch_stats of the teacher network
+  pixels: dict[str, Array] = {}  # images of one step by `pixel_site`: uint8 [>= n, H, W, 3]
 
 
 class Batch(NamedTuple):
-  """What a stream drew."""
+  """The samples that a stream drew for a step."""
 
-  index: Array  # type: ignore[assignment]  # int32 [n]
+  index: Array  # type: ignore[assignment]  # int32 [n], image positions
   labels: Array  # int32 [n]
-  mask: Array  # bool [n], False: left out of losses, scores and counts
+  mask: Array  # bool [n], False: excluded from losses, scores and counts
 
 
 class Input(NamedTuple):
-  """A view as it enters the network."""
+  """The network's input for a view."""
 
   x: Array  # float32 [n, H, W, 3]
   targets: Targets
   mask: Array  # bool [n]
-  labels: Array  # int32 [n], the own class
-  lam: Array  # float32 [n], the share of the own image that was asked for
-  lam_real: Array  # float32 [n], the share that came out
-  rows: Array | None = None  # int32 [n], with whose features each row's are mixed; None: they stay
+  labels: Array  # int32 [n], classes of the first images
+  lam: Array  # float32 [n], the requested share of the first image
+  lam_real: Array  # float32 [n], the actual share of the first image
+  rows: Array | None = None  # int32 [n], the rows to mix features with; None: no mixed features
 
 
-# by stream, and by stream and role of a partner: (index, mask), both [steps, n]
+# keys: a stream, or a stream and the role of a partner; values: (index, mask), both [steps, n]
 Plan = dict[str, tuple[Array, Array]]
 
 
 def site(key: Array, name: str) -> Array:
-  """Folds the name of a consumer into a key, so that adding one moves no other's draws."""
+  """Folds a name into a key, so that a new name does not change the draws of other names."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()) & 0x7FFFFFFF)
 
 
 def draw_streams(
   recipe: Recipe, names: set[str], key: Array, t: Time, store: Store, plan: Plan
 ) -> dict[str, Batch]:
-  """Draws the streams that are on; 'natural' always comes first."""
+  """Draws the batches of the active streams; 'natural' is always the first."""
   row = t.step % recipe.steps_per_epoch
   batches: dict[str, Batch] = {}
   for name, stream in recipe.streams.items():
@@ -78,19 +78,19 @@ def draw_streams(
 
 
 def pixel_site(view: View, role: str) -> str:
-  """Names the pixels of a view's own images or partners; equal names are equal pixels."""
+  """Returns a name for the pixels of a view's images or partners; equal names: equal pixels."""
   return f'{view.stream}/{role}/{view.augment_name}'
 
 
 def partner_role(recipe: Recipe, name: str) -> str:
-  """Names whose partners a view takes: those of its stream, or its own."""
+  """Returns the role of a view's partners: shared by the views of the stream, or its own."""
   return 'partner' if recipe.streams[recipe.views[name].stream].shared else f'partner/{name}'
 
 
 def draw_partner(
   recipe: Recipe, name: str, batch: Batch, key: Array, signals: dict[str, Any], store: Store
 ) -> Array:
-  """Draws the partners of a view that mixes: positions, int32 `[n]`."""
+  """Draws the partners of a mixed view: image positions, int32 `[n]`."""
   view = recipe.views[name]
   stream = recipe.streams[view.stream]
   assert stream.partner is not None
@@ -100,16 +100,16 @@ def draw_partner(
 
 
 def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, dict[str, Any]]:
-  """Returns the stored images at `index [n]`, spread over the devices, and what ops ask of them.
+  """Returns the stored images at `index [n]`, sharded over the devices, and strengths of ops.
 
   Args:
     recipe: static.
-    store: where the images are; `name` is looked for in the pixels of the step.
-    index: positions.
-    name: of `pixel_site`.
+    store: the images; if `store.pixels` has `name`, these pixels are used.
+    index: image positions.
+    name: a result of `pixel_site`.
 
   Returns:
-    uint8 `[n, H, W, 3]`; by op, what `chain.asked` finds: the aspect of squares, a teacher.
+    uint8 `[n, H, W, 3]`; the strengths of ops from `chain.asked`.
   """
   spread, sight = recipe.where.spread, None
   if recipe.teacher is not None:
@@ -137,8 +137,8 @@ def build_view(
 ) -> Input:
   """Loads, augments, normalises and mixes one view.
 
-  Views of one stream with the same augmentation fold the same names into the key, so they see
-  the same pixels (the compiler loads them once).
+  Views of a stream with the same augmentation fold the same names into the key. They therefore have
+  the same pixels, which the compiler loads only once.
   """
   view = recipe.views[name]
   stream = recipe.streams[view.stream]
@@ -173,7 +173,7 @@ def build_view(
   labels_t = store.labels[partner]
   ratio_key = site(key, f'ratio/{view.stream}')
   lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
-  # one coin for all views of the stream; where it is off, a mix returns the own image
+  # one coin for all views of the stream; if it is off, a mix returns the first image
   on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
   lam = jnp.where(on, lam, 1.0)
   mixed, lam_real = x, lam
