@@ -65,7 +65,7 @@ def test_experts_are_weighted_and_their_diversity_is_not():
     ('ldam', ['--config.net.head=linear'], 'needs --config.net.head=cosine'),
     ('ride', ['--config.net.experts=1'], 'needs --config.net.experts=2'),
     ('bcl', ['--config.net.projection=0'], 'needs an embedding'),
-    ('bcl', ['--config.net.experts=2'], 'is no network'),
+    ('bcl', ['--config.net.experts=2'], 'cannot be combined'),
     ('drw', ['--config.epochs=3'], 'would never be active in 3 epochs'),
     ('drw', ['--config.reweight.beta=1.0'], 'is not in [0, 1)'),
     ('cmo', ['--config.epochs=1'], 'would never be active in 1 epochs'),

@@ -21,6 +21,6 @@ def test_a_part_that_is_none_lists_what_there_is():
   with pytest.raises(UserError) as caught:
     paths.check(('body', 'hea'), TREE, 'optim.only')
   assert str(caught.value) == (
-    "--config.optim.only names 'hea', but the network has no such parameters; there are "
+    "--config.optim.only names 'hea', but the network has no such parameters; choose from "
     'body/conv1, body/conv10, head/kernel.'
   )

@@ -1,4 +1,4 @@
-"""Networks; the only folder that imports flax.linen. `build` is the door."""
+"""Networks, built by `build`; the only folder that imports flax.linen."""
 
 from fass_jax.nets.activation import class_activation
 from fass_jax.nets.base import Network, build

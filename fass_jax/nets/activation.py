@@ -1,4 +1,4 @@
-"""Where a network sees a class in an image."""
+"""Class activation maps."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from fass_jax.types import Array, PyTree
 
 
 def class_activation(net: Network, variables: PyTree, x: Array, labels: Array) -> Array:
-  """Returns how much each place of an image speaks for its class: M(h, w) = sum_d g_d f_d(h, w).
+  """Returns the class activation M(h, w) = sum_d g_d f_d(h, w).
 
-  f are the maps before pooling and g the gradient of the class' logit in the pooled features. Of a
-  linear head that is the class' row of weights, so M is the class activation map; of any other
-  head it is Grad-CAM, before its max(0, M). Of several experts it is that of their mean logits.
+  f are the feature maps before pooling, g is the gradient of the class's logit with respect to the
+  pooled features. For a linear head g is the class's weight vector and M the class activation map
+  (CAM); for other heads M is Grad-CAM before its max(0, M). With experts, the logit is their mean.
 
   Args:
-    net: a network that has maps.
-    variables: of the network; evaluation mode.
-    x: float `[B, H, W, 3]`, as the network is shown it.
-    labels: int32 `[B]`.
+    net: a network with feature maps.
+    variables: variables of the network, which runs in evaluation mode.
+    x: float `[B, H, W, 3]`, normalised images.
+    labels: int32 `[B]`, the classes.
 
   Returns:
-    At least float32, `[B, h, w]`, h and w the size of the maps; no scale, no bias.
+    float32 or float64 `[B, h, w]`, with the size of the feature maps, in units of the logits up to
+    a constant.
 
-  Reference: Zhou, Khosla, Lapedriza, Oliva, Torralba, CVPR 2016; Selvaraju et al., ICCV 2017.
+  Reference: Zhou et al., Learning Deep Features for Discriminative Localization, arXiv:1512.04150;
+  Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+  Localization, arXiv:1610.02391.
   """
   assert net.maps is not None, 'the network has no maps'
   maps = net.maps(variables, x)

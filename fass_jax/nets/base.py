@@ -1,4 +1,4 @@
-"""Puts a backbone and a head together behind three pure functions."""
+"""Combines a backbone and a head into a network of pure functions."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
   ),
   'cosine': lambda c, scale, precision, scaled: CosineHead(c, scale, precision, scaled),
 }
-SCALED = ('cosine',)  # heads whose logits have a scale of the config
-BRANCHES = ('stages', 'block')  # what of a backbone an expert has of its own: its end
-# by name: dtype of the activations, precision of products of float32 numbers
+SCALED = ('cosine',)  # heads that use --config.net.scale
+BRANCHES = ('stages', 'block')  # the part of the backbone that is separate per expert
+# name: dtype of the activations, precision of float32 products
 PRECISIONS: dict[str, tuple[Any, jax.lax.Precision]] = {
   'float32': (jnp.float32, jax.lax.Precision.HIGHEST),
   'tf32': (jnp.float32, jax.lax.Precision.DEFAULT),
@@ -58,14 +58,14 @@ class Network(NamedTuple):
   `init(key, image_shape) -> variables`;
   `embed(variables, x, train) -> (features [B, D], batch_stats)`;
   `head(variables, features, train) -> (Outputs, batch_stats)`;
-  `maps(variables, x)`, in evaluation mode: `[B, h, w, D]`, or `[B, E, h, w, D]` of experts, whose
-  means over the pixels are the features.
+  `maps(variables, x) -> [B, h, w, D]`, or `[B, E, h, w, D]` with experts: the feature maps in
+  evaluation mode, before the mean over the pixels.
   """
 
   init: Callable[[Array, tuple[int, int, int]], PyTree]
   embed: Callable[[PyTree, Array, bool], tuple[Array, PyTree]]
   head: Callable[[PyTree, Array, bool], tuple[Outputs, PyTree]]
-  maps: Callable[[PyTree, Array], Array] | None = None  # None: it has no pixels before the head
+  maps: Callable[[PyTree, Array], Array] | None = None  # None: the network has no feature maps
 
 
 def apply(
@@ -75,9 +75,9 @@ def apply(
   train: bool,
   between: Callable[[Array], Array] | None = None,
 ) -> tuple[Outputs, PyTree]:
-  """Runs the whole network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics).
+  """Applies the network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics).
 
-  With `between` the head gets `between(features)`.
+  With `between`, the input of the head is `between(features)`.
   """
   features, stats = net.embed(variables, x, train)
   features = features if between is None else between(features)
@@ -85,13 +85,16 @@ def apply(
 
 
 def experts_used(outputs: Outputs) -> Array:
-  """Returns how many experts a router asks, `[B]` in 1 .. E: on while sigmoid(route) > 1/2."""
+  """Returns the number of experts that the router uses, `[B]` in 1 .. E.
+
+  The router adds experts in order while sigmoid(route) > 1/2.
+  """
   assert outputs.route is not None, 'the network has no router'
   return 1 + jnp.cumprod((outputs.route > 0).astype(jnp.int32), axis=1).sum(axis=1)
 
 
 def mean_logits(outputs: Outputs) -> Array:
-  """Returns the logits that metrics read: `[B, C]`, the mean over the experts that are asked."""
+  """Returns the logits for prediction and metrics, `[B, C]`: the mean over the experts in use."""
   if outputs.route is None:
     return outputs.logits.mean(axis=1)
   last = experts_used(outputs)[:, None, None] - 1
@@ -124,29 +127,29 @@ def build(
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
-    experts: E copies of the last blocks and of the head; the logits' mean predicts.
-    reduced: whether experts have 3/4 of the channels there.
-    branch: a name of `BRANCHES`: experts have the last two stages of their own, or the last block.
-    class_scale: whether the head learns a factor for each class, see `class_scaled`.
-    projection: P of the embedding and the prototypes of a contrastive loss; 0 for none.
-    router: whether to say after each expert if the next one is asked, see `Router`.
-    precision: a key of `PRECISIONS`. 'float32' computes in full; 'tf32' lets a GPU that has it
-      round the factors of convolutions and matrix products to 10 bits (a CPU does not);
-      'bfloat16' keeps activations in 16 bits. Parameters, batch statistics, features, logits and
-      losses are float32 in all three. 'float64' makes all of them float64, from the same initial
-      values; it needs JAX_ENABLE_X64=1.
+    experts: E, copies of the last blocks and of the head; the mean of their logits predicts.
+    reduced: True: the experts' blocks have 3/4 of the channels.
+    branch: the part of the backbone per expert: 'stages' (the last two) or the last 'block'.
+    class_scale: True: the head learns a factor per class, see `class_scaled`.
+    projection: P, the size of the embedding for a contrastive loss; 0 for none.
+    router: True: add a router that selects the number of experts per image, see `Router`.
+    precision: a key of `PRECISIONS`. 'float32' is full precision; 'tf32' allows a GPU to round the
+      factors of convolutions and matrix products to 10 bits (no effect on a CPU); 'bfloat16' stores
+      activations in 16 bits. Parameters, batch statistics, features, logits and losses are float32
+      in all three cases. 'float64' makes all of them float64, with the same initial values; it
+      needs JAX_ENABLE_X64=1.
     convolution: a key of `CONVOLUTIONS`.
-    moving: parts whose batch normalisation trains; elsewhere it reads its running statistics in
-      training too and leaves them as they are. () is all.
+    moving: parts of the network with batch normalisation in training mode; all other layers use
+      constant running statistics. () means all parts.
 
   Raises:
-    UserError: for a depth that the family does not have, or pieces that do not fit together.
+    UserError: if the backbone does not have this depth, or the options are incompatible.
   """
   dtype, digits = PRECISIONS[precision]
   if jax.dtypes.canonicalize_dtype(dtype) != dtype:
     raise UserError(
       f'--config.engine.precision={precision} needs JAX_ENABLE_X64=1 in the environment; set it, '
-      'or take float32.'
+      'or use float32.'
     )
   how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
   _check(experts, reduced, branch, projection, router)
@@ -161,29 +164,30 @@ def build(
 
 
 def _check(experts: int, reduced: bool, branch: str, projection: int, router: bool) -> None:
-  """Refuses pieces that do not fit together."""
+  """Raises UserError if the options are incompatible."""
   if experts < 1 or (experts > 1 and projection):
     raise UserError(
-      f'net.experts={experts} with net.projection={projection} is no network; take one of them.'
+      f'--config.net.experts={experts} and --config.net.projection={projection} cannot be '
+      'combined; set experts to 1 or projection to 0.'
     )
   if branch == 'block' and reduced and experts > 1:
     raise UserError(
-      '--config.net.branch=block leaves no room for narrower experts, because a block adds to what '
-      'it gets; set --config.net.reduced=False.'
+      '--config.net.branch=block cannot have narrower experts, because the residual connection '
+      'needs equal numbers of channels; set --config.net.reduced=False.'
     )
   if router and experts < 2:
     raise UserError('--config.net.router=True needs --config.net.experts=2 or more.')
 
 
 def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManager:
-  """Keeps batch normalisation outside the parts `moving` in evaluation mode."""
+  """Returns a context with batch normalisation outside the parts `moving` in evaluation mode."""
   if not moving:
     return contextlib.nullcontext()
 
   def call(function: Any, args: Any, kwargs: Any, context: Any) -> Any:
     if isinstance(context.module, BatchNorm) and context.method_name == '__call__':
       path = '/'.join((root, *context.module.path))
-      # a part may also name a parameter of the layer alone
+      # a part may also be a single parameter of the layer
       if not paths.inside(path, moving) and not any(paths.inside(p, (path,)) for p in moving):
         args, kwargs = (args[0], False), {}
     return function(*args, **kwargs)
@@ -191,14 +195,14 @@ def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManage
   return nn.intercept_methods(call)
 
 
-# Any: what flax's init and apply return depends on their arguments
+# Any: the return types of flax's init and apply depend on their arguments
 def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
-  """Makes pure functions of two modules, a backbone and a head; `moving` as for `build`."""
+  """Returns the network of two Linen modules, a backbone and a head; for `moving` see `build`."""
 
   def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
     body_key, head_key = jax.random.split(key)
     x = jnp.zeros((1, *image_shape), jnp.float32)
-    # only the shapes of the forward pass are needed, so nothing is compiled for it
+    # eval_shape avoids compiling the forward pass, because only its shapes are needed
     lower = body.init(body_key, x, True)
     features = jax.eval_shape(lambda v: body.apply(v, x, False), lower)
     upper = top.init(head_key, jnp.zeros(features.shape, features.dtype), True)
@@ -235,7 +239,7 @@ def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
       out = top.apply({**inner, 'batch_stats': stats['head']}, features, False)
     if isinstance(out, Outputs):
       return out, stats
-    # plain heads return logits alone, [B, C], or [B, E, C] of experts
+    # plain heads return only logits, [B, C], or [B, E, C] with experts
     if isinstance(out, jax.Array):
       return Outputs(out if out.ndim == 3 else out[:, None, :], features), stats
     logits, embedding, prototypes = out

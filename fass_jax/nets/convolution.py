@@ -1,4 +1,4 @@
-"""Two dimensional convolutions: XLA's own, and one batched matrix product over patches."""
+"""Two-dimensional convolutions: XLA's own, and a matrix product over patches."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from fass_jax.types import Array
 
 Convolution = Callable[..., Array]
 Padding = Sequence[tuple[int, int]]
-FEW = 128  # channels from which on XLA's plain loops cost more than longer compiling
+FEW = 128  # from this number of channels on, XLA's plain loops cost more than a longer compilation
 
 
 def from_memory(x: Array) -> Array:
-  """Returns `x`, written out once: on a CPU XLA looks through everything but control flow."""
-  # true unless x holds a nan, and then the run is about to be stopped
+  """Returns `x` stored in memory; on a CPU, only control flow stops XLA from recomputing it."""
+  # always true, except for nan, and then the run stops anyway
   first = x[(0,) * x.ndim]
   return jax.lax.cond(first == first, lambda v: v, lambda v: -v, x)
 
 
 def direct(x: Array, kernel: Array, strides: Sequence[int], padding: Padding, **how: Any) -> Array:
-  """Convolves: `x [B, H, W, C]`, `kernel [h, w, C / groups, F]` -> `[B, H', W', F]`.
+  """Convolves `x [B, H, W, C]` with `kernel [h, w, C / groups, F]`, result `[B, H', W', F]`.
 
-  On a CPU the gradient of the kernel reads `x` from memory. Left alone, XLA recomputes `x` inside
-  a transposition that this gradient starts with, through all residual blocks of the stage back to
-  the last convolution that it kept: ResNet-32 took 1.6 times as long a step. And a kernel larger
-  than the image it reads or writes makes XLA convolve in plain loops, 50 times as slow as `patches`
-  (layer 4 of a ResNet at 64 pixels: 3 x 3 over 2 x 2, 512 channels).
+  On a CPU this works around two slow paths of XLA. First, the gradient of the kernel starts with a
+  transposition, in which XLA would recompute `x` through all residual blocks back to the last
+  stored convolution (a ResNet-32 step took 1.6 times as long); so `x` is stored in memory. Second,
+  if the kernel is larger than its input or output, XLA uses plain loops, 50 times as slow as
+  `patches` (layer 4 of a ResNet at 64 pixels: 3 x 3 over 2 x 2, 512 channels).
 
   Args:
     x: images or features.
     kernel: the weights.
-    strides: of both axes.
-    padding: before and after, of both axes.
-    **how: what else `jax.lax.conv_general_dilated` takes, `feature_group_count` among it.
+    strides: strides of both axes.
+    padding: padding before and after, for both axes.
+    **how: other arguments of `jax.lax.conv_general_dilated`, such as `feature_group_count`.
   """
 
   def plain(x: Array, kernel: Array) -> Array:
@@ -70,17 +70,18 @@ def patches(
   feature_group_count: int = 1,
   **how: Any,
 ) -> Array:
-  """Convolves as `direct` does, by one product `[B H' W', h w C] x [h w C, F]`.
+  """Convolves as `direct`, by a matrix product `[B H' W', h w C] x [h w C, F]`.
 
-  A batch of kernels (several runs in one program) makes this a batched matrix product, where a
-  convolution becomes a grouped one. Groups of channels are one product each.
+  Under `vmap` over kernels (several seeds in one program) this becomes a batched matrix product,
+  whereas a convolution becomes a slower grouped convolution. Each group of channels is a separate
+  product.
   """
-  del how  # the layout is always NHWC, HWIO, and nothing is dilated
+  del how  # the layout is always NHWC, HWIO, and there is no dilation
   height, width, _, features = kernel.shape
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
   rows = (x.shape[1] - height) // strides[0] + 1
   cols = (x.shape[2] - width) // strides[1] + 1
-  # the last row and column that a window may start from
+  # one more than the last row and column at which a window starts
   below, right = strides[0] * (rows - 1) + 1, strides[1] * (cols - 1) + 1
   windows = [
     x[:, i : i + below : strides[0], j : j + right : strides[1]]

@@ -17,32 +17,33 @@ from fass_jax.types import Outputs
 
 
 def prior_bias(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-  """Returns -log(C - 1) for each class, where the sigmoid is 1/C.
+  """Returns the bias -log(C - 1) per class, so that the initial sigmoid is 1/C.
 
-  So the C - 1 negatives of a loss of sigmoids do not drown the positive in the first steps.
+  With this bias, the C - 1 negative classes of a sigmoid loss do not dominate the first steps.
 
-  Reference: Cui, Jia, Lin, Song, Belongie, CVPR 2019.
+  Reference: Cui et al., Class-Balanced Loss Based on Effective Number of Samples, arXiv:1901.05555.
   """
   del key
   return jnp.full(shape, -math.log(max(shape[-1] - 1, 1)), dtype)
 
 
 def class_scaled(head: nn.Module, logits: jax.Array) -> jax.Array:
-  """Multiplies logits `[B, C]` by learned factors, 1 at first: z_c = s_c z'_c (LWS).
+  """Multiplies logits `[B, C]` by learned factors: z_c = s_c z'_c (learnable weight scaling, LWS).
 
-  They are the parameter `class_scale` of the head, beside those that it has without them.
+  The factors are the parameter `class_scale` of the head and start at 1.
 
-  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  Reference: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition,
+  arXiv:1910.09217.
   """
   scale = head.param('class_scale', nn.initializers.ones, logits.shape[-1:], logits.dtype)
   return logits * scale[None, :]
 
 
 class LinearHead(nn.Module):
-  """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as the field's.
+  """z = x W + b with W ~ N(0, sqrt(2 / D)) and b ~ U(-1/sqrt(D), 1/sqrt(D)), as in CIFAR-LT code.
 
-  With `torch` W ~ U(-1/sqrt(D), 1/sqrt(D)) too, PyTorch's own, which ResNets of large images have;
-  with `prior` b as `prior_bias` has it. With `scaled` z as `class_scaled` has it.
+  With `torch`, W ~ U(-1/sqrt(D), 1/sqrt(D)) as in PyTorch's default, usual for ResNets on large
+  images. With `prior`, b is `prior_bias`. With `scaled`, `class_scaled` is applied to z.
   """
 
   num_classes: int
@@ -73,11 +74,12 @@ def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Arr
 
 
 class CosineHead(nn.Module):
-  """z_c = scale * cos(x, w_c), without bias; the scale is applied here and nowhere else.
+  """z_c = scale * cos(x, w_c), without bias; only this head applies the scale to the logits.
 
-  With `scaled` z as `class_scaled` has it.
+  With `scaled`, `class_scaled` is applied to z.
 
-  Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019.
+  Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss,
+  arXiv:1906.07413.
   """
 
   num_classes: int
@@ -90,7 +92,7 @@ class CosineHead(nn.Module):
     """Returns logits `[B, C]` in [-scale, scale]."""
     shape = (features.shape[-1], self.num_classes)
     w = self.param('kernel', _unit_columns, shape, wide(features.dtype))
-    # the norm is kept off zero, where its gradient is infinite
+    # bound the norm away from 0, where its gradient is infinite
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     w = w * jax.lax.rsqrt(jnp.maximum(jnp.square(w).sum(0, keepdims=True), 1e-24))
     logits = self.scale * jnp.matmul(x, w, precision=self.precision)
@@ -98,22 +100,23 @@ class CosineHead(nn.Module):
 
 
 def running_mean(logits: jax.Array) -> jax.Array:
-  """Returns the means of experts 1, 1..2, .., 1..E: `[B, E, C]` of `[B, E, C]`."""
+  """Returns the mean logits of experts 1, 1..2, .., 1..E: `[B, E, C]` -> `[B, E, C]`."""
   number = jnp.arange(1, logits.shape[1] + 1, dtype=logits.dtype)
   return jnp.cumsum(logits, axis=1) / number[None, :, None]
 
 
 class Router(nn.Module):
-  """Says after each expert but the last whether to ask the next one too.
+  """Decides after each expert but the last whether the next expert is used too.
 
-  For expert i: ReLU of a layer of its own from its features, scaled to length 1, beside the
-  largest logits of the mean of experts 1..i, into a last layer that all experts share.
+  The input for expert i is: a hidden ReLU layer of its own on its features (unit norm),
+  concatenated with the largest logits of the mean of experts 1..i. The last layer is shared.
 
-  Reference: Wang, Lian, Miao, Liu, Yu, ICLR 2021 (expert assignment).
+  Reference: Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809 (expert assignment).
   """
 
   hidden: int = 16
-  choices: int = 30  # so many of the largest logits, or all C
+  choices: int = 30  # number of largest logits, at most C
   precision: jax.lax.Precision | None = None
 
   def _dense(self, size: int, x: jax.Array, name: str) -> jax.Array:
@@ -128,7 +131,7 @@ class Router(nn.Module):
 
   @nn.compact
   def __call__(self, features: jax.Array, logits: jax.Array) -> jax.Array:
-    """Maps features `[B, E, D]` and logits `[B, E, C]` to `[B, E - 1]`; above 0: ask on."""
+    """Maps features `[B, E, D]`, logits `[B, E, C]` to `[B, E - 1]`; > 0: use the next expert."""
     x = features * jax.lax.rsqrt(jnp.maximum(jnp.square(features).sum(-1, keepdims=True), 1e-24))
     largest = jax.lax.top_k(running_mean(logits)[:, :-1], min(self.choices, logits.shape[-1]))[0]
     own = [
@@ -139,7 +142,7 @@ class Router(nn.Module):
 
 
 class ExpertHeads(nn.Module):
-  """A head for each expert, and the router if there is one."""
+  """One head per expert, and optionally a router."""
 
   heads: Sequence[nn.Module]
   router: Router | None = None
@@ -154,7 +157,7 @@ class ExpertHeads(nn.Module):
 
 
 class _Projection(nn.Module):
-  """Linear, batch normalisation, ReLU, linear, and to length 1."""
+  """Linear, batch normalisation, ReLU, linear, then normalisation to unit norm."""
 
   hidden: int
   size: int
@@ -169,12 +172,13 @@ class _Projection(nn.Module):
 
 
 class ContrastiveHead(nn.Module):
-  """A head with what a contrastive loss compares: embeddings of images and a prototype a class.
+  """A head with embeddings of images and one prototype per class, for a contrastive loss.
 
-  The embedding is the projection of the features, the prototypes are a second projection of the
-  columns of the classifier.
+  The embeddings are a projection of the features; the prototypes are a second projection of the
+  classifier's weight vectors.
 
-  Reference: Zhu, Wang, Chen, Chen, Jiang, CVPR 2022.
+  Reference: Zhu et al., Balanced Contrastive Learning for Long-Tailed Visual Recognition,
+  arXiv:2207.09052.
   """
 
   head: nn.Module

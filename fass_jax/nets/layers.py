@@ -1,4 +1,4 @@
-"""What all networks are made of: how they compute, how they begin, their convolution."""
+"""Shared parts of all networks: arithmetic, initialisers, convolution, branches of experts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from fass_jax.nets.convolution import Convolution, direct
 
 
 def wide(dtype: Any) -> Any:
-  """Returns the dtype of parameters and statistics beside activations of `dtype`.
+  """Returns the dtype of parameters and statistics for activations of `dtype`.
 
-  float32, beside bfloat16 too; float64 beside float64.
+  It is float64 for float64, otherwise float32 (also for bfloat16).
   """
   return jnp.promote_types(dtype, jnp.float32)
 
 
 class Arithmetic(NamedTuple):
-  """How the convolutions of a network are computed; parameters are `wide(dtype)`."""
+  """The arithmetic of a network's convolutions; parameters are `wide(dtype)`."""
 
-  dtype: Any = jnp.float32  # of the activations
-  precision: jax.lax.Precision | None = None  # of products of float32 numbers
+  dtype: Any = jnp.float32  # dtype of the activations
+  precision: jax.lax.Precision | None = None  # precision of float32 products
   convolve: Convolution = direct
 
 
 def in_float32(initial: Any) -> Any:
-  """Makes an initialiser draw in float32, so that a float64 run begins where a float32 one does."""
+  """Makes an initialiser draw in float32, so that float64 runs have the same initial values."""
   return lambda key, shape, dtype=jnp.float32: initial(key, shape, jnp.float32).astype(dtype)
 
 
@@ -53,7 +53,7 @@ def conv(
   groups: int = 1,
   initial: Any = he_normal,
 ) -> nn.Conv:
-  """Returns a convolution without bias, `size` an odd side, (size - 1) / 2 zeros on each side."""
+  """Returns a convolution without bias, with odd kernel size and padding (size - 1) / 2."""
   # explicit padding: 'SAME' pads stride-2 convolutions on one side only
   border = (size // 2, size // 2)
   return nn.Conv(
@@ -81,20 +81,20 @@ def in_branches(
   reduced: bool,
   pooled: bool,
 ) -> jax.Array:
-  """Runs the blocks of a residual network, the last of them for each expert, and pools.
+  """Applies the blocks of a residual network, the last ones per expert, and pools.
 
   Args:
-    x: `[B, H, W, F]`, what comes out of the stem.
-    blocks: (stage, place in it), in order.
-    one: runs a block: `(x, stage, place, prefix of its name, narrower) -> x`.
+    x: `[B, H, W, F]`, output of the stem.
+    blocks: (stage, index in the stage), in order.
+    one: applies a block: `(x, stage, index, prefix of its name, narrower) -> x`.
     experts: E.
-    own: so many of the last blocks each expert has of its own; only read for E > 1.
-    reduced: whether those are narrower.
-    pooled: whether to take means over the pixels.
+    own: number of last blocks that are separate per expert; unused for E = 1.
+    reduced: True: these blocks are narrower.
+    pooled: True: average over the pixels.
 
   Returns:
-    At least float32: the means `[B, D]`, or `[B, E, D]` of several experts; or the maps that they
-    are of, `[B, h, w, D]` or `[B, E, h, w, D]`.
+    float32 or float64: the pooled features, `[B, D]`, or `[B, E, D]` with experts; or without
+    pooling the feature maps, `[B, h, w, D]` or `[B, E, h, w, D]`.
   """
 
   def run(x: jax.Array, some: Sequence[tuple[int, int]], prefix: str, narrow: bool) -> jax.Array:

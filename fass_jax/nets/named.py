@@ -1,4 +1,4 @@
-"""From a config's section `net` to a network."""
+"""Builds and describes the network of a config's section `net`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from fass_jax.nets.base import SCALED
 
 
 def describe_network(net: ConfigDict) -> str:
-  """Returns what a reader is told of a section `net`."""
+  """Returns a description of a section `net` for the recipe's printout."""
   text = f'{net.backbone}, depth {net.depth}, {net.head} head'
   if net.head in SCALED:
     text += f' of scale {net.scale:g}'
   if net.experts > 1:
-    text += f', {net.experts} experts' + (' of 3/4 of the channels' if net.reduced else '')
-    text += ', with a last block of their own' * (net.branch == 'block')
-  text += ', a learned scale for each class' * net.class_scale
+    text += f', {net.experts} experts' + (' with 3/4 of the channels' if net.reduced else '')
+    text += ', each with its own last block' * (net.branch == 'block')
+  text += ', a learned scale per class' * net.class_scale
   return text + (f', projection to {net.projection}' if net.projection else '')
 
 
 def network(
   net: ConfigDict, engine: ConfigDict, num_classes: int, moving: tuple[str, ...] = ()
 ) -> nets.Network:
-  """Builds the network that the sections `net` and `engine` ask for.
+  """Builds the network of the sections `net` and `engine`.
 
   Args:
-    net: a run's section.
-    engine: a run's section, for the precision and the way of convolutions.
+    net: the section `net` of a config.
+    engine: the section `engine`, for the precision and the implementation of convolutions.
     num_classes: C.
-    moving: parts whose batch normalisation trains; () is all, see `nets.build`.
+    moving: parts with batch normalisation in training mode; () means all, see `nets.build`.
 
   Raises:
     UserError: for a depth that the family does not have, or pieces that do not fit together.

@@ -1,4 +1,4 @@
-"""Batch normalisation with the running statistics that the field's results were made with."""
+"""Batch normalisation with the same running statistics as PyTorch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from flax import linen as nn
 from fass_jax.nets.layers import wide
 from fass_jax.types import PyTree
 
-MOMENTUM = 0.9  # of the running statistics
+MOMENTUM = 0.9  # momentum of the running statistics
 
 
 def fold_statistics(old: PyTree, new: Sequence[PyTree]) -> PyTree:
-  """Returns the running statistics after passes that all began at `old`, one after another.
+  """Returns the running statistics after sequential passes, from passes that all start at `old`.
 
-  r_1 = new_1, r_k = new_k + 0.9 (r_{k-1} - old): what each pass starts from enters its result
-  with the weight of the momentum.
+  r_1 = new_1, r_k = new_k + 0.9 (r_{k-1} - old), because the starting value of a pass enters its
+  result with the momentum as factor.
 
   Args:
     old: statistics before the passes.
-    new: statistics after each pass, in order; all trees alike.
+    new: statistics after each pass, in order; all trees have the same structure.
   """
   running = new[0]
   for tree in new[1:]:
@@ -33,12 +33,14 @@ def fold_statistics(old: PyTree, new: Sequence[PyTree]) -> PyTree:
 class BatchNorm(nn.Module):
   """Normalises over all axes but the last: y = gamma * (x - mean) / sqrt(var + eps) + beta.
 
-  In training by the statistics of the batch, otherwise by the running ones, which follow
-  r <- 0.9 * r + 0.1 * batch value. The running variance takes the *unbiased* batch variance
-  (n / (n - 1)); flax's own layer takes the biased one, 1.6 % less at the 64 values of an
-  8 x 8 image alone. Statistics and their arithmetic are float32, float64 for a float64 input.
+  mean and var are those of the batch in training, and the running ones otherwise, updated by
+  r <- 0.9 * r + 0.1 * batch value. The running variance uses the *unbiased* batch variance
+  (n / (n - 1)), as in PyTorch; flax's own layer uses the biased one, which is 1.6 % smaller for 64
+  values (a single 8 x 8 image). Statistics and arithmetic are float32, or float64 for a float64
+  input.
 
-  Reference: Ioffe, Szegedy, ICML 2015.
+  Reference: Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing
+  Internal Covariate Shift, arXiv:1502.03167.
   """
 
   momentum: float = MOMENTUM

@@ -1,4 +1,4 @@
-"""Paths of the leaves of a tree, `head/heads_0/kernel`; parts of a network are prefixes of them."""
+"""Paths of a tree's leaves, e.g. `head/heads_0/kernel`; parts of a network are path prefixes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def flat(tree: PyTree) -> dict[str, Any]:
 
 
 def mapped(function: Callable[[str, Any], Any], tree: PyTree) -> PyTree:
-  """Returns the tree with `function(path, leaf)` in the place of each leaf."""
+  """Returns the tree with each leaf replaced by `function(path, leaf)`."""
   return jax.tree_util.tree_map_with_path(lambda path, x: function(_name(path), x), tree)
 
 
 def prefixes(value: str | Iterable[str]) -> tuple[str, ...]:
-  """Returns a config value as prefixes without slashes at their ends."""
+  """Returns a config value as prefixes without leading and trailing slashes."""
   return tuple(p.strip('/') for p in ((value,) if isinstance(value, str) else value))
 
 
 def inside(path: str, parts: Sequence[str]) -> bool:
-  """Says whether a path is one of the parts or lies in one.
+  """Returns True if a path is one of the parts or inside of one.
 
-  '' is the whole tree, and a * stands for any names: '*/bias' is every bias.
+  '' is the whole tree, and * matches any names: '*/bias' matches every bias.
   """
   return any(
     not part or fnmatch.fnmatchcase(path, part) or fnmatch.fnmatchcase(path, f'{part}/*')
@@ -42,16 +42,16 @@ def inside(path: str, parts: Sequence[str]) -> bool:
 
 
 def check(parts: Sequence[str], tree: PyTree, key: str) -> None:
-  """Makes sure that every part has a leaf.
+  """Checks that every part has a leaf.
 
   Raises:
-    UserError: with the parts that there are, down to the second level.
+    UserError: if a part has none; the message lists the existing parts down to the second level.
   """
   known = list(flat(tree))
   for part in parts:
     if not any(inside(path, (part,)) for path in known):
       there = dict.fromkeys('/'.join(path.split('/')[:2]) for path in known)
       raise UserError(
-        f"--config.{key} names '{part}', but the network has no such parameters; there are "
+        f"--config.{key} names '{part}', but the network has no such parameters; choose from "
         f'{", ".join(there)}.'
       )

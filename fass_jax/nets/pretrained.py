@@ -1,4 +1,4 @@
-"""Files of pretrained ResNets, with the names that torchvision, timm and transformers give."""
+"""Loads pretrained ResNets from files with the names of torchvision, timm or transformers."""
 
 from __future__ import annotations
 
@@ -16,29 +16,31 @@ from fass_jax.types import PyTree, UserError
 log = logging.getLogger('fass_jax')
 
 KEY = '--config.start.weights'
-WRAPPERS = ('state_dict', 'model')  # what a checkpoint of PyTorch keeps its weights under
+WRAPPERS = ('state_dict', 'model')  # keys of the weights in a PyTorch checkpoint
 HEADS = ('fc.', 'classifier.', 'head.')
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-  """Reads `{name: array}` of a file of weights; nothing but numbers is loaded.
+  """Reads `{name: array}` from a file of weights, without running code from the file.
 
   Args:
-    path: a `.safetensors` file, or any that PyTorch saved. The dictionaries `state_dict` and
-      `model` around the weights, and `module.` before their names, are taken off.
+    path: a `.safetensors` file, or a file saved by PyTorch. Enclosing dictionaries `state_dict` and
+      `model`, and a prefix `module.` of the names, are removed.
 
   Raises:
-    UserError: if the file or the package that reads it is not there, or it holds no weights.
+    UserError: if the file or the package to read it is missing, or the file has no weights.
   """
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
-    raise UserError(f'{KEY}={path} is no file; download the weights and give the path to them.')
+    raise UserError(
+      f'{KEY}={path} is not a file; download the weights and give the path of the file.'
+    )
   found: Any = _safetensors(file) if file.suffix == '.safetensors' else _torch(file)
   while isinstance(found, Mapping) and any(isinstance(found.get(k), Mapping) for k in WRAPPERS):
     found = next(found[k] for k in WRAPPERS if isinstance(found.get(k), Mapping))
   if not isinstance(found, Mapping) or not all(hasattr(v, 'shape') for v in found.values()):
     raise UserError(
-      f'{KEY}={path} is no dictionary of weights; save the state_dict() of the model alone.'
+      f'{KEY}={path} is not a dictionary of weights; save only the state_dict() of the model.'
     )
   return {str(k).removeprefix('module.'): _array(v) for k, v in found.items()}
 
@@ -67,18 +69,18 @@ def _torch(file: pathlib.Path) -> Any:
 def _loaded(load: Any, file: pathlib.Path) -> Any:
   try:
     return load(file)
-  except Exception as error:  # each library has kinds of its own for a broken file
+  except Exception as error:  # each library has its own exception types for a broken file
     reason = str(error).strip().split('\n')[0] or type(error).__name__
     raise UserError(f'{KEY}={file} cannot be read ({reason}); download it again.') from error
 
 
 def _array(value: Any) -> np.ndarray:
-  """Returns a tensor or array as NumPy, half precision as float32."""
+  """Returns a tensor or array as a NumPy array, with 16-bit floats converted to float32."""
   value = value.detach().float().numpy() if hasattr(value, 'detach') else np.asarray(value)
   return value.astype(np.float32) if value.dtype.itemsize == 2 else value
 
 
-# transformers' names, after `resnet.`, to torchvision's; places there begin at 0 and 1
+# transformers' names, without `resnet.`, to torchvision's; transformers counts layers from 0
 _RENAMED = (
   (r'^(?:resnet\.)?embedder\.embedder\.', lambda m: 'STEM.'),
   (
@@ -103,14 +105,14 @@ _LEAVES = {
 
 
 def _torchvision(name: str) -> str:
-  """Returns the name that torchvision and timm have for a weight of transformers; others stay."""
+  """Returns torchvision's (and timm's) name for a weight of transformers; keeps other names."""
   for pattern, new in _RENAMED:
     name = re.sub(pattern, new, name)
   return name
 
 
 def _theirs(path: str) -> str:
-  """Returns torchvision's name of a leaf of the body."""
+  """Returns torchvision's name for a leaf of the backbone."""
   *layers, leaf = path.split('/')
   name = re.sub(r'^(layer\d)_block(\d+)', r'\1.\2', '.'.join(layers))
   name = name.replace('downsample_conv', 'downsample.0').replace('downsample_bn', 'downsample.1')
@@ -118,35 +120,36 @@ def _theirs(path: str) -> str:
 
 
 def _turned(value: np.ndarray) -> np.ndarray:
-  """Brings OIHW to HWIO, and a matrix to its transpose."""
+  """Transposes a kernel from OIHW to HWIO, and a matrix."""
   return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
 
 
 def check(backbone: str, experts: int) -> None:
-  """Refuses networks that no file has the weights of.
+  """Checks that pretrained weights can exist for a network.
 
   Raises:
-    UserError: with the reason.
+    UserError: if they cannot.
   """
   if backbone == 'resnet_cifar' or experts > 1:
     raise UserError(
-      f'{KEY} has no weights for --config.net.backbone={backbone} with '
-      f'--config.net.experts={experts}; take the backbone resnet or resnext and one expert.'
+      f'{KEY} is not possible for --config.net.backbone={backbone} with '
+      f'--config.net.experts={experts}; use the backbone resnet or resnext and one expert.'
     )
 
 
 def to_variables(weights: Mapping[str, np.ndarray], variables: PyTree) -> PyTree:
-  """Puts the weights of a file in the places of a network's variables.
+  """Replaces a network's variables by the weights of a file.
 
-  Convolutions OIHW become HWIO, the matrix of the head is transposed. The head is taken if it is
-  linear here and has as many classes there; otherwise it stays as it is initialised.
+  Convolution kernels are transposed from OIHW to HWIO, and so is the matrix of the head. The head's
+  weights are loaded if the network's head is linear and has as many classes; otherwise the initial
+  head is used.
 
   Args:
-    weights: by the names of torchvision, timm or transformers, as `read` returns them.
+    weights: `{name: array}` from `read`, with the names of torchvision, timm or transformers.
     variables: `{'params': {'body', 'head'}, 'batch_stats': {'body', ...}}` of a ResNet or ResNeXt.
 
   Raises:
-    UserError: for the first weight that is missing, has another shape or is left over.
+    UserError: if a weight is missing, has another shape or is unknown to the network.
   """
   there = {_torchvision(name): value for name, value in weights.items()}
   used = set()
@@ -155,16 +158,16 @@ def to_variables(weights: Mapping[str, np.ndarray], variables: PyTree) -> PyTree
     name = _theirs(path)
     if name not in there:
       raise UserError(
-        f'The file of {KEY} has no {name}, which this network needs; give weights of the same '
+        f'The file of {KEY} has no {name}, which this network needs; give weights for the same '
         '--config.net.backbone and --config.net.depth.'
       )
     used.add(name)
     ours = _turned(there[name])
     if ours.shape != value.shape:
       raise UserError(
-        f'The file of {KEY} has {name} of shape {ours.shape}, which is {value.shape} in this '
-        'network (axes in its order); give weights of the same --config.net.backbone and '
-        '--config.net.depth.'
+        f'The file of {KEY} has {name} of shape {ours.shape}, but this network needs '
+        f'{value.shape} (axes in the order of JAX); give weights for the same '
+        '--config.net.backbone and --config.net.depth.'
       )
     return ours.astype(value.dtype)
 
@@ -175,7 +178,7 @@ def to_variables(weights: Mapping[str, np.ndarray], variables: PyTree) -> PyTree
   for name in there:
     if name not in used and not name.endswith('num_batches_tracked') and not name.startswith(HEADS):
       raise UserError(
-        f'The file of {KEY} has {name}, for which this network has no place; give weights of the '
+        f'The file of {KEY} has {name}, which this network does not have; give weights for the '
         'same --config.net.backbone and --config.net.depth.'
       )
   return {
@@ -186,12 +189,12 @@ def to_variables(weights: Mapping[str, np.ndarray], variables: PyTree) -> PyTree
 
 
 def _head(there: Mapping[str, np.ndarray], head: PyTree) -> PyTree:
-  """Returns the head of the file if it is one of the same shape, else the head as it is."""
+  """Returns the file's head if it has the same shape, else the initial head."""
   linear = paths.flat(head)
   names = {'linear/kernel': 'fc.weight', 'linear/bias': 'fc.bias'}
   if linear.keys() == names.keys() and all(
     name in there and there[name].T.shape == linear[path].shape for path, name in names.items()
   ):
     return paths.mapped(lambda path, x: _turned(there[names[path]]).astype(x.dtype), head)
-  log.info('%s: the backbone is taken, the head is as it is initialised.', KEY)
+  log.info('%s: loaded the backbone only; the head has its initial values.', KEY)
   return head

@@ -1,4 +1,4 @@
-"""The residual networks for large images: ResNet v1.5 and ResNeXt."""
+"""Residual networks for large images: ResNet v1.5 and ResNeXt."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.pooling import max_pool
 from fass_jax.types import UserError
 
-# by depth: blocks of the four layers
+# depth -> blocks in each of the four layers
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
-  10: (1, 1, 1, 1),  # of the long-tailed field, not of the paper
+  10: (1, 1, 1, 1),  # usual for ImageNet-LT, but not in the ResNet paper
   18: (2, 2, 2, 2),
   34: (3, 4, 6, 3),
   50: (3, 4, 6, 3),
   101: (3, 4, 23, 3),
   152: (3, 8, 36, 3),
 }
-EXPANSION = 4  # of a bottleneck
+EXPANSION = 4  # output channels of a bottleneck / planes
 
 _conv = functools.partial(conv, initial=he_normal_out)
 
 
 def _shortcut(x: jax.Array, features: int, stride: int, how: Arithmetic, train: bool) -> jax.Array:
-  """Option B: a 1x1 convolution and a normalisation where the shape changes."""
+  """Applies shortcut option B: 1x1 convolution and batch normalisation if the shape changes."""
   if stride == 1 and x.shape[-1] == features:
     return x
   x = _conv(features, 1, stride, 'downsample_conv', how)(x)
@@ -52,9 +52,9 @@ class Basic(nn.Module):
 
 
 class Bottleneck(nn.Module):
-  """1x1, 3x3 with the stride (v1.5; the first 1x1 has it in the paper), 1x1 convolutions.
+  """1x1, 3x3 and 1x1 convolutions; the 3x3 has the stride (v1.5; in the paper, the first 1x1).
 
-  The inner ones have planes * width / 64 channels in each of the groups of the 3x3.
+  The inner convolutions have planes * width / 64 channels per group of the 3x3.
   """
 
   planes: int
@@ -79,18 +79,22 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
   """Backbone `[B, H, W, 3] -> features [B, D]`: D = 512 with basic blocks, 2048 with bottlenecks.
 
-  Parameters, shapes and initial values as torchvision's: with a head for 1000 classes depth 18 has
-  11,689,512 parameters, depth 50 25,557,032, ResNeXt-50 32x4d 25,028,904. With several experts the
-  stem and the first blocks are shared, and every expert has the last `own` blocks of its own (RIDE:
-  layers 3 and 4; BBN: the last block), 3/4 as wide if `reduced`: `[B, E, 3/4 D]`.
+  Parameters, shapes and initial values are torchvision's: with a head for 1000 classes, depth 18
+  has 11,689,512 parameters, depth 50 25,557,032, ResNeXt-50 32x4d 25,028,904. With several experts,
+  the stem and the first blocks are shared, and the last `own` blocks are separate per expert (RIDE:
+  layers 3 and 4; BBN: the last block). If `reduced`, these have 3/4 of the channels: `[B, E, 3/4
+  D]`.
 
-  Reference: He, Zhang, Ren, Sun, CVPR 2016; Xie, Girshick, Dollar, Tu, He, CVPR 2017 (groups);
-  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts); Zhou, Cui, Wei, Chen, CVPR 2020 (BBN).
+  Reference: He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385; groups: Xie
+  et al., Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431; experts:
+  Wang et al., Long-tailed Recognition by Routing Diverse Distribution-Aware Experts,
+  arXiv:2010.01809, and Zhou et al., BBN: Bilateral-Branch Network with Cumulative Learning for
+  Long-Tailed Visual Recognition, arXiv:1912.02413.
   """
 
   depth: int = 50
   groups: int = 1
-  width: int = 64  # channels of a group in layer 1
+  width: int = 64  # channels per group in layer 1
   experts: int = 1
   reduced: bool = True
   own: int = 9
@@ -98,7 +102,7 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool, pooled: bool = True) -> jax.Array:
-    """Returns the pooled features, float32 `[B, D]`, or `[B, E, D']` of experts, or their maps."""
+    """Returns pooled features, float32 `[B, D]`, or `[B, E, D']` with experts, or feature maps."""
     x = _conv(64, 7, 2, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     x = max_pool(x)
@@ -107,7 +111,7 @@ class ResNet(nn.Module):
     def one(x: jax.Array, layer: int, block: int, prefix: str, narrow: bool) -> jax.Array:
       planes = 32 * 2**layer
       planes = planes * 3 // 4 if narrow else planes
-      # the first block of a layer halves the size, but for layer 1
+      # the first block of layers 2, 3 and 4 halves the size
       stride = 2 if layer > 1 and block == 0 else 1
       name = f'{prefix}layer{layer}_block{block}'
       if self.depth < 50:
@@ -118,15 +122,15 @@ class ResNet(nn.Module):
 
 
 def _own(depth: int, branch: str) -> int:
-  """Returns how many of the last blocks are an expert's."""
+  """Returns the number of last blocks that are separate per expert."""
   return 1 if branch == 'block' else sum(BLOCKS[depth][2:])
 
 
 def resnet(depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic) -> ResNet:
-  """Builds a `ResNet` of a depth in `BLOCKS`; `branch`: what an expert has, 'stages' or 'block'.
+  """Builds a `ResNet` with a depth in `BLOCKS`; `branch` ('stages', 'block') is the experts' part.
 
   Raises:
-    UserError: for another depth.
+    UserError: if the depth is not in `BLOCKS`.
   """
   _check(depth, 'resnet', tuple(BLOCKS))
   own = _own(depth, branch)
@@ -134,10 +138,10 @@ def resnet(depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic
 
 
 def resnext(depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic) -> ResNet:
-  """Builds ResNeXt-50 with 32 groups of 4 channels.
+  """Builds ResNeXt-50 with 32 groups of 4 channels; `branch` is as for `resnet`.
 
   Raises:
-    UserError: for another depth.
+    UserError: if the depth is not 50.
   """
   _check(depth, 'resnext', (50,))
   own = _own(depth, branch)
@@ -147,6 +151,6 @@ def resnext(depth: int, experts: int, reduced: bool, branch: str, how: Arithmeti
 def _check(depth: int, backbone: str, known: tuple[int, ...]) -> None:
   if depth not in known:
     raise UserError(
-      f'--config.net.depth={depth} does not exist for net.backbone={backbone}; take '
+      f'--config.net.depth={depth} does not exist for --config.net.backbone={backbone}; use '
       f'{" or ".join(filter(None, (", ".join(map(str, known[:-1])), str(known[-1]))))}.'
     )

@@ -1,4 +1,4 @@
-"""The residual network of depth 6n + 2 for small images."""
+"""Residual network of depth 6n + 2 for small images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fass_jax.types import UserError
 class BasicBlock(nn.Module):
   """Two 3x3 convolutions with the parameter-free shortcut (option A).
 
-  Where the size halves, the shortcut takes every second pixel and pads the new channels with
-  zeros, half of them on each side.
+  If the size halves, the shortcut subsamples every second pixel and pads the new channels with
+  zeros, half of them before and half after the old channels.
   """
 
   features: int
@@ -39,11 +39,15 @@ class ResNetCifar(nn.Module):
   """Backbone `[B, H, W, 3] -> features [B, 64]`: three stages of (depth - 2) / 6 blocks.
 
   Depth 32 with a head for 10 or 100 classes has 464,154 or 470,004 parameters. With several
-  experts the stem and the first blocks are shared, and every expert has the last `own` blocks of
-  its own (RIDE: stages 2 and 3; BBN: the last block), 3/4 as wide if `reduced`: `[B, E, 48]`.
+  experts, the stem and the first blocks are shared, and the last `own` blocks are separate per
+  expert (RIDE: stages 2 and 3; BBN: the last block). If `reduced`, these have 3/4 of the channels:
+  `[B, E, 48]`.
 
-  Reference: He, Zhang, Ren, Sun, CVPR 2016, section 4.2; Cao et al., NeurIPS 2019 (its init);
-  Wang, Lian, Miao, Liu, Yu, ICLR 2021 (the experts); Zhou, Cui, Wei, Chen, CVPR 2020 (BBN).
+  Reference: He et al., Deep Residual Learning for Image Recognition, arXiv:1512.03385, section 4.2;
+  initialisation: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+  Loss, arXiv:1906.07413; experts: Wang et al., Long-tailed Recognition by Routing Diverse
+  Distribution-Aware Experts, arXiv:2010.01809, and Zhou et al., BBN: Bilateral-Branch Network with
+  Cumulative Learning for Long-Tailed Visual Recognition, arXiv:1912.02413.
   """
 
   depth: int = 32
@@ -54,7 +58,7 @@ class ResNetCifar(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool, pooled: bool = True) -> jax.Array:
-    """Returns the pooled features, float32 `[B, 64]`, or `[B, E, 48]` of experts, or their maps."""
+    """Returns pooled features, float32 `[B, 64]`, or `[B, E, 48]` with experts, or feature maps."""
     x = conv(16, 3, 1, 'conv1', self.how)(x.astype(self.how.dtype))
     x = jax.nn.relu(BatchNorm(name='bn1')(x, train))
     each = (self.depth - 2) // 6
@@ -63,7 +67,7 @@ class ResNetCifar(nn.Module):
     def one(x: jax.Array, stage: int, block: int, prefix: str, narrow: bool) -> jax.Array:
       features = 8 * 2**stage
       features = features * 3 // 4 if narrow else features
-      # the first block of a stage halves the size, but for stage 1
+      # the first block of stages 2 and 3 halves the size
       stride = 2 if stage > 1 and block == 0 else 1
       name = f'{prefix}stage{stage}_block{block}'
       return BasicBlock(features, stride, self.how, name=name)(x, train)
@@ -74,13 +78,13 @@ class ResNetCifar(nn.Module):
 def resnet_cifar(
   depth: int, experts: int, reduced: bool, branch: str, how: Arithmetic
 ) -> ResNetCifar:
-  """Builds a `ResNetCifar`; `branch` says what of it is an expert's: 'stages' 2 and 3, or 'block'.
+  """Builds a `ResNetCifar`; `branch` is the experts' part: 'stages' (2 and 3) or the last 'block'.
 
   Raises:
-    UserError: for a depth that is not 6n + 2.
+    UserError: if the depth is not 6n + 2.
   """
   if depth < 8 or (depth - 2) % 6:
     near = max(8, 6 * round((depth - 2) / 6) + 2)
-    raise UserError(f'net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
+    raise UserError(f'--config.net.depth={depth} is not 6n + 2; the nearest depth is {near}.')
   own = 1 if branch == 'block' else 2 * ((depth - 2) // 6)
   return ResNetCifar(depth=depth, experts=experts, reduced=reduced, own=own, how=how)

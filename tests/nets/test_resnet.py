@@ -82,7 +82,7 @@ def test_whole_experts_and_their_outputs():
   [('resnet', 32, '10, 18, 34, 50, 101 or 152'), ('resnext', 101, '50')],
 )
 def test_another_depth_is_refused_with_those_there_are(backbone, depth, there):
-  with pytest.raises(UserError, match=f'depth={depth} does not exist .*; take {there}[.]$'):
+  with pytest.raises(UserError, match=f'depth={depth} does not exist .*; use {there}[.]$'):
     nets.build(backbone, depth, 'linear', 30.0, 10)
 
 
