@@ -266,7 +266,7 @@ def test_a_teacher_of_other_classes(host):
   with pytest.MonkeyPatch.context() as patch:
     runs.use_linear_net(patch)
     recipe = build(config, session.load(config), start.teacher_net(run))
-  fewer = {**run.seed_runs[0], 'params': {'w': run.seed_runs[0]['params']['w'][:, :7]}}
+  fewer = {**run.variables[0], 'params': {'w': run.variables[0]['params']['w'][:, :7]}}
   with pytest.raises(UserError, match=r'\(192, 7\), and \(192, 10\) is needed for the 10 classes'):
     start.check_teacher(recipe, run, fewer, (8, 8, 3))
 

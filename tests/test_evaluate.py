@@ -152,7 +152,7 @@ def test_the_command_as_a_process(tmp_path):
 def test_shifted_test_sets(finished, capsys):
   found, out = evaluated(capsys, finished, 'trained', '--shifts')
   part = found['shifts']
-  assert 'moved to the known prior' in out and len(part['columns']) == 11
+  assert 'with the known prior' in out and len(part['columns']) == 11
   recall = np.asarray(found['metrics']['per_class'])
   counts = np.bincount(load(runs.config_of(*ARGS)).train_labels)
   rank = np.argsort(np.argsort(-counts, kind='stable'))
@@ -175,7 +175,7 @@ def test_shifted_test_sets(finished, capsys):
 def test_resampled_test_sets_and_scores_that_are_no_probabilities(finished, capsys):
   found, out = evaluated(capsys, finished, 'ncm', '--shifts=resample', '--seed=1')
   part = found['shifts']
-  assert part['known_prior'] is None and 'no probabilities' in out
+  assert part['known_prior'] is None and 'not probabilities' in out
   np.testing.assert_allclose(part['as_it_is']['top1'][5], found['metrics']['top1'], rtol=1e-6)
   same, _ = evaluated(capsys, finished, 'ncm', '--shifts=resample', '--seed=1')
   assert same == found

@@ -70,7 +70,7 @@ def test_the_best_epoch(pair):
   meta = checkpoint.meta(pair / 'checkpoints')
   run = open_run(str(pair), 'best')
   assert run.at == 'epoch ' + ', '.join(str(x['best']['epoch']) for x in meta['lanes'])
-  for a, b in zip(run.seed_runs, checkpoint.variables(pair / 'checkpoints', 'best')):
+  for a, b in zip(run.variables, checkpoint.variables(pair / 'checkpoints', 'best')):
     np.testing.assert_array_equal(a['params']['w'], b['params']['w'])
 
 

@@ -1,1 +1,1 @@
-"""What comes out of a run: metrics, tables, pictures, figures of finished runs."""
+"""Results of runs: metrics, tables, plots and evaluation."""

@@ -1,4 +1,4 @@
-"""The evaluation of a finished run: its figures over seeds, as a table and as JSON."""
+"""Evaluates a finished run over its seeds, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from fass_jax.workdir import files
 def evaluate(
   config: ConfigDict, data: Dataset, judge: Judge, networks: Sequence[PyTree], how: str, seed: int
 ) -> dict[str, Any]:
-  """Fits a classifier on each seed of a run and counts the test set, in one pass a seed.
+  """Fits a classifier per seed of a run and evaluates it in one pass over the test set.
 
   Args:
-    config: of the run.
-    data: its data set.
-    judge: the classifier.
-    networks: parameters and batch statistics of each seed.
-    how: '' | 'reweight' | 'resample': whether and how test sets of other class shares are made.
-    seed: of the draw of 'resample'.
+    config: config of the run.
+    data: data set of the run.
+    judge: the classifier on the run.
+    networks: parameters and batch statistics per seed.
+    how: '' for no shifted test sets; 'reweight' or 'resample' selects how they are made.
+    seed: seed for 'resample'.
 
   Returns:
-    `classifier`, `args`; `runs`, for each seed `seed`, `fitted`, `metrics`, `as_trained` and
-    `shifts` as below; `metrics` and `as_trained`, the means over the seeds; with `how` also
-    `shifts`: `how`, `columns`, `as_it_is` and `known_prior` (None where the classifier's scores
-    imply no prior), lists of one number a column.
+    `classifier` and `args`; `runs`, with `seed`, `fitted`, `metrics`, `as_trained` and `shifts` per
+    seed; `metrics` and `as_trained`, means over the seeds. With `how` also `shifts`: `how`,
+    `columns`, `as_it_is` (without prior correction) and `known_prior` (corrected to the prior of
+    the shifted set; None if the scores imply no prior), with one number per column.
   """
   classes = len(data.class_names)
   train, test = (np.bincount(y, minlength=classes) for y in (data.train_labels, data.test_labels))
@@ -68,7 +68,7 @@ def evaluate(
 
 
 def _mean(values: Sequence[Any]) -> Any:
-  """Returns the mean of equal trees of dicts and lists, number by number."""
+  """Returns the mean of trees of dicts and lists with the same structure, number by number."""
   first = values[0]
   if isinstance(first, dict):
     return {k: _mean([v[k] for v in values]) for k in first}
@@ -78,7 +78,7 @@ def _mean(values: Sequence[Any]) -> Any:
 
 
 def table(found: dict[str, Any]) -> str:
-  """Returns the metrics in percent beside the network's own, and those of shifted test sets."""
+  """Returns a table of the metrics in percent, next to those of the network as trained."""
   new, own, runs = found['metrics'], found['as_trained'], found['runs']
   ece = next(k for k in new if k.startswith('ece_'))
   seeds = f', mean of {len(runs)} seeds' if len(runs) > 1 else ''
@@ -94,11 +94,11 @@ def table(found: dict[str, Any]) -> str:
   ]
   if 'shifts' in found:
     part = found['shifts']
-    lines += ['', 'Test sets of other class shares (F forward, U uniform, B backward, ratio):']
+    lines += ['', 'Shifted test sets (F forward, U uniform, B backward; imbalance ratio):']
     lines.append(shifts.table(part['as_it_is'], part['known_prior']))
     if part['known_prior'] is None:
       lines.append(
-        '(no prior is taken out of scores that are no probabilities; --calibrate makes them so)'
+        '(no prior correction, because these scores are not probabilities; use --calibrate)'
       )
   return '\n'.join(lines)
 
@@ -115,5 +115,6 @@ def write(path: pathlib.Path, found: dict[str, Any]) -> None:
     if files.is_full(error):
       raise
     raise UserError(
-      f'{path} cannot be written ({error.strerror}); make the work directory writable, or copy it.'
+      f'{path} cannot be written ({error.strerror}); make the work directory writable, or copy it '
+      'to a writable place.'
     ) from error

@@ -1,4 +1,4 @@
-"""A classifier on a run: fitted on what the run trained on, and counted on its test set."""
+"""Fits a classifier on a run's training or held-out images and evaluates it on the test set."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from fass_jax.types import Array, Outputs, PyTree
 
 log = logging.getLogger('fass_jax')
 
-Images = tuple[Any, Array]  # images as a fold takes them, labels
+Images = tuple[Any, Array]  # images as for a fold, labels
 
 
 class Material(NamedTuple):
-  """What a classifier meets: passes, and the sets to pass."""
+  """The inputs for fitting and evaluating a classifier: a pass and the sets."""
 
   net: Network
   image_shape: tuple[int, int, int]
-  fold: Fold  # reads the whole outputs
-  train: Images | None  # None where nobody needs it
-  held: Images | None  # the held-out part of the training set
+  fold: Fold  # a pass that reads the complete outputs
+  train: Images | None  # None: not needed
+  held: Images | None  # held-out images
   test: Images
   num_classes: int
-  bins: int  # of the calibration error
+  bins: int  # bins of the calibration error
 
 
 class Judge(NamedTuple):
-  """A classifier on a run, for any variables of its network."""
+  """A classifier bound to a run's data, for any variables of its network."""
 
   classifier: Classifier
   fit: Callable[[PyTree], Fitted]  # variables -> fitted
-  counts: Callable[[PyTree, Fitted], metrics.Counts]  # of the test set; on the device
+  counts: Callable[[PyTree, Fitted], metrics.Counts]  # counts of the test set, on the device
   shifted: Callable[..., Callable[..., tuple[metrics.Counts, metrics.Counts, Array]]]
 
 
 def judge(classifier: Classifier, material: Material) -> Judge:
-  """Returns a classifier on a run.
+  """Returns a classifier bound to a run's data.
 
   Args:
-    classifier: of `classifiers.build`.
-    material: what it meets.
+    classifier: a result of `classifiers.build`.
+    material: the pass and the sets.
   """
   return Judge(
     classifier,
@@ -70,10 +70,10 @@ def judge(classifier: Classifier, material: Material) -> Judge:
 def of_run(
   config: ConfigDict, kept: Placed, recipe: Recipe, fold: Fold, train: Images, test: Images
 ) -> Judge | None:
-  """Returns the classifier of a run's end on that run; None if it is the network's own.
+  """Returns the classifier of a run's config, bound to its data; None for the network's own.
 
   Raises:
-    UserError: as `classifiers.build`.
+    UserError: as in `classifiers.build`.
   """
   made = chosen(config, kept.data)
   if not CLASSIFIERS[config.classifier].fitted and not made.calibrated:
@@ -92,7 +92,7 @@ def of_run(
 
 
 def fitted_values(judge: Judge, fitted: Fitted) -> dict[str, float]:
-  """Returns what was fitted, for people: `tau`, `temperature`."""
+  """Returns the fitted values for reports, such as `tau` and `temperature`."""
   found = judge.classifier.fitted_values(fitted.own)
   if judge.classifier.calibrated:
     found = found | {'temperature': float(fitted.temperature)}
@@ -100,7 +100,7 @@ def fitted_values(judge: Judge, fitted: Fitted) -> dict[str, float]:
 
 
 def held_of(kept: Placed, where: types.Placement) -> Images | None:
-  """Returns the held-out part of a set as a fold takes it; None where there is none."""
+  """Returns the held-out images as for a fold, None if there are none."""
   if kept.data.held_labels is None:
     return None
   images = kept.held or devices.copy(kept.data.held_images, where)
@@ -126,7 +126,7 @@ def _fit(
 
   held = None if m.held is None else functools.partial(over, m.held)
   sets = Sets(
-    train=functools.partial(over, m.train),  # type: ignore[arg-type]  # there, or not asked for
+    train=functools.partial(over, m.train),  # type: ignore[arg-type]  # not None if needed
     held=held,
     held_labels=None if m.held is None else m.held[1],
     width=_width(m, variables),
@@ -145,16 +145,16 @@ def _fit(
   shift = jnp.asarray(there - np.log(implied / implied.sum()), float)
   found = calibrate.temperature(scores, labels, shift)
   if float(found) == 1.0:
-    log.warning('No temperature was fitted: every held-out image is named right.')
+    log.warning('No temperature was fitted: all held-out images are classified correctly.')
   return fitted._replace(temperature=found)
 
 
 def _keep_scores(classifier: Classifier) -> Callable[..., PyTree]:
-  """Returns what keeps the scores of a set in its order: `[H, C]`, on the device."""
+  """Returns the `observe` function that collects the scores of a set in order, `[H, C]`."""
 
   def keep(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
     scores, start, fitted = acc
-    # fillers are sent beyond the end, where they are dropped
+    # padding rows get a position beyond the end, where the update is dropped
     place = jnp.where(mask, start + jnp.arange(len(mask)), len(scores))
     new = scores.at[place].set(tempered(classifier, outs, fitted), mode='drop')
     return new, start + len(mask), fitted
@@ -163,7 +163,7 @@ def _keep_scores(classifier: Classifier) -> Callable[..., PyTree]:
 
 
 def _adds(classifier: Classifier) -> Callable[..., PyTree]:
-  """Returns what adds a batch to `(counts, fitted)`."""
+  """Returns the `observe` function that adds a batch to `(counts, fitted)`."""
 
   def add(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
     counts, fitted = acc
@@ -183,10 +183,10 @@ def _count(
 
 
 def _removed(classifier: Classifier) -> np.ndarray | None:
-  """Returns the prior to take out before a known one is put in; None: it is not known.
+  """Returns the prior to remove before a known prior is added; None: unknown.
 
-  Scores that stand for no probabilities can be moved once they are calibrated, and then as
-  scores of equally frequent classes, for which the temperature was fitted.
+  Scores that are not probabilities can be corrected after calibration. Their implied prior is then
+  uniform, because the temperature was fitted for a uniform prior.
   """
   if classifier.moves is not None:
     return classifier.moves[0]
@@ -198,17 +198,17 @@ def _removed(classifier: Classifier) -> np.ndarray | None:
 def _shift_count(
   classifier: Classifier, m: Material, targets: np.ndarray, chosen: np.ndarray | None
 ) -> Callable[[PyTree, Fitted], tuple[metrics.Counts, metrics.Counts, Array]]:
-  """Returns `(variables, fitted) -> (counts, own counts, hits)`, from one pass over the test set.
+  """Returns `(variables, fitted) -> (counts, own counts, hits)`, in one pass over the test set.
 
-  Counts are those of the classifier, own counts those of the network as it was trained; hits is
-  int32 `[2, S, C]`, right answers a class on each of S shifted test sets: as it is, and moved to
-  the prior of that test set; `[1, S, C]` where the scores imply no prior that could be taken out.
+  `counts` are for the classifier, `own counts` for the network as trained. `hits` is int32 `[2, S,
+  C]`, correct predictions per class on each of S shifted test sets, without and with correction to
+  the prior of that test set; `[1, S, C]` if the scores imply no prior.
 
   Args:
     classifier: the classifier.
-    m: what it meets.
+    m: the pass and the sets.
     targets: float `[S, C]`, class shares of the shifted sets; S may be 0.
-    chosen: bool `[S, M]`, the test images of each; None counts all.
+    chosen: bool `[S, M]`, the test images of each shifted set; None means all.
   """
   removed = _removed(classifier)
   old = None if removed is None else np.broadcast_to(removed, (m.num_classes,))

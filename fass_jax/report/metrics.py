@@ -1,4 +1,4 @@
-"""The metrics of the long-tail literature, from what a pass over a test set adds up."""
+"""The metrics of the long-tail literature, from sums over a test set."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fass_jax.types import Array, Outputs
 
 
 class Counts(NamedTuple):
-  """What a pass over a test set adds up; every metric is computed from it."""
+  """Sums over a test set, from which all metrics are computed."""
 
   confusion: Array  # int32 [C, C], row: true class, column: prediction
-  nll: Array  # float32, sum of -log p(true class)
-  bins: Array  # float32 [bins, 3]: samples, confidence, hits, by confidence of the prediction
-  used: Array | int = 0  # int32, experts that a router asked; 0 without one
+  nll: Array  # float32, sum of -log p(true class), nats
+  bins: Array  # float32 [bins, 3]: samples, sum of confidence, hits, by confidence
+  used: Array | int = 0  # int32, sum of the experts used per sample; 0 without a router
 
 
 def init_counts(num_classes: int, bins: int) -> Counts:
-  """Returns empty counts."""
+  """Returns counts of 0."""
   return Counts(
     jnp.zeros((num_classes, num_classes), jnp.int32),
     jnp.zeros(()),
@@ -32,7 +32,7 @@ def init_counts(num_classes: int, bins: int) -> Counts:
 
 
 def count_outputs(counts: Counts, outs: Outputs, labels: Array, mask: Array) -> Counts:
-  """Adds a batch as `count` does, and the experts that a router asked."""
+  """Adds a batch of outputs to the counts, with the experts in use if there is a router."""
   new = count(counts, mean_logits(outs), labels, mask)
   if outs.route is None:
     return new
@@ -43,20 +43,20 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
   """Adds a batch to the counts.
 
   Args:
-    counts: so far.
+    counts: the current counts.
     logits: float `[B, C]`.
     labels: integer `[B]`.
-    mask: bool `[B]`, False leaves a filler out.
+    mask: bool `[B]`, False excludes a padding row.
   """
   log_p = jax.nn.log_softmax(jnp.asarray(logits, float), axis=-1)
   pred = logits.argmax(-1)
   on = jnp.asarray(mask, float)
   confidence = jnp.exp(log_p.max(-1))
   n = counts.bins.shape[0]
-  # equal widths over (0, 1], the upper edge inside, as in Guo et al., ICML 2017
+  # equal widths over (0, 1], with the upper edge included, as in Guo et al., arXiv:1706.04599
   place = jnp.clip(jnp.ceil(confidence * n).astype(jnp.int32) - 1, 0, n - 1)
   hit = (pred == labels).astype(float)
-  # where, not a product: a filler may hold nan
+  # where instead of a product: a padding row may be nan
   rows = jnp.where(mask[:, None], jnp.stack([on, confidence, hit], axis=-1), 0.0)
   true = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
   return counts._replace(
@@ -67,7 +67,7 @@ def count(counts: Counts, logits: Array, labels: Array, mask: Array) -> Counts:
 
 
 def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dict[str, np.ndarray]:
-  """Splits the classes by *train* images: many-shot > 100, medium-shot 20 to 100, few-shot < 20.
+  """Groups classes by *training* images: many-shot > 100, medium-shot 20 to 100, few-shot < 20.
 
   Args:
     train_counts: int `[C]`.
@@ -77,17 +77,17 @@ def shot_groups(train_counts: np.ndarray, many: int = 100, few: int = 20) -> dic
   Returns:
     bool `[C]` masks 'many', 'medium', 'few'.
 
-  Reference: Liu, Miao, Zhan, Wang, Gong, Yu, CVPR 2019.
+  Reference: Liu et al., Large-Scale Long-Tailed Recognition in an Open World, arXiv:1904.05160.
   """
   n = np.asarray(train_counts)
   return {'many': n > many, 'medium': (n <= many) & (n >= few), 'few': n < few}
 
 
 def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]:
-  """Returns the edges of `shot_groups`, or others if a group would have no class.
+  """Returns the edges (many, few) for `shot_groups`, adapted if a group would be empty.
 
-  These cut the classes, ordered by their images, into thirds (classes with equally many stay
-  together): a set of 3 to 50 images a class has no class of more than 100.
+  The adapted edges split the classes, sorted by training images, into thirds; classes with equal
+  numbers are in the same group. Example: with 3 to 50 images per class, no class has more than 100.
   """
   n = np.sort(np.asarray(train_counts))[::-1]
   if all(g.any() for g in shot_groups(n, many, few).values()):
@@ -96,19 +96,19 @@ def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]
 
 
 def edges_of(e: Any, train_counts: np.ndarray) -> tuple[int, int]:
-  """Returns the edges of the shot groups as the section `eval` of a config says."""
+  """Returns the edges of the shot groups for a config's section `eval`."""
   if e.shots == 'auto':
     return shot_edges(train_counts, e.many, e.few)
   return e.many, e.few
 
 
 def groups_of(e: Any, train_counts: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the shot groups as the section `eval` of a config says."""
+  """Returns the shot groups for a config's section `eval`."""
   return shot_groups(train_counts, *edges_of(e, train_counts))
 
 
 def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
-  """Returns the mean of per-class values in each group; NaN for an empty one (or no value)."""
+  """Returns the mean of the finite per-class values per group; NaN if there is none."""
   out = {}
   for name, members in groups.items():
     inside = values[members & np.isfinite(values)]
@@ -120,14 +120,15 @@ def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
   """Computes the metrics of a test set.
 
   Args:
-    counts: host arrays of a whole pass.
+    counts: host arrays of a complete pass.
     groups: masks of `shot_groups`.
 
   Returns:
-    Fractions in [0, 1], NaN where a group has no class: `top1`; `many`, `medium`, `few` (mean
-    per-class recall); `worst_class`; `worst_tenth` (mean of the worst ceil(C / 10) classes);
-    `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>`; `nll` in nats; `per_class`; with
-    a router `experts_used`, in [1, E], the mean over the samples.
+    Fractions in [0, 1], NaN for an empty group: `top1`; `many`, `medium`, `few` (mean recall of
+    the group's classes); `worst_class` (lowest recall); `worst_tenth` (mean recall of the worst
+    ceil(C / 10) classes); `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>` (expected
+    calibration error); `per_class` (recall). Also `nll` in nats, and with a router `experts_used`,
+    the mean over the samples, in [1, E].
   """
   confusion = np.asarray(counts.confusion, np.float64)
   total, diagonal = confusion.sum(), np.diagonal(confusion)
@@ -154,16 +155,16 @@ def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
 def mixing_diagnostics(
   tally: dict[str, Any], groups: dict[str, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-  """Summarises what an epoch mixed, by view.
+  """Summarises the mixed images of an epoch per view.
 
   Args:
-    tally: the state's `mixed` sums: by view, `drawn`, `lam`, `half`, `area`, each `[C]`.
+    tally: the sums `mixed` of the train state: per view `drawn`, `lam`, `half`, `area`, each `[C]`.
     groups: masks of `shot_groups`.
 
   Returns:
-    By view: `drawn`; `lam_below_half`, the share of mixes that are mostly the partner (there is
-    no clamp, so these put a label on an image of another class); mean `lam` and share of mixed
-    `area`, overall and per shot group.
+    Per view: `drawn`, the number of mixed images; `lam_below_half`, the share with lam < 1/2, where
+    most of the image is from the partner but the label may not be; the mean of `lam`; the pasted
+    share `area`. The last three are overall (`_all`) and per shot group.
   """
   out = {}
   for view, sums in tally.items():

@@ -1,4 +1,4 @@
-"""The pictures of a finished run, as PNG files in its work directory."""
+"""Plots of a finished run, as PNG files in its work directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-matplotlib.use('Agg')  # no window, whatever the machine
+matplotlib.use('Agg')  # works without a display
 
 import matplotlib.pyplot as plt
 
@@ -24,7 +24,7 @@ def _save(path: pathlib.Path, size: tuple[float, float], draw: Callable[..., Non
 
 
 def learning_curves(axes: Any, records: Sequence[dict[str, Any]]) -> None:
-  """Draws accuracy over epochs: train, test, and test by shot group."""
+  """Plots accuracy over epochs: train, test, and test per shot group."""
   axes.plot(
     [r['epoch'] for r in records], [100 * r['train_top1'] for r in records], '0.6', label='train'
   )
@@ -43,7 +43,7 @@ def learning_curves(axes: Any, records: Sequence[dict[str, Any]]) -> None:
 
 
 def matrix(axes: Any, values: np.ndarray, title: str, names: Sequence[str], across: str) -> None:
-  """Draws a C x C matrix of fractions, true class downwards."""
+  """Plots a C x C matrix of fractions, with the true classes as rows."""
   image = axes.imshow(values, cmap='viridis', vmin=0, vmax=1, interpolation='nearest')
   axes.figure.colorbar(image, ax=axes, shrink=0.8)
   axes.set(title=title, xlabel=across, ylabel='true class')
@@ -55,7 +55,7 @@ def matrix(axes: Any, values: np.ndarray, title: str, names: Sequence[str], acro
 def recall_by_count(
   axes: Any, recall: np.ndarray, counts: np.ndarray, groups: dict[str, np.ndarray]
 ) -> None:
-  """Draws the recall of each class against its number of training images."""
+  """Plots the recall of each class over its number of training images."""
   for name, members in groups.items():
     if members.any():
       axes.scatter(
@@ -69,12 +69,12 @@ def recall_by_count(
 
 
 def class_counts(axes: Any, counts: np.ndarray, groups: dict[str, np.ndarray]) -> None:
-  """Draws the training images of each class, largest first, on a log scale, by shot group.
+  """Plots the training images per class, largest class first, on a log scale, by shot group.
 
   Args:
-    axes: of matplotlib.
-    counts: `[C]`, training images of each class.
-    groups: bool masks `[C]` under 'many', 'medium', 'few'.
+    axes: matplotlib axes.
+    counts: `[C]`, training images per class.
+    groups: bool masks `[C]` for 'many', 'medium', 'few'.
   """
   order = np.argsort(-counts, kind='stable')
   for name, members in groups.items():
@@ -99,7 +99,7 @@ def class_counts(axes: Any, counts: np.ndarray, groups: dict[str, np.ndarray]) -
 
 
 def draw_counts(folder: pathlib.Path, counts: np.ndarray, groups: dict[str, np.ndarray]) -> None:
-  """Draws class_counts.png, see `class_counts`."""
+  """Writes class_counts.png, see `class_counts`."""
   _save(folder / 'class_counts.png', (6.5, 4), class_counts, counts, groups)
 
 
@@ -112,7 +112,7 @@ def draw_all(
   groups: dict[str, np.ndarray],
   names: Sequence[str],
 ) -> None:
-  """Draws learning_curves, confusion_matrix, recall_by_count and, with S, score_matrix."""
+  """Writes learning_curves, confusion_matrix, recall_by_count and, with a score, score_matrix."""
   share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
   _save(workdir / 'learning_curves.png', (7, 4.5), learning_curves, records)
   _save(

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: lines on the terminal, TensorBoard events."""
+"""Output of a run in progress: lines on the terminal and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fass_jax.workdir import files
 
 
 def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
-  """Returns the lines that a run begins with."""
+  """Returns the first lines of a run's log."""
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   groups = groups_of(config.eval, counts)
   sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
@@ -31,13 +31,13 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
     f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
-    f'images ({counts.max()} to {counts.min()} a class; {sizes}), '
+    f'images ({counts.max()} to {counts.min()} per class; {sizes}), '
     f'{len(data.test_labels)} test images{held}.\nWork directory: {workdir}'
   )
 
 
 def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
-  """Says what is about to run, and draws the class counts of a set that people bring themselves."""
+  """Logs the first lines of a run, and plots the class counts of a set of image files."""
   log.info(opening(config, data, workdir))
   if not data.side:
     return
@@ -48,7 +48,7 @@ def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
 
 
 def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
-  """Shows an epoch on the progress bar, or now and then in the log where there is no terminal."""
+  """Shows an epoch on the progress bar, or in the log ten times per run without a terminal."""
   record = records[0]
   epoch = record['epoch']
 
@@ -72,16 +72,16 @@ def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> Non
 
 
 class EventLog:
-  """TensorBoard events beside metrics.jsonl, if tensorboardX is installed."""
+  """Writes TensorBoard events in addition to metrics.jsonl, if tensorboardX is installed."""
 
   def __init__(self, workdir: pathlib.Path):
     self.events: Any = None
-    # tensorboardX imports PyTorch where it finds it, two seconds of a start, and needs none here
+    # hide PyTorch: tensorboardX would import it, which takes two seconds and is not needed
     hidden = 'torch' not in sys.modules
     if hidden:
       sys.modules['torch'] = None  # type: ignore[assignment]
     try:
-      # not its SummaryWriter: a full disk would end that one's thread and not the run
+      # not SummaryWriter: on a full disk its thread would fail silently instead of the run
       from tensorboardX.event_file_writer import EventsWriter
     except ImportError:
       return
@@ -93,7 +93,7 @@ class EventLog:
     self.events = EventsWriter(str(folder / 'events'))
 
   def add(self, record: dict[str, Any]) -> None:
-    """Writes an epoch's numbers; nested names are joined by '/'."""
+    """Writes the numbers of an epoch; nested names are joined by '/'."""
     if self.events is None:
       return
     from tensorboardX.proto.event_pb2 import Event
@@ -124,16 +124,16 @@ def finish(
   workdir: pathlib.Path,
   ends: Sequence[tuple[pathlib.Path, dict[str, Any], np.ndarray, np.ndarray | None]],
 ) -> dict[str, Any]:
-  """Writes the summaries and the pictures and prints the table.
+  """Writes the summaries and plots, and logs the table.
 
   Args:
-    config: of the runs.
-    data: what they trained on.
-    workdir: of the session.
-    ends: of each run: its folder, summary, confusion matrix, score matrix if it kept one.
+    config: config of the run.
+    data: data set of the run.
+    workdir: work directory of the run.
+    ends: per seed: its folder, summary, confusion matrix, and score matrix or None.
 
   Returns:
-    The summary as written: of the run, or of all seeds.
+    The summary as written, of the single seed or over all seeds.
   """
   from fass_jax.report import pictures  # late: matplotlib takes a second to import
 

@@ -1,10 +1,11 @@
-"""Test sets of other class shares than the one at hand: long-tailed, forward and backward.
+"""Shifted test sets: long-tailed in forward or backward order of the training classes.
 
-From one test set, by the recall of each class: the classes come as n_j = N mu^((j - 1) / C), j
-their rank by training images and mu one over the ratio of the set; forward in that order, backward
-in the reverse.
+They are made from one test set. Class j has n_j = N mu^((j - 1) / C) images, where j is the rank of
+the class by training images and 1 / mu is the imbalance ratio of the shifted set; backward sets
+have the reverse order.
 
-Reference: Hong, Han, Choi, Seo, Kim, Chang, CVPR 2021.
+Reference: Hong et al., Disentangling Label Distribution for Long-tailed Visual Recognition,
+arXiv:2012.00321.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RATIOS = (50, 25, 10, 5, 2)
 class Shift(NamedTuple):
   """A shifted test set."""
 
-  name: str  # for people
+  name: str  # column title
   ratio: float
   backward: bool = False
 
@@ -34,13 +35,13 @@ SHIFTS = (
 
 
 def profile(train: np.ndarray, test: np.ndarray, shift: Shift) -> np.ndarray:
-  """Returns the images of each class in a shifted test set, n_j = N mu^((j - 1) / C).
+  """Returns the images per class of a shifted test set, n_j = N mu^((j - 1) / C).
 
   Args:
-    train: int `[C]`, training images of each class; those of equally many rank by their number.
-    test: int `[C]`, test images; N is the least of those above 0, and classes of 0 have none and
-      no rank.
-    shift: which set.
+    train: int `[C]`, training images per class; equal numbers are ranked by class index.
+    test: int `[C]`, test images per class; N is the smallest number above 0. A class without test
+      images has 0 images and no rank.
+    shift: the shifted set.
 
   Returns:
     float64 `[C]`, >= 0.
@@ -54,18 +55,18 @@ def profile(train: np.ndarray, test: np.ndarray, shift: Shift) -> np.ndarray:
 
 
 def profiles(train: np.ndarray, test: np.ndarray, whole: bool) -> np.ndarray:
-  """Returns `profile` of all `SHIFTS`, float64 `[S, C]`; if `whole`, rounded, and 1 at least."""
+  """Returns `profile` for all `SHIFTS`, float64 `[S, C]`; if `whole`, rounded and at least 1."""
   n = np.stack([profile(train, test, shift) for shift in SHIFTS])
   return np.where(n > 0, np.maximum(np.rint(n), 1), 0) if whole else n
 
 
 def resample(labels: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
-  """Draws the images of shifted test sets, without replacement; smaller sets lie in larger ones.
+  """Draws the images of shifted test sets without replacement; draws of a class are nested.
 
   Args:
-    labels: int `[M]`, of the test set.
-    n: whole numbers `[S, C]`, none above the images of its class.
-    seed: 0 or more.
+    labels: int `[M]`, labels of the test set.
+    n: whole numbers `[S, C]`, at most the number of test images of the class.
+    seed: >= 0.
 
   Returns:
     bool `[S, M]`.
@@ -81,10 +82,10 @@ def resample(labels: np.ndarray, n: np.ndarray, seed: int) -> np.ndarray:
 def accuracy(recall: np.ndarray, n: np.ndarray) -> np.ndarray:
   """Returns the top-1 accuracy on sets with n_c images of class c: sum_c n_c r_c / sum_c n_c.
 
-  This is the mean over all draws of a set with n_c images of each class from the test set.
+  This is the expected accuracy for a random subset of the test set with n_c images of class c.
 
   Args:
-    recall: float `[S, C]`, r; read where n > 0.
+    recall: float `[S, C]`, r; ignored where n = 0.
     n: `[S, C]`.
 
   Returns:
@@ -96,16 +97,16 @@ def accuracy(recall: np.ndarray, n: np.ndarray) -> np.ndarray:
 def figures(
   hits: np.ndarray, total: np.ndarray, n: np.ndarray, groups: dict[str, np.ndarray]
 ) -> dict[str, list[float]]:
-  """Returns the figures of shifted test sets.
+  """Returns the metrics of shifted test sets.
 
   Args:
-    hits: int `[S, C]`, right answers.
-    total: int `[S, C]`, images that were asked.
+    hits: int `[S, C]`, correct predictions.
+    total: int `[S, C]`, evaluated images.
     n: `[S, C]`, images of the shifted sets.
     groups: masks of `metrics.shot_groups`.
 
   Returns:
-    Lists of S fractions: `top1`, and `many`, `medium`, `few`, the mean recall of their classes.
+    Lists of S fractions: `top1`, and the mean recall of the classes in `many`, `medium`, `few`.
   """
   with np.errstate(divide='ignore', invalid='ignore'):
     recall = np.asarray(hits, np.float64) / total
@@ -114,7 +115,7 @@ def figures(
 
 
 def table(as_it_is: dict[str, list[Any]], known: dict[str, list[Any]] | None) -> str:
-  """Returns the figures in percent, a column a shifted set."""
+  """Returns a table of the metrics in percent, with one column per shifted set."""
 
   def line(label: str, cells: list[str]) -> str:
     return f'{label:28}' + ''.join(f'{c:>7}' for c in cells)
@@ -129,7 +130,7 @@ def table(as_it_is: dict[str, list[Any]], known: dict[str, list[Any]] | None) ->
     'few': 'few-shot',
   }
   lines = [line('', [shift.name for shift in SHIFTS])]
-  for title, part in (('as it is', as_it_is), ('moved to the known prior', known)):
+  for title, part in (('without prior correction', as_it_is), ('with the known prior', known)):
     if part is not None:
       lines.append(f'{title}:')
       lines += [line(f'  {label}', [number(x) for x in part[k]]) for k, label in names.items()]

@@ -1,4 +1,4 @@
-"""What a run shows a person: lines on the terminal, tables, TensorBoard events."""
+"""Tables of metrics as text, for one seed or over several seeds."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ ROWS = (
 
 
 def percent(value: float | None) -> str:
-  """Formats a fraction as a percentage with two digits; None and NaN as a dash."""
+  """Formats a fraction as a percentage with two decimals; None and NaN as a dash."""
   return '-' if value is None or not np.isfinite(value) else f'{100 * value:.2f}'
 
 
 def nats(value: float | None) -> str:
-  """Formats an NLL; JSON has no infinity, which a class without a prior comes to."""
+  """Formats an NLL; None means infinity (a class with prior 0), which JSON cannot represent."""
   return 'inf' if value is None else f'{value:.4f}'
 
 
 def summary_table(summary: dict[str, Any]) -> str:
-  """Returns the metrics of the last and the best epoch side by side, in percent."""
+  """Returns a table of the metrics of the last and the best epoch, in percent."""
   last, best = summary['last'], summary['best']
   ece = next(k for k in last if k.startswith('ece_'))
   rows = [*ROWS, (ece, f'ECE ({ece[4:]} equal bins)')]
@@ -53,7 +53,7 @@ def summary_table(summary: dict[str, Any]) -> str:
 
 
 def _of_classifier(summary: dict[str, Any], runs: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns the lines that say which classifier a table is of, if not the network's own."""
+  """Returns a line about the classifier of a table; no line for the network's own."""
   if 'classifier' not in summary:
     return []
 
@@ -75,9 +75,9 @@ def _of_classifier(summary: dict[str, Any], runs: Sequence[dict[str, Any]]) -> l
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float]:
-  """Returns mean, standard deviation and 95 % interval of a figure over seeds.
+  """Returns mean, standard deviation and 95 % confidence interval of a metric over n seeds.
 
-  The interval is mean +- t_{.975, n-1} sd / sqrt(n) (Student's t); NaN where n < 2.
+  The interval is mean +- t_{.975, n-1} sd / sqrt(n) (Student's t); NaN if n < 2.
   """
   x = np.asarray([np.nan if v is None else v for v in values], np.float64)
   n, mean = len(x), float(x.mean())
@@ -89,8 +89,8 @@ def spread(values: Sequence[float | None]) -> dict[str, float]:
 
 
 def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-  """Joins the summaries of several seeds into one."""
-  # None: a shot group without a class, or an infinite NLL
+  """Combines the summaries of several seeds."""
+  # None stands for an empty shot group or an infinite NLL
   names = [k for k, v in runs[0]['last'].items() if v is None or isinstance(v, float)]
   shared = ('name', 'method', 'epochs', 'wall_s', 'device', 'classifier')
 
@@ -111,7 +111,7 @@ def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def group_table(group: dict[str, Any]) -> str:
-  """Returns the metrics of several seeds, last and best epoch side by side, in percent."""
+  """Returns a table of the metrics over several seeds, for last and best epoch, in percent."""
 
   def cell(v: dict[str, float]) -> str:
     if not np.isfinite(v['mean']):

@@ -46,7 +46,9 @@ def test_a_share_of_each_class_is_held_out(tmp_path, caplog):
   # round(2.5) = 2, round(1.25) = 1, round(.5) = 0 but at least 1, and none of a single image
   assert np.bincount(data.test_labels, minlength=4).tolist() == [2, 1, 1, 0]
   assert np.bincount(data.train_labels).tolist() == [8, 4, 1, 1]
-  assert 'only one image, which is used for training, so they have no test image: fox' in caplog.text
+  assert (
+    'only one image, which is used for training, so they have no test image: fox' in caplog.text
+  )
   every = names(data.train_images) + names(data.test_images)
   assert sorted(every) == sorted(p.name for p in root.glob('*/*')) and len(set(every)) == 18
   for pictures, labels in (

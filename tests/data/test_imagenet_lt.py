@@ -177,7 +177,9 @@ def test_missing_images(tmp_path, source):
   splits = made(tmp_path)
   more = [*splits['train'], 'train/n01/n01_777.JPEG', 'train/n02/n02_778.JPEG']
   photos.write_list(tmp_path / 'lists' / 'ImageNet_LT_train.txt', more)
-  with pytest.raises(UserError, match=r'^2 of \d+ listed images, from 2 folders.*n01_777\.JPEG') as e:
+  with pytest.raises(
+    UserError, match=r'^2 of \d+ listed images, from 2 folders.*n01_777\.JPEG'
+  ) as e:
     load(config_of(tmp_path, source, split='test'))
   assert '--config.data.lists=DIR' in str(e.value) and not _prepared(tmp_path)
   assert not list((tmp_path / 'cache').rglob('*.array_record*'))

@@ -48,7 +48,11 @@ def test_a_csv(tmp_path, end):
     ('x.csv', 'path,class\n', 'line 1 is not a header'),
     ('x.csv', 'path,label\na.jpg,1\nb.jpg\n', 'line 3 has 1 columns, but the header has 2'),
     ('x.csv', 'path,label\n,1\n', 'line 2 has an empty path or label'),
-    ('x.csv', 'path,label,split\na,1,dev\n', "line 2 has the split 'dev', which is not one of train"),
+    (
+      'x.csv',
+      'path,label,split\na,1,dev\n',
+      "line 2 has the split 'dev', which is not one of train",
+    ),
   ],
 )
 def test_wrong_lines(tmp_path, name, text, match):

@@ -133,7 +133,9 @@ def test_what_does_not_fit_is_refused():
   less = {n: x for n, x in weights.items() if n != 'layer2.0.bn1.running_var'}
   with pytest.raises(UserError, match=r'has no layer2\.0\.bn1\.running_var, which .*net\.depth'):
     to_variables(less, empty)
-  with pytest.raises(UserError, match=r'has layer9\.0\.conv1\.weight, which this network does not have'):
+  with pytest.raises(
+    UserError, match=r'has layer9\.0\.conv1\.weight, which this network does not have'
+  ):
     to_variables(weights | {'layer9.0.conv1.weight': np.zeros(3)}, empty)
   grey = weights | {'conv1.weight': np.zeros((64, 1, 7, 7))}
   with pytest.raises(
