@@ -1,6 +1,6 @@
-"""Samplers, partners and mixing ratios by name, with what each does to the class prior.
+"""Samplers, partners and mixing ratios by name, with their effect on the class prior.
 
-Open sets: a new one is a function in `samplers.py` or `partners.py` and a row here.
+To add one, add a function in `samplers.py` or `partners.py` and a row here.
 """
 
 from __future__ import annotations
@@ -34,45 +34,46 @@ from fass_jax.types import Array, Classes, Sampler, Time
 
 
 class Options(NamedTuple):
-  """What a sampler may read of its stream, and the length of the run."""
+  """The parameters of a sampler: values of its stream, and the epochs of the run."""
 
-  beta: float = 0.0  # of the effective number; 0 stands for (N - 1) / N
+  beta: float = 0.0  # beta of the effective number; 0 means (N - 1) / N
   power: Callable[[Time], Array] = lambda t: jnp.ones(())
-  powers: tuple[float, ...] = (1.0,)  # the values of `power` in the order of time
-  images: int = 2  # of a class in a P x K batch
+  powers: tuple[float, ...] = (1.0,)  # the values of `power`, in the order of time
+  images: int = 2  # K, images per class in a P x K batch
   epochs: int = 1
 
 
-# (predicate of the time) -> whether it holds in some epoch of the run
+# (predicate of the time) -> True if the predicate is true in some epoch of the run
 Ever = Callable[[Callable[[Time], Array]], bool]
 
 
 class SamplerKind(NamedTuple):
-  """A sampler as a config names it."""
+  """A sampler and its properties, as listed in `SAMPLERS`."""
 
   build: Callable[[Options], Sampler]
-  # (counts float64 [C], options) -> the class shares that it draws at the end of a run, unscaled
+  # (counts float64 [C], options) -> class shares at the end of a run, not normalised
   shares: Callable[[np.ndarray, Options], np.ndarray]
   reads: tuple[str, ...] = ()  # the keys of its stream that it reads
-  # (section of the stream, schedule -> text) -> what a reader is told of them
+  # (section of the stream, schedule -> text) -> description of the parameters
   text: Callable[[Mapping[str, Any], Callable[[Any], str]], str] = lambda c, over_time: ''
-  moves: Callable[[Options], bool] = lambda o: False  # whether its shares change during a run
-  never: Callable[[Options, Ever], bool] = lambda o, ever: False  # it would draw as a permutation
+  moves: Callable[[Options], bool] = lambda o: False  # True: the shares change during a run
+  never: Callable[[Options, Ever], bool] = lambda o, ever: False  # True: has no effect in this run
 
 
 class PartnerKind(NamedTuple):
-  """A choice of partners as a config names it."""
+  """A choice of partners and its properties, as listed in `PARTNERS`."""
 
   choose: Callable[..., Array]  # (key, index, labels, matrix, classes) -> int32 [n]
-  # (class shares q [C] of the own images, counts [C]) -> those of the partners, unscaled; None: q
+  # (class shares q [C] of the first images, counts [C]) -> shares of the partners, not normalised;
+  # None: the partners have the same shares q
   shares: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
-  reads_scores: bool = False  # needs a signal that keeps a score matrix
-  in_batch: bool = False  # partners are images of the same batch
-  corrects_prior: bool = False  # under mixed labels; a second correction beside it is refused
+  reads_scores: bool = False  # True: needs a signal with a score matrix
+  in_batch: bool = False  # True: partners are images of the same batch
+  corrects_prior: bool = False  # True: corrects the class prior if labels are mixed
 
 
 class RatioOptions(NamedTuple):
-  """What a ratio may read of its stream."""
+  """The parameters of a mixing ratio."""
 
   alpha: float = 1.0  # of Beta(alpha, alpha)
   value: float = 0.5  # of a fixed ratio
@@ -80,16 +81,16 @@ class RatioOptions(NamedTuple):
 
 
 class RatioKind(NamedTuple):
-  """A mixing ratio as a config names it."""
+  """A mixing ratio and its properties, as listed in `RATIOS`."""
 
   build: Callable[[RatioOptions], Callable[..., Array]]
-  text: Callable[[RatioOptions], str]  # what a reader is told of it
-  own: Callable[[RatioOptions], float] = lambda o: 0.5  # mean share of the own image, for the prior
+  text: Callable[[RatioOptions], str]  # description of the parameters
+  own: Callable[[RatioOptions], float] = lambda o: 0.5  # mean lambda, for the class prior
   reads_scores: bool = False
 
 
 def _by_weight(weight: Callable[[Classes, Time, Options], Array]) -> Callable[[Options], Sampler]:
-  """Makes a sampler of a function that weighs the classes."""
+  """Returns the builder of a sampler from a function that returns class weights."""
 
   def build(o: Options) -> Sampler:
     def draw(key: Array, classes: Classes, n: int, t: Time) -> Array:
@@ -114,7 +115,7 @@ def _groups(o: Options) -> Sampler:
 
 def _effective(unit: str) -> SamplerKind:
   def shares(counts: np.ndarray, o: Options) -> np.ndarray:
-    # of the class index only the counts and the number of images are read
+    # `rebalanced_weight` reads only the counts and the number of images
     classes = Classes(counts, counts, np.zeros(int(counts.sum())))  # type: ignore[arg-type]
     return np.asarray(rebalanced_weight(classes, unit, o.beta), np.float64)
 
@@ -156,14 +157,14 @@ SAMPLERS: dict[str, SamplerKind] = {
   'effective_number': _effective('sample'),
   'effective_number_class': _effective('class'),
   'groups': SamplerKind(
-    _groups, _uniform, ('images',), lambda c, over_time: f' of {c["images"]} images a class'
+    _groups, _uniform, ('images',), lambda c, over_time: f' of {c["images"]} images per class'
   ),
   'natural': SamplerKind(lambda o: Sampler('copy'), lambda n, o: n),
 }
 
 PARTNERS: dict[str, PartnerKind] = {
   'score': PartnerKind(score_partner, reads_scores=True),
-  'random': PartnerKind(random_partner, lambda q, n: 1 - q),  # another class, all alike
+  'random': PartnerKind(random_partner, lambda q, n: 1 - q),  # uniform over the other classes
   'class_uniform': PartnerKind(class_uniform_partner, lambda q, n: np.ones(len(n))),
   'reversed': PartnerKind(reversed_partner, lambda q, n: 1 / n, corrects_prior=True),
   'permutation': PartnerKind(batch_partner, in_batch=True),

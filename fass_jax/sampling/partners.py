@@ -1,9 +1,9 @@
-"""Which image is mixed in, and how much of it: the two halves of FASS' feature-aware choice.
+"""Partners for mixing, and mixing ratios.
 
-A partner is `(key, index, labels, matrix, classes) -> positions [n]`, where `index [n]` are the
-positions of the stream's own images and `labels [n]` their classes; a ratio is
-`(key, matrix, labels, partner_labels) -> lam [n]`. `matrix` is the score matrix of the last
-epoch (None where no signal keeps one).
+A partner function is `(key, index, labels, matrix, classes) -> positions [n]`, where `index [n]`
+are the positions of the stream's images and `labels [n]` their classes. A ratio function is
+`(key, matrix, labels, partner_labels) -> lam [n]`. `matrix` is the score matrix after the last
+epoch, or None without such a signal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fass_jax.types import Array, Classes
 
 
 def random_other_class(key: Array, labels: Array, num_classes: int) -> Array:
-  """Draws for each label another class, uniformly over the C - 1 others: int32 `[n]`."""
+  """Draws another class per label, uniformly over the C - 1 other classes: int32 `[n]`."""
   shift = jax.random.randint(key, labels.shape, 1, num_classes)
   return (labels + shift) % num_classes
 
@@ -27,16 +27,16 @@ def random_other_class(key: Array, labels: Array, num_classes: int) -> Array:
 def score_partner(
   key: Array, index: Array, labels: Array, matrix: Array, classes: Classes
 ) -> Array:
-  """Draws an image of the class that each label is most confused with (thesis, 3.2).
+  """Draws an image of the target class of each label (thesis, 3.2), see `score.select_targets`.
 
-  A class without scores yet (a row of zeros) gets a random other class.
+  For a class without scores (a row of zeros), the target is a random other class.
 
   Returns:
     int32 `[n]` positions, uniform over the images of the target class.
   """
   del index
   class_key, image_key = jax.random.split(key)
-  # the n rows alone: the whole matrix in every step would show at thousands of classes
+  # read only n rows: the whole matrix in every step would be slow for thousands of classes
   known = matrix[labels].sum(-1) > 0
   fallback = random_other_class(class_key, labels, matrix.shape[0])
   target = jnp.where(known, select_targets(matrix, labels), fallback)
@@ -46,7 +46,7 @@ def score_partner(
 def random_partner(
   key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
 ) -> Array:
-  """Draws an image of another class, the class uniform over the others ("without FASS").
+  """Draws an image of another class, uniform over the other classes ("without FASS").
 
   Returns:
     int32 `[n]` positions.
@@ -60,12 +60,13 @@ def random_partner(
 def class_uniform_partner(
   key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
 ) -> Array:
-  """Draws images with weight 1 / n_y, the own class too: every class that has images alike.
+  """Draws images with weight 1 / n_y, i.e. uniform over all classes, the label's class included.
 
   Returns:
     int32 `[n]` positions.
 
-  Reference: Park, Hong, Heo, Yun, Choi, CVPR 2022.
+  Reference: Park et al., The Majority Can Help The Minority: Context-rich Minority Oversampling for
+  Long-tailed Classification, arXiv:2112.00412.
   """
   del labels, matrix
   weight = jnp.ones(classes.count.shape, float)
@@ -75,12 +76,14 @@ def class_uniform_partner(
 def reversed_partner(
   key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
 ) -> Array:
-  """Draws images of classes with probability proportional to 1 / n_c, uniform inside the class.
+  """Draws a class with probability ~ 1 / n_c, then an image uniformly within the class.
 
   Returns:
     int32 `[n]` positions.
 
-  Reference: Zhou, Cui, Wei, Chen, CVPR 2020 (the sampler); Zhang, Wei, Zhou, Wu, AAAI 2021 (mixed).
+  Reference: sampler: Zhou et al., BBN: Bilateral-Branch Network with Cumulative Learning for
+  Long-Tailed Visual Recognition, arXiv:1912.02413; with mixing: Zhang et al., Bag of Tricks for
+  Long-Tailed Visual Recognition with Deep Convolutional Neural Networks, AAAI 2021.
   """
   del labels, matrix
   return draw_by_weight(key, classes, power_weight(classes.count, -1.0), index.shape[0])
@@ -89,7 +92,7 @@ def reversed_partner(
 def batch_partner(
   key: Array, index: Array, labels: Array, matrix: Array | None, classes: Classes
 ) -> Array:
-  """Takes the images of the same batch in random order, as plain MixUp and CutMix do.
+  """Returns the images of the same batch in random order, as in plain MixUp and CutMix.
 
   Returns:
     int32 `[n]` positions.
@@ -99,12 +102,12 @@ def batch_partner(
 
 
 def batch_rows(key: Array, size: int) -> Array:
-  """Draws for each row of a batch another one, as a permutation: int32 `[size]`."""
+  """Draws a permutation of the rows of a batch: int32 `[size]`."""
   return jax.random.permutation(key, size)
 
 
 def score_ratio(minimum: float) -> Callable[..., Array]:
-  """Returns the ratio rule of FASS, `score.mixing_ratio` with a lower bound."""
+  """Returns the mixing ratio of FASS, `score.mixing_ratio` with a lower bound."""
 
   def ratio(key: Array, matrix: Array, labels: Array, targets: Array) -> Array:
     del key
@@ -114,7 +117,7 @@ def score_ratio(minimum: float) -> Callable[..., Array]:
 
 
 def beta_ratio(alpha: float, per_batch: bool = False) -> Callable[..., Array]:
-  """Returns the rule lam ~ Beta(alpha, alpha), one draw a sample or one for the batch."""
+  """Returns the mixing ratio lam ~ Beta(alpha, alpha), with one draw per sample or per batch."""
 
   def ratio(key: Array, matrix: Array | None, labels: Array, targets: Array) -> Array:
     del matrix, targets
@@ -125,7 +128,7 @@ def beta_ratio(alpha: float, per_batch: bool = False) -> Callable[..., Array]:
 
 
 def fixed_ratio(value: float) -> Callable[..., Array]:
-  """Returns the rule lam = value, in [0, 1]."""
+  """Returns the mixing ratio lam = value, in [0, 1]."""
 
   def ratio(key: Array, matrix: Array | None, labels: Array, targets: Array) -> Array:
     del key, matrix, targets

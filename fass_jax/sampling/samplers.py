@@ -1,4 +1,4 @@
-"""Which images a stream draws: plans over positions, never over pixels."""
+"""Samplers: functions that draw image positions (never pixels) for a stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fass_jax.types import Array, Classes
 
 
 def index_classes(labels: np.ndarray, num_classes: int) -> Classes:
-  """Builds the class index: `order[start[c]:start[c] + count[c]]` are the images of class c.
+  """Returns the class index: `order[start[c]:start[c] + count[c]]` are the images of class c.
 
   Args:
     labels: integer `[N]`, in 0 .. C-1.
@@ -26,20 +26,20 @@ def index_classes(labels: np.ndarray, num_classes: int) -> Classes:
 def permutation_plan(
   key: Array, classes: Classes, epoch: Array, steps: int, n: int
 ) -> tuple[Array, Array]:
-  """Plans an epoch that shows every image once, in random order.
+  """Draws an epoch with every image once, in random order.
 
-  The last batch is filled from the head of the next epoch's permutation (a batch that is larger
-  than the set from those after it too); the mask is 0 there.
+  The last batch is padded with the first images of the next epoch's permutation (and of later ones
+  if the batch is larger than the set), with a mask of False.
 
   Args:
     key: the run's key for this stream; the epoch is folded in here.
     classes: the class index.
     epoch: int32 scalar.
-    steps: batches in an epoch, ceil(N / n).
+    steps: batches per epoch, ceil(N / n).
     n: batch size.
 
   Returns:
-    int32 `[steps, n]` positions and bool `[steps, n]`, True where the image counts.
+    int32 `[steps, n]` positions and bool `[steps, n]`, False for padding.
   """
   total = classes.order.shape[0]
   orders = [
@@ -51,7 +51,7 @@ def permutation_plan(
 
 
 def draw_from_classes(key: Array, classes: Classes, labels: Array) -> Array:
-  """Draws a uniformly random image of each given class.
+  """Draws an image of each given class, uniformly.
 
   Args:
     key: a PRNG key.
@@ -68,13 +68,13 @@ def draw_from_classes(key: Array, classes: Classes, labels: Array) -> Array:
 
 
 def draw_by_weight(key: Array, classes: Classes, weight: Array, n: int) -> Array:
-  """Draws images with replacement: the class by `weight`, the image uniformly inside it.
+  """Draws images with replacement: the class by `weight`, the image uniformly within the class.
 
   Args:
     key: a PRNG key.
     classes: the class index.
     weight: float `[C]`, >= 0, proportional to the probability of each class.
-    n: how many.
+    n: number of images.
 
   Returns:
     int32 `[n]` positions.
@@ -84,7 +84,7 @@ def draw_by_weight(key: Array, classes: Classes, weight: Array, n: int) -> Array
   edges = jnp.cumsum(weight)
   u = jax.random.uniform(class_key, (n,)) * edges[-1]
   labels = jnp.searchsorted(edges, u, side='right').astype(jnp.int32)
-  # u can round up to the last edge itself: the last class with weight takes it
+  # u can round up to the last edge; then use the last class with a weight above 0
   last = jnp.max(jnp.where(weight > 0, jnp.arange(weight.shape[0]), 0))
   return draw_from_classes(image_key, classes, jnp.minimum(labels, last))
 
@@ -92,14 +92,14 @@ def draw_by_weight(key: Array, classes: Classes, weight: Array, n: int) -> Array
 def rebalanced_weight(classes: Classes, unit: str, beta: float = 0.0) -> Array:
   """Returns the class weights of effective-number resampling.
 
-  unit 'sample': every image of class k has weight 1/E(n_k), so the class has n_k / E(n_k), which
-  is nearly uniform; unit 'class': the class itself has probability proportional to 1/E(n_k),
-  which reverses the tail.
+  With unit 'sample', each image of class k has weight 1/E(n_k), so the class has weight
+  n_k / E(n_k), which is nearly uniform. With unit 'class', the class has weight 1/E(n_k), which
+  reverses the long tail.
 
   Args:
     classes: the class index.
     unit: 'sample' or 'class'.
-    beta: of the effective number, in [0, 1); 0 stands for (N - 1) / N.
+    beta: beta of the effective number, in [0, 1); 0 means (N - 1) / N.
 
   Returns:
     float32 `[C]`, >= 0, not normalised.
@@ -110,62 +110,65 @@ def rebalanced_weight(classes: Classes, unit: str, beta: float = 0.0) -> Array:
 
 
 def power_weight(count: Array, power: Array | float) -> Array:
-  """Returns n_c^q of each class, relative to the largest class; 0 for a class without images.
+  """Returns (n_c / max_k n_k)^q per class; 0 for an empty class.
 
-  The share of class c is n_c^q / sum_k n_k^q: q = 1 draws images as they are, 0.5 is square-root
-  sampling, 0 is class-balanced, -1 is reversed.
+  The share of class c is n_c^q / sum_k n_k^q: q = 1 is natural sampling, 0.5 square-root sampling,
+  0 class-balanced sampling, -1 reversed sampling.
 
   Args:
-    count: `[C]`, training images of each class.
+    count: `[C]`, training images per class.
     power: q, may be traced.
 
   Returns:
     float32 `[C]`, >= 0, not normalised.
 
-  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020 (q in [0, 1]); Zhou, Cui,
-  Wei, Chen, CVPR 2020 (q = -1).
+  Reference: q in [0, 1]: Kang et al., Decoupling Representation and Classifier for Long-Tailed
+  Recognition, arXiv:1910.09217; q = -1: Zhou et al., BBN: Bilateral-Branch Network with Cumulative
+  Learning for Long-Tailed Visual Recognition, arXiv:1912.02413.
   """
   n = jnp.asarray(count, float)
   return jnp.where(n > 0, (jnp.maximum(n, 1.0) / n.max()) ** power, 0.0)
 
 
 def progressive_weight(count: Array, share: Array | float) -> Array:
-  """Returns (1 - s) n_c / N + s / C, from the images' own distribution to the balanced one.
+  """Returns (1 - s) n_c / N + s / C, from natural (s = 0) to class-balanced sampling (s = 1).
 
   Args:
-    count: `[C]`, training images of each class.
-    share: s in [0, 1], may be traced: epoch / (epochs - 1).
+    count: `[C]`, training images per class; C counts only classes with images.
+    share: s in [0, 1], usually epoch / (epochs - 1); may be traced.
 
   Returns:
-    float32 `[C]` that sums to 1 where no class is empty.
+    float32 `[C]`, sum 1; 0 for an empty class.
 
-  Reference: Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis, ICLR 2020.
+  Reference: Kang et al., Decoupling Representation and Classifier for Long-Tailed Recognition,
+  arXiv:1910.09217.
   """
   n = jnp.asarray(count, float)
   return (1.0 - share) * n / n.sum() + share * (n > 0) / (n > 0).sum()
 
 
 def draw_groups(key: Array, classes: Classes, n: int, images: int) -> Array:
-  """Draws P classes and K images of each (P x K), one class after another.
+  """Draws a P x K batch: P classes with K images each, class by class.
 
-  The classes are different ones, uniform over those that have images, as long as there are P; the
-  images of a class are different ones as long as it has K.
+  The classes are uniform over the classes with images, without replacement if there are at least P.
+  The images of a class are drawn without replacement if it has at least K.
 
   Args:
     key: a PRNG key.
     classes: the class index.
-    n: P K, how many; what P whole groups have too much is left out.
+    n: batch size, P K; if K does not divide n, the last class has fewer images.
     images: K, >= 1.
 
   Returns:
     int32 `[n]` positions.
 
-  Reference: Hermans, Beyer, Leibe, 2017.
+  Reference: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification,
+  arXiv:1703.07737.
   """
   class_key, image_key = jax.random.split(key)
   groups, total = -(-n // images), classes.count.shape[0]
   noise = jax.random.uniform(class_key, (-(-groups // total), total))
-  # a new order of the classes each time that all were drawn; empty ones last, and passed over
+  # a new random order after all classes were drawn; empty classes come last and are skipped
   order = jnp.argsort(jnp.where(classes.count > 0, noise, 2.0), axis=1)
   filled = (classes.count > 0).sum()
   turn, place = jnp.divmod(jnp.arange(groups), filled)
@@ -186,23 +189,25 @@ def draw_groups(key: Array, classes: Classes, n: int, images: int) -> Array:
 def power_plan(
   key: Array, classes: Classes, epoch: Array, steps: int, n: int, power: Array
 ) -> tuple[Array, Array]:
-  """Plans an epoch whose classes have shares n_c^q: a permutation where q = 1, else draws.
+  """Draws an epoch with class shares ~ n_c^q: a permutation if q = 1, else with replacement.
 
-  A power that falls from 1 to 0 late in a run is deferred resampling (DRS): until then every image
-  is seen once an epoch, as without it.
+  A power that falls from 1 to 0 late in a run is deferred resampling (DRS); before, every image is
+  drawn once per epoch.
 
   Args:
     key: the run's key for this stream; the epoch is folded in here.
     classes: the class index.
     epoch: int32 scalar.
-    steps: batches in an epoch.
+    steps: batches per epoch.
     n: batch size.
     power: q of this epoch, may be traced.
 
   Returns:
-    As `permutation_plan`; every draw counts where q is not 1.
+    int32 `[steps, n]` positions and bool `[steps, n]`, as in `permutation_plan`; the mask is all
+    True if q is not 1.
 
-  Reference: Cao, Wei, Gaidon, Arechiga, Ma, NeurIPS 2019 (deferred).
+  Reference: deferred resampling: Cao et al., Learning Imbalanced Datasets with
+  Label-Distribution-Aware Margin Loss, arXiv:1906.07413.
   """
   index, mask = permutation_plan(key, classes, epoch, steps, n)
   drawn_key = jax.random.fold_in(jax.random.fold_in(key, epoch), 1)
