@@ -40,7 +40,7 @@ def test_workdir_under_a_file_cannot_be_written(tmp_path):
 
 def test_config_json_that_is_not_json(tmp_path):
   (tmp_path / 'config.json').write_text('{')
-  with pytest.raises(UserError, match='is not JSON'):
+  with pytest.raises(UserError, match='is not valid JSON'):
     files.prepare(tmp_path, runs.config_of())
 
 

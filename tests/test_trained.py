@@ -165,8 +165,8 @@ def test_a_checkpoint_from_before_the_notes(pair, tmp_path):
   ('how', 'words'),
   [
     ({}, ''),
-    ({'epochs': 3}, 'is not finished: it is at step 12 of 18.'),
-    ({'epochs': 3, 'last_batch': 'drop'}, 'is not finished: it is at step 12 of 15.'),
+    ({'epochs': 3}, 'is not finished: step 12 of 18.'),
+    ({'epochs': 3, 'last_batch': 'drop'}, 'is not finished: step 12 of 15.'),
   ],
 )
 def test_a_run_that_is_not_over_is_said(pair, tmp_path, caplog, how, words):
@@ -182,7 +182,7 @@ def test_a_run_that_is_not_over_is_said(pair, tmp_path, caplog, how, words):
 def test_no_epoch_is_the_best_yet(pair, tmp_path):
   path = edited(pair, tmp_path, lambda meta: meta['lanes'][1].update(best=None, last={}))
   assert open_run(path).at == 'step 12'
-  with pytest.raises(UserError, match='take --which=last'):
+  with pytest.raises(UserError, match='use --which=last'):
     open_run(path, 'best')
 
 
@@ -199,10 +199,10 @@ def test_no_work_directory_and_no_checkpoint(pair, tmp_path):
   with pytest.raises(UserError, match='is not the work directory .*config.json cannot be read'):
     open_run(str(tmp_path))
   (tmp_path / 'stages').mkdir()
-  with pytest.raises(UserError, match='has not come to its last stage yet; start that run again'):
+  with pytest.raises(UserError, match='has not reached its last stage yet; start that run again'):
     open_run(str(tmp_path))
   (tmp_path / 'stages').rmdir()
   shutil.copy(pair / 'config.json', tmp_path)
-  with pytest.raises(UserError, match='has no checkpoint that can be read'):
+  with pytest.raises(UserError, match='has no readable checkpoint'):
     open_run(str(tmp_path))
   assert [p.name for p in tmp_path.iterdir()] == ['config.json']  # nothing was written

@@ -1,1 +1,1 @@
-"""What lies in a work directory, written and read."""
+"""The files of a work directory: checkpoints, config, metrics, summary."""

@@ -1,8 +1,8 @@
-"""Checkpoints with Orbax: the state, the best parameters so far, and where the run stands.
+"""Checkpoints with Orbax: the state, the best parameters so far, and the progress of the run.
 
-Every checkpoint is self-contained. The best parameters travel inside the newest checkpoint
-instead of being kept as a checkpoint of their own, so no retention rule can drop the newest one
-for a poor metric, and a resumed run knows its best epoch exactly.
+Each checkpoint is self-contained. The best parameters are a part of the newest checkpoint instead
+of a separate one, so that no retention rule can delete the newest checkpoint because of a poor
+metric, and a resumed run has its exact best epoch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ log = logging.getLogger('fass_jax')
 
 
 def open_manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
-  """Opens (or creates) the checkpoints of a work directory.
+  """Opens or creates the checkpoints of a work directory.
 
   Args:
-    folder: where they lie; made absolute, as Orbax asks.
-    keep: how many of the newest are kept; two survive a damaged newest one.
+    folder: folder of the checkpoints; made absolute, as Orbax requires.
+    keep: number of newest checkpoints to keep; with 2, a damaged newest one is not fatal.
   """
   options = ocp.CheckpointManagerOptions(
     max_to_keep=keep, step_prefix='step', cleanup_tmp_directories=True
@@ -34,16 +34,16 @@ def open_manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
 
 
 def save(manager: ocp.CheckpointManager, step: int, tree: PyTree, meta: dict[str, Any]) -> None:
-  """Starts saving; the arrays are copied before this returns, the files follow meanwhile.
+  """Copies the arrays and starts to write them in the background.
 
   Args:
-    manager: from `open_manager`.
+    manager: a result of `open_manager`.
     step: steps done.
-    tree: arrays only.
+    tree: a tree of arrays.
     meta: plain JSON values.
   """
   if step in manager.all_steps():
-    return  # a run is a function of its step: what is there is the same
+    return  # runs are deterministic, so the existing checkpoint of this step is equal
   manager.save(
     step,
     args=ocp.args.Composite(tree=ocp.args.StandardSave(tree), meta=ocp.args.JsonSave(meta)),
@@ -53,20 +53,21 @@ def save(manager: ocp.CheckpointManager, step: int, tree: PyTree, meta: dict[str
 def restore(
   manager: ocp.CheckpointManager, make: Callable[[], PyTree], where: Placement = ALONE
 ) -> tuple[int, PyTree, dict[str, Any]] | None:
-  """Reads the newest checkpoint that can be read.
+  """Reads the newest readable checkpoint.
 
-  A damaged one is passed over with a warning and removed, so that its step can be saved again.
+  Damaged checkpoints are skipped with a warning and removed, so that their steps can be saved
+  again.
 
   Args:
-    manager: from `open_manager`.
-    make: builds a tree of the right shapes; only its shapes are used.
-    where: the devices to put it on, however many wrote it.
+    manager: a result of `open_manager`.
+    make: returns a tree with the expected shapes; only its shapes are used.
+    where: the placement of the arrays; it may differ from the placement when they were saved.
 
   Returns:
-    `(step, tree, meta)`, or None where there is no checkpoint.
+    `(step, tree, meta)`, or None if there is no checkpoint.
 
   Raises:
-    UserError: if there are checkpoints and none can be read.
+    UserError: if there are checkpoints but none can be read.
   """
   steps = sorted(manager.all_steps(), reverse=True)
   shapes = jax.eval_shape(make)
@@ -79,24 +80,24 @@ def restore(
         step,
         args=ocp.args.Composite(tree=ocp.args.StandardRestore(shapes), meta=ocp.args.JsonRestore()),
       )
-    except Exception as error:  # Orbax and TensorStore raise many kinds for a broken file
+    except Exception as error:  # Orbax and TensorStore raise many exception types for broken files
       damaged.append(step)
       reason = str(error).strip().split('\n')[0][:200]
-      log.warning('Checkpoint %d is damaged and was passed over (%s).', step, reason)
+      log.warning('Checkpoint %d is damaged and was skipped (%s).', step, reason)
       continue
     for bad in damaged:
       manager.delete(bad)
     return step, got.tree, got.meta
   if damaged:
     raise UserError(
-      f'None of the checkpoints in {manager.directory} can be read; remove that folder to start '
-      'the run anew, or choose another --workdir.'
+      f'None of the checkpoints in {manager.directory} can be read; remove that folder to restart '
+      'the run from the beginning, or choose another --workdir.'
     )
   return None
 
 
 def _newest(folder: pathlib.Path, read: Callable[[ocp.CheckpointManager, int], Any]) -> Any:
-  """Returns what `read(manager, step)` makes of the newest checkpoint that it can read, or None."""
+  """Returns `read(manager, step)` for the newest readable checkpoint, or None."""
   if not folder.is_dir():
     return None
   options = ocp.CheckpointManagerOptions(read_only=True, create=False, step_prefix='step')
@@ -105,22 +106,21 @@ def _newest(folder: pathlib.Path, read: Callable[[ocp.CheckpointManager, int], A
     for step in sorted(manager.all_steps(), reverse=True):
       try:
         return read(manager, step)
-      except Exception as error:  # many kinds for a broken file, as in `restore`
+      except Exception as error:  # many exception types, as in `restore`
         reason = str(error).strip().split('\n')[0][:200]
-        log.warning('Checkpoint %d of %s was passed over (%s).', step, folder, reason)
+        log.warning('Checkpoint %d of %s was skipped (%s).', step, folder, reason)
   return None
 
 
 def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
-  """Reads the networks of the newest checkpoint that can be read; nothing is written.
+  """Reads the network variables of the newest readable checkpoint, without writing any file.
 
   Args:
-    folder: the checkpoints of a work directory, of whatever config.
-    part: 'state', after the last step, or 'best', of the best epoch until then.
+    folder: folder of the checkpoints; any config.
+    part: 'state', after the last step, or 'best', after the best epoch so far.
 
   Returns:
-    For each run in it, `{'params': ..., 'batch_stats': ...}`; None where there is no checkpoint
-    that can be read.
+    One `{'params': ..., 'batch_stats': ...}` per seed, or None if there is no readable checkpoint.
   """
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
@@ -137,14 +137,14 @@ def variables(folder: pathlib.Path, part: str = 'state') -> list[PyTree] | None:
 
 
 def meta(folder: pathlib.Path) -> dict[str, Any] | None:
-  """Reads where the runs of a work directory stand: `seconds`, `notes`, `lanes`; writes nothing.
+  """Reads the metadata of the newest readable checkpoint, without writing any file.
 
   Args:
-    folder: the checkpoints of a work directory.
+    folder: folder of the checkpoints.
 
   Returns:
-    What `save` was given with the newest checkpoint that can be read, and its `step`; None where
-    there is none.
+    The `meta` of `save` (`seconds`, `notes`, `lanes`) and `step`, or None if there is no readable
+    checkpoint.
   """
 
   def read(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The files of a run: config.json, metrics.jsonl, summary.json; written so that nothing is lost."""
+"""The files of a run: config.json, metrics.jsonl and summary.json, written atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fass_jax.types import UserError
 
 
 def is_full(error: BaseException | None) -> bool:
-  """Says whether an error, or what caused it, is a full disk."""
+  """Returns True if an error or its cause is a full disk."""
   while error is not None:
     text = str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -32,20 +32,20 @@ def is_full(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def explain_full_disk(
-  workdir: pathlib.Path, then: str = 'it continues from the last whole checkpoint'
+  workdir: pathlib.Path, then: str = 'it continues from the last complete checkpoint'
 ) -> Iterator[None]:
-  """Turns a full disk, wherever it is met inside, into one sentence; other errors pass.
+  """Converts errors of a full disk inside the context to a UserError.
 
   Args:
-    workdir: what lies on it.
-    then: what happens when the same command is started again.
+    workdir: a folder on this disk, for the message.
+    then: the effect of starting the same command again, for the message.
 
   Raises:
     UserError: if the disk is full.
   """
   try:
     yield
-  except Exception as error:  # Orbax, TensorStore, Pillow: each has its own kind
+  except Exception as error:  # Orbax, TensorStore and Pillow have different exception types
     if is_full(error):
       raise UserError(
         f'The disk of {workdir} is full; free some space and start the same command again: {then}.'
@@ -54,7 +54,7 @@ def explain_full_disk(
 
 
 def jsonable(value: Any) -> Any:
-  """Returns plain JSON values: arrays as lists, NaN and infinities as null."""
+  """Converts to plain JSON values: arrays to lists, NaN and infinities to null."""
   if isinstance(value, dict):
     return {str(k): jsonable(v) for k, v in value.items()}
   if isinstance(value, list | tuple):
@@ -67,22 +67,22 @@ def jsonable(value: Any) -> Any:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Replaces a file in one move: a reader sees the old text or the new one, never a part."""
+  """Replaces a file atomically: a reader sees the old or the new text, never a partial one."""
   part = path.with_name(path.name + '.part')
   part.write_text(text)
   os.replace(part, path)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes JSON as `write_text` does."""
+  """Writes JSON atomically, see `write_text`."""
   write_text(path, json.dumps(jsonable(value), indent=2) + '\n')
 
 
 def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Creates the work directory, or makes sure that it belongs to this config.
+  """Creates the work directory, or checks that it belongs to a run with this config.
 
   Raises:
-    UserError: if it cannot be written, or holds a run of another config.
+    UserError: if it cannot be written, or has a run with another config.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -101,10 +101,10 @@ def prepare(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 
 def check_same(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Makes sure that a work directory, if there is one, belongs to this config.
+  """Checks that an existing work directory belongs to a run with this config.
 
   Raises:
-    UserError: if it holds a run of another config.
+    UserError: if it has a run with another config.
   """
   path = workdir / 'config.json'
   if not path.exists():
@@ -112,21 +112,23 @@ def check_same(workdir: pathlib.Path, config: ConfigDict) -> None:
   try:
     old = json.loads(path.read_text())
   except ValueError as error:
-    raise UserError(f'{path} is not JSON; mend it or choose another --workdir.') from error
+    raise UserError(
+      f'{path} is not valid JSON; correct it, or choose another --workdir.'
+    ) from error
   other = differences(old, config.to_dict())
-  # without a checkpoint there is nothing to continue: a run that was refused may be mended
+  # without a checkpoint there is nothing to continue, and the config may still change
   if other and any((workdir / 'checkpoints').glob('step_*')):
-    # the method alone says it all
+    # another method explains all other differences
     method = [x for x in other if x.startswith('method ')]
     some = method or other[:8] + [f'{len(other) - 8} more'] * (len(other) > 8)
     raise UserError(
-      f'{workdir} holds a run of another config: {", ".join(some)}; give the same values to '
+      f'{workdir} contains a run of another config: {", ".join(some)}; give the same values to '
       'continue it, or choose another --workdir.'
     )
 
 
 def finished(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None:
-  """Returns the summary of a run that is over, None of one that is not, or is of another config."""
+  """Returns the summary of a finished run with this config, or None."""
   try:
     old, summary = (
       json.loads((workdir / name).read_text()) for name in ('config.json', 'summary.json')
@@ -137,7 +139,7 @@ def finished(workdir: pathlib.Path, config: ConfigDict) -> dict[str, Any] | None
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the epochs' records; a torn last line counts as not written."""
+  """Returns the records of the epochs; an incomplete last line is ignored."""
   path = workdir / 'metrics.jsonl'
   records: list[dict[str, Any]] = []
   for line in path.read_text().splitlines() if path.exists() else []:
@@ -149,14 +151,14 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def cut_metrics(workdir: pathlib.Path, epochs: int) -> list[dict[str, Any]]:
-  """Cuts metrics.jsonl to the epochs that a checkpoint has seen; returns them."""
+  """Truncates metrics.jsonl to the epochs of a checkpoint, and returns their records."""
   records = [r for r in read_metrics(workdir) if r['epoch'] <= epochs]
   write_text(workdir / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in records))
   return records
 
 
 def append_metrics(workdir: pathlib.Path, record: dict[str, Any]) -> None:
-  """Adds the line of an epoch and waits until it is on disk."""
+  """Appends the record of an epoch and waits until it is on disk."""
   with open(workdir / 'metrics.jsonl', 'a') as file:
     file.write(json.dumps(jsonable(record)) + '\n')
     file.flush()

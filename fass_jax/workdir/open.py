@@ -1,4 +1,4 @@
-"""A finished run as its work directory holds it; nothing of its training is needed."""
+"""Opens the run of a work directory for prediction, without its training data."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from fass_jax.workdir import checkpoint
 
 log = logging.getLogger('fass_jax')
 
-# what a checkpoint's notes must say of a run that is to predict
+# the notes of a checkpoint that prediction needs
 NOTES = ('classes', 'counts', 'side', 'centre', 'upright', 'mean', 'std')
 
 
 class SavedRun(NamedTuple):
-  """A run of one seed or several, as its work directory has it."""
+  """A saved run with one or several seeds."""
 
-  flag: str  # how the user named it, for messages: '--workdir', '--config.start.run'
+  flag: str  # the user's flag, for messages: '--workdir', '--config.start.run'
   workdir: str
-  config: dict[str, Any]  # as it was saved
-  variables: list[PyTree]  # by seed: params and batch_stats
-  meta: dict[str, Any]  # what `checkpoint.save` was given with them, and the step
+  config: dict[str, Any]  # the saved config
+  variables: list[PyTree]  # params and batch_stats, one per seed
+  meta: dict[str, Any]  # metadata of the checkpoint, see `checkpoint.meta`
 
 
 class FinishedRun(NamedTuple):
-  """A run that can predict; nothing of its training is needed."""
+  """A run that is ready for prediction."""
 
   config: ConfigDict
   net: nets.Network
-  variables: list[PyTree]  # by seed: params and batch_stats
-  at: str  # where in the run, for people
-  classes: tuple[str, ...]  # names
-  counts: tuple[int, ...]  # training images of each class
-  preparation: dict[str, Any]  # how an image becomes what the network sees, see `recipe.images`
-  implied: Implied | None  # the class prior that its logits imply; None: older than this note
+  variables: list[PyTree]  # params and batch_stats, one per seed
+  at: str  # step or epoch of the variables, for messages
+  classes: tuple[str, ...]  # C names
+  counts: tuple[int, ...]  # [C], training images per class
+  preparation: dict[str, Any]  # image preparation at test time, see `recipe.images`
+  implied: Implied | None  # the class prior that its logits imply; None in old checkpoints
 
 
 def read(workdir: str, flag: str, which: str = 'last') -> SavedRun:
-  """Reads the newest checkpoint of a work directory; nothing in it is changed.
+  """Reads the newest checkpoint of a work directory, without writing any file.
 
   Args:
-    workdir: of the run, as the user gave it.
-    flag: the flag that was given, for messages.
-    which: 'last', the parameters after the last step, or 'best', of the best epoch until then.
+    workdir: work directory of the run, as given by the user.
+    flag: the user's flag, for messages.
+    which: 'last', the parameters after the last step, or 'best', after the best epoch so far.
 
   Raises:
-    UserError: if it is no work directory, or has no checkpoint that can be read.
+    UserError: if it is not a work directory, or has no readable checkpoint.
   """
   path = pathlib.Path(workdir).expanduser().absolute()
   try:
@@ -63,26 +63,26 @@ def read(workdir: str, flag: str, which: str = 'last') -> SavedRun:
   except (OSError, ValueError) as error:
     if (path / 'stages').is_dir():
       raise UserError(
-        f'{flag}={workdir} has not come to its last stage yet; start that run again, or give one '
-        f'of the stages before, in {path / "stages"}.'
+        f'{flag}={workdir} has not reached its last stage yet; start that run again, or give the '
+        f'folder of an earlier stage in {path / "stages"}.'
       ) from error
     raise UserError(
       f'{flag}={workdir} is not the work directory of a run: {path / "config.json"} cannot be '
-      'read; give the --workdir that the run was trained with.'
+      'read; give the --workdir of the training command.'
     ) from error
   folder = path / 'checkpoints'
   meta = checkpoint.meta(folder)
   variables = meta and checkpoint.variables(folder, 'best' if which == 'best' else 'state')
   if not meta or not variables:
     raise UserError(
-      f'{flag}={workdir} has no checkpoint that can be read; start that run again until it has '
-      'saved one, or give another work directory.'
+      f'{flag}={workdir} has no readable checkpoint; start that run again until it has saved one, '
+      'or give another work directory.'
     )
   return SavedRun(flag, workdir, config, variables, meta)
 
 
 def whole_config(saved: dict[str, Any]) -> ConfigDict:
-  """Returns a saved config, with today's defaults where it is older than a key."""
+  """Returns a saved config, with current defaults for keys that it does not have."""
   config = base_config('')
   with config.ignore_type():  # JSON has lists for tuples
     config.update(saved)
@@ -90,7 +90,7 @@ def whole_config(saved: dict[str, Any]) -> ConfigDict:
 
 
 def _implied(notes: dict[str, Any]) -> Implied | None:
-  """Reads the prior that `note_of` wrote."""
+  """Returns the prior from the notes, see `note_of`."""
   if 'prior' not in notes:
     return None
   return Implied(np.asarray(notes['prior']['shares']), tuple(notes['prior']['guesses']))
@@ -102,30 +102,31 @@ def note_of(implied: Implied) -> dict[str, Any]:
 
 
 def open_run(workdir: str, which: str = 'last') -> FinishedRun:
-  """Reads a run that is to predict; nothing in its work directory is changed.
+  """Opens a run for prediction, without writing any file.
 
   Args:
-    workdir: of the run.
-    which: 'last', the parameters after the last step, or 'best', of the best epoch until then.
+    workdir: work directory of the run.
+    which: 'last', the parameters after the last step, or 'best', after the best epoch so far.
 
   Raises:
-    UserError: as `read`, or if its checkpoints do not know their classes.
+    UserError: as in `read`; if the checkpoint lacks notes for prediction, or no epoch has been
+      evaluated and `which` is 'best'.
   """
   saved = read(workdir, '--workdir', which)
   meta, notes = saved.meta, saved.meta['notes']
   if any(name not in notes for name in NOTES):
     raise UserError(
-      f'The checkpoints in {workdir} are older than this command and do not say how an image is '
-      'shown to the network; continue that run until it saves again, or train again.'
+      f'The checkpoints in {workdir} are from an older version and do not contain the image '
+      'preparation; continue that run until it saves again, or train again.'
     )
   best = [one['best'] and one['best']['epoch'] for one in meta['lanes']]
   if which == 'best' and not all(best):
-    raise UserError(f'The run in {workdir} has evaluated no epoch yet; take --which=last.')
+    raise UserError(f'The run in {workdir} has not evaluated an epoch yet; use --which=last.')
   config = whole_config(saved.config)
   images, size = sum(notes['counts']), config.batch_size
   steps = config.epochs * (images // size if config.last_batch == 'drop' else -(-images // size))
   if which != 'best' and meta['step'] < steps:
-    log.warning('%s is not finished: it is at step %d of %d.', workdir, meta['step'], steps)
+    log.warning('The run in %s is not finished: step %d of %d.', workdir, meta['step'], steps)
   return FinishedRun(
     config=config,
     net=named.network(config.net, config.engine, len(notes['classes'])),
