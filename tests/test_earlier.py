@@ -78,7 +78,7 @@ def test_what_is_taken_over():
   assert {k: float(v.sum()) for k, v in got.items()} == {'a/x': 2, 'a/y': 0, 'b': 4}
   got = paths.flat(start.take_over(new, old | {'b': jnp.ones(5)}, ('b',)))
   assert {k: float(v.sum()) for k, v in got.items()} == {'a/x': 2, 'a/y': 0, 'b': 0}
-  with pytest.raises(UserError, match=r'has b of shape \(5,\), which is \(4,\) here.*start.fresh'):
+  with pytest.raises(UserError, match=r'has b of shape \(5,\), but this network needs \(4,\).*start.fresh'):
     start.take_over(new, old | {'b': jnp.ones(5)}, ())
 
 
@@ -125,9 +125,9 @@ def test_what_is_frozen_is_taken_over():
   check(['body/a', 'body/b'])
   check(here, '--config.start.fresh=("head",)')
   for old, args in ((['body/a'], []), (here, ['--config.start.fresh=("body/b",)'])):
-    with pytest.raises(UserError, match='start.run=w does not give body/b, which is frozen here'):
+    with pytest.raises(UserError, match='start.run=w does not provide body/b, which is frozen here'):
       check(old, *args)
-  with pytest.raises(UserError, match='batch statistics that nothing has seen'):
+  with pytest.raises(UserError, match='would keep their initial batch statistics'):
     check(here, '--config.start.statistics=False')
   check(here, '--config.start.statistics=False', '--config.optim.frozen_statistics=drift')
 
@@ -224,19 +224,19 @@ def test_the_teacher_is_asked_in_evaluation_mode_and_by_its_terms_alone(linear, 
   'args, words',
   [
     ([':ce', 'start.run=nowhere'], ['start.run=nowhere is not the work directory', '--workdir']),
-    ([':ce', 'start.run=EMPTY'], ['has no checkpoint that can be read', 'start that run again']),
+    ([':ce', 'start.run=EMPTY'], ['has no readable checkpoint', 'start that run again']),
     ([':ce', 'start.run=HOST', 'data.image_size=4'],
-     ['w of shape (192, 10), which is (48, 10) here', '--config.start.fresh']),
-    ([':ce', 'start.run=HOST', 'start.fresh=v'], ["start.fresh names 'v'", 'there are w.']),
+     ['w of shape (192, 10), but this network needs (48, 10)', '--config.start.fresh']),
+    ([':ce', 'start.run=HOST', 'start.fresh=v'], ["start.fresh names 'v'", 'choose from w.']),
     ([':ce', 'start.run=HOST', 'start.fresh=w'], ['shares no parameter']),
     ([':ce', 'optim.only=w'], ["optim.only=('w',) freezes all other parts", '--config.start.run']),
-    ([':ce', 'start.run=HOST', 'optim.only=head'], ["optim.only names 'head'", 'there are w.']),
+    ([':ce', 'start.run=HOST', 'optim.only=head'], ["optim.only names 'head'", 'choose from w.']),
     ([':ce', 'optim.frozen_statistics=kept'], ["did you mean 'keep'"]),
     ([':ce', 'optim.curve=cosin'], ["did you mean 'cosine'"]),
     ([':distill'], ["loss 'distillation' needs a teacher", '--config.teacher.run=WORKDIR']),
     ([':distill', 'teacher.run=nowhere'], ['teacher.run=nowhere is not the work directory']),
     ([':distill', 'teacher.run=HOST', 'data.image_size=4'],
-     ['cannot teach this run', '(192, 10)', 'the 10 classes here', 'the same classes']),
+     ['cannot be the teacher of this run', '(192, 10)', 'the 10 classes here', 'the same classes']),
     ([':distill', 'teacher.run=HOST', 'loss_args.distillation.temperature=0'], ['is not above 0']),
     ([':ce', 'teacher.run=HOST'], ['would never be asked', 'add the method distill']),
     ([':ce', 'augment.cam=True'], ["'cam' needs a trained network", 'teacher.run=WORKDIR']),
@@ -267,7 +267,7 @@ def test_a_teacher_of_other_classes(host):
     runs.use_linear_net(patch)
     recipe = build(config, session.load(config), start.teacher_net(run))
   fewer = {**run.variables[0], 'params': {'w': run.variables[0]['params']['w'][:, :7]}}
-  with pytest.raises(UserError, match=r'\(192, 7\), and \(192, 10\) is needed for the 10 classes'):
+  with pytest.raises(UserError, match=r'\(192, 7\), but the 10 classes here need \(192, 10\)'):
     start.check_teacher(recipe, run, fewer, (8, 8, 3))
 
 

@@ -231,7 +231,7 @@ def test_bad_requests_are_refused(linear, tmp_path):
     Loop(tmp_path / 'a', '--config.seeds=0')
   with pytest.raises(UserError, match="no 'both' for --config.engine.together"):
     Loop(tmp_path / 'b', '--config.seeds=2', '--config.engine.together=both')
-  with pytest.raises(UserError, match='every seed tosses its own coin'):
+  with pytest.raises(UserError, match='each seed has its own coin'):
     Loop(
       tmp_path / 'c', '--config.seeds=2', '--config.engine.together=batched',
       '--config.streams.pair.gate=coin',

@@ -215,7 +215,7 @@ def test_a_frozen_part_is_never_as_it_is_initialised(done, tmp_path):
   """A deeper network has blocks that the first stage, or the run that is given, does not have."""
   sets = f'--config.start.run={done / "stages" / "first"}', '--config.net.depth=14'
   for config in (config_of('crt', *sets), config_of('lws', *sets)):
-    with pytest.raises(UserError, match=r'does not give body/.*block1.*, which is frozen here'):
+    with pytest.raises(UserError, match=r'does not provide body/.*block1.*, which is frozen here'):
       loop.run(config, tmp_path / config.method)
 
 

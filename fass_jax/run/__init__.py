@@ -1,1 +1,1 @@
-"""One run from its start to its end: session, start, resume, the loop, records."""
+"""A training run: session, initial state, resume, train loop, records."""

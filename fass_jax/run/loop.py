@@ -1,4 +1,4 @@
-"""The one train loop: epochs of compiled steps, evaluation, checkpoints, resume."""
+"""The train loop of all methods: epochs of compiled steps, evaluation, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ log = logging.getLogger('fass_jax')
 
 
 class Stopped(Exception):
-  """A run that was asked to stop and has saved; the text says how to go on."""
+  """A signal has stopped the run after a checkpoint; the text says how to continue."""
 
   def __init__(self, text: str, name: str):
     super().__init__(text)
-    self.name = name  # of the signal
+    self.name = name  # name of the signal
 
 
 def train_epoch(
   s: Session, seed_runs: list[SeedRun], epoch: int, first: int, bar: tqdm
 ) -> list[SeedRun]:
-  """Does the steps of an epoch from `first` on; nothing is read back from the device.
+  """Performs the steps of an epoch from `first` on, without reading results from the device.
 
   Raises:
-    Stopped: after a signal; the runs are saved.
+    Stopped: after a signal; a checkpoint of all seeds is saved.
   """
   patterns, total = programs.patterns_of(s.recipe, epoch), s.recipe.steps_per_epoch
   cohorts, where = form(s, seed_runs, epoch), s.recipe.where
@@ -64,7 +64,7 @@ def train_epoch(
   feeds = [
     feed_of(s, seed_run, cohort, epoch, first) for seed_run, cohort in zip(seed_runs, cohorts)
   ]
-  # the host may run this many calls ahead: enough to keep a device busy, few enough to stop
+  # number of calls that the host may be ahead: enough to keep a device busy, few for a quick stop
   ahead: collections.deque = collections.deque()
   lag = 1 if jax.default_backend() == 'cpu' else 2 if s.chunk > 1 or s.reader else 16
   for start, length in programs.chunks(first, total, s.chunk):
@@ -88,12 +88,12 @@ def train_epoch(
       stop_here(s, split(s, seed_runs, cohorts), stop)
     if end < total and save_now:
       save(s, split(s, seed_runs, cohorts))
-  jax.block_until_ready(list(ahead))  # the epoch's time is that of its steps
+  jax.block_until_ready(list(ahead))  # so that the measured time includes all steps
   return split(s, seed_runs, cohorts)
 
 
 def feed_of(s: Session, seed_run: SeedRun, cohort: Cohort, epoch: int, first: int) -> Iterator[Any]:
-  """Returns the pixels of a run's steps, or nothing where the images are on the device."""
+  """Returns the pixels per step of a seed's epoch; empty if the images are on the device."""
   if s.reader is None:
     return iter(())
   patterns = programs.patterns_of(s.recipe, epoch)
@@ -110,23 +110,23 @@ def feed_of(s: Session, seed_run: SeedRun, cohort: Cohort, epoch: int, first: in
 
 
 def stop_here(s: Session, seed_runs: Sequence[SeedRun], stop: str) -> None:
-  """Saves and leaves the runs."""
+  """Saves a checkpoint and raises Stopped."""
   save(s, seed_runs)
   s.manager.wait_until_finished()
   raise Stopped(
-    f'{stop}: saved at step {int(seed_runs[0].state.step)} in {s.workdir}; the same command '
-    'continues.',
+    f'{stop}: saved at step {int(seed_runs[0].state.step)} in {s.workdir}; start the same command '
+    'again to continue.',
     stop,
   )
 
 
 def end_epoch(s: Session, seed_runs: list[SeedRun], epoch: int, took: float) -> list[SeedRun]:
-  """Refreshes the signals, evaluates and writes the epoch's records, in this order."""
+  """Refreshes the signals, evaluates, and writes the records of the epoch, in this order."""
   check_finite(s, seed_runs)
   e = s.config.eval
   tested = (epoch + 1) % e.every == 0 or epoch + 1 == s.recipe.epochs
   pending, states = [], []
-  # all work is handed to the device before the first result is waited for
+  # submit the work of all seeds before waiting for the first result
   for seed_run in seed_runs:
     state = seed_run.state
     now = {'params': state.params, 'batch_stats': state.batch_stats}
@@ -158,19 +158,19 @@ def end_epoch(s: Session, seed_runs: list[SeedRun], epoch: int, took: float) -> 
 def run(
   config: ConfigDict, workdir: str | pathlib.Path, stop: Callable[[], str] = lambda: ''
 ) -> dict[str, Any]:
-  """Trains a run to its end, from wherever its work directory stands.
+  """Trains a run to its end, from the newest checkpoint in its work directory if there is one.
 
   Args:
     config: resolved config.
-    workdir: holds everything the run writes; a run that is there is continued.
-    stop: polled each step; a non-empty answer saves the run and leaves it.
+    workdir: folder for all files of the run; an existing run is continued.
+    stop: called per step; a non-empty result saves a checkpoint and stops the run.
 
   Returns:
-    The summary that is also written to `summary.json`.
+    The summary, which is also written to `summary.json`.
 
   Raises:
-    UserError: for every mistake the user can mend.
-    Stopped: when `stop` asked for it; the run is saved.
+    UserError: for any error that the user can fix.
+    Stopped: after `stop` returned a signal; a checkpoint is saved.
   """
   path = pathlib.Path(workdir).absolute()
   compiler.use_cache(config.engine.cache)
@@ -178,13 +178,13 @@ def run(
   for part in parts:
     check(part.config, TABLES)
   with files.explain_full_disk(path):
-    if len(parts) > 1:  # a later one that cannot run is refused before the first has trained
+    if len(parts) > 1:  # check all stages before the first one trains
       data = devices.first_before_others(lambda: load(config))
       for part in parts:
         files.check_same(part.folder, part.config)
         try:
           build(part.config, data)
-        except UserError as error:  # its keys begin with stages.NAME.
+        except UserError as error:  # the message needs the stage, whose keys begin with stages.NAME
           raise UserError(f'Stage {part.name}: {error}') from error
     summary: dict[str, Any] = {}
     for part in parts:
@@ -197,7 +197,7 @@ def run(
 
 
 def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
-  """Trains one stage; `before` are the seconds that those before it took."""
+  """Trains one stage; `before` is the wall time of the previous stages in seconds."""
   r = s.recipe
   s.clock['before'] = before
   if devices.first():
@@ -217,7 +217,7 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
       disable=None,
       smoothing=0.1,
     )
-    # log lines go above the bar, not into it
+    # print log lines above the progress bar
     with show as bar, logging_redirect_tqdm([log]):
       for epoch in range(done // r.steps_per_epoch, r.epochs):
         start = time.monotonic()

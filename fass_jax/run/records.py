@@ -1,4 +1,4 @@
-"""What a run reports: a record an epoch, a summary at its end."""
+"""Records per epoch, and the summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fass_jax.types import PyTree
 
 
 def metrics_on_test_set(s: Session, counts: metrics.Counts) -> dict[str, Any]:
-  """Returns the metrics of a test set's counts."""
+  """Returns the metrics from the counts of the test set."""
   return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
 
 
@@ -24,7 +24,7 @@ def train_counts(s: Session) -> np.ndarray:
 
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:
-  """Turns the sums of an epoch (host arrays) into its record."""
+  """Returns the record of an epoch from its sums (host arrays)."""
   groups = metrics.groups_of(s.config.eval, train_counts(s))
   steps = s.recipe.steps_per_epoch
   return {
@@ -39,13 +39,13 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
     'mixed': metrics.mixing_diagnostics(tally['mixed'], groups),
     'seconds': took,
     'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
-    # the share of the time in which the device waited for images
+    # share of the epoch's time that the device waited for images
     **({'input_bound': s.clock['starved'] / took} if s.reader else {}),
   }
 
 
 def summarise(s: Session, seed_run: SeedRun) -> dict[str, Any]:
-  """Returns the summary of a finished run."""
+  """Returns the summary of a finished seed."""
   assert seed_run.best_record is not None
   last, best = seed_run.last_record, seed_run.best_record
   return {
@@ -61,11 +61,11 @@ def summarise(s: Session, seed_run: SeedRun) -> dict[str, Any]:
 
 
 def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
-  """Returns a finished run's summary, last confusion matrix, and score matrix if it kept one.
+  """Returns a finished seed's summary, last confusion matrix, and score matrix or None.
 
-  With a classifier of its own (`config.classifier`) the first two are that classifier's, fitted
-  on the last parameters and on those of the best epoch, which stays chosen by the network's own
-  figures; these are beside it, under `as_trained`.
+  With a test-time classifier (`config.classifier`), summary and confusion matrix are those of the
+  classifier, fitted to the last parameters and to those of the best epoch. The metrics of the
+  network as trained are in `as_trained`; they determine the best epoch.
   """
   state, summary = seed_run.state, summarise(s, seed_run)
   score = [v.matrix for v in state.signals.values() if hasattr(v, 'matrix')]

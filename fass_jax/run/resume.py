@@ -1,4 +1,4 @@
-"""Beginning and going on: fresh states, the newest checkpoint, and when the next one is due."""
+"""Initial states, resume from the newest checkpoint, and saving of checkpoints."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fass_jax.workdir import checkpoint, files
 
 
 def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
-  """Returns the states of runs that have done nothing."""
+  """Returns the initial states, one per seed."""
   shape = s.data.image_shape
   where = s.recipe.where
-  # apart from the rest, since every method of a network shares it
+  # a separate program, because all methods with the same network share it in the cache
   draw = jax.jit(
     lambda key: draw_variables(s.recipe, key, shape),
     out_shardings=where.whole,
@@ -36,10 +36,13 @@ def fresh(s: Session, seeds: Sequence[int]) -> list[TrainState]:
 
 
 def begin(s: Session) -> list[SeedRun]:
-  """Returns the runs to go on with: of the newest checkpoint, or fresh ones.
+  """Returns the seeds of the run, from the newest checkpoint or with initial states.
+
+  The sources are, by priority: the run's own checkpoint, --config.start.run or
+  --config.start.weights, random initial values.
 
   Raises:
-    UserError: if fresh ones cannot start from the run that they are to start from.
+    UserError: if no checkpoint can be read, or the start run or weights do not fit.
   """
   n = s.config.seeds
   seeds = [s.config.seed + i for i in range(n)]
@@ -78,15 +81,15 @@ def begin(s: Session) -> list[SeedRun]:
 
 
 def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
-  """Makes sure that a checkpoint saw the training set that is here now."""
+  """Checks that the training set is the same as when the checkpoint was saved."""
   then, now = notes.get('counts'), s.notes['counts']
   names = notes.get('classes', s.notes['classes'])
   if then is None or (then == now and names == s.notes['classes']):
     return
   raise UserError(
-    f'The training set has changed since {s.workdir} was begun: {sum(then)} images of {len(then)} '
-    f'classes then, {sum(now)} of {len(now)} now; bring the old one back, or start anew with '
-    'another --workdir.'
+    f'The training set has changed since the run in {s.workdir} was started: {sum(then)} images of '
+    f'{len(then)} classes then, {sum(now)} of {len(now)} now; restore the old training set, or '
+    'start a new run with another --workdir.'
   )
 
 
@@ -100,12 +103,12 @@ def _cut_metrics(folders: Sequence[pathlib.Path], epochs: int) -> None:
 
 
 def seconds(s: Session) -> float:
-  """Returns the wall time of the run so far, over all processes that worked on it."""
+  """Returns the wall time of the run in seconds, including the time before a resume."""
   return s.clock['before'] + time.monotonic() - s.clock['begin']
 
 
 def check_finite(s: Session, seed_runs: Sequence[SeedRun]) -> None:
-  """Stops a run whose loss or gradient stopped being a number.
+  """Stops a run if a loss or gradient is NaN or infinite.
 
   Raises:
     Diverged: with the step, the likely cause and the last good checkpoint.
@@ -117,7 +120,7 @@ def check_finite(s: Session, seed_runs: Sequence[SeedRun]) -> None:
       continue
     latest = s.manager.latest_step()
     whose = f', seed {seed_run.seed}' if len(seed_runs) > 1 else ''
-    kept = 'no checkpoint was written yet' if latest is None else f'checkpoint {latest} is kept'
+    kept = 'there is no checkpoint yet' if latest is None else f'checkpoint {latest} is kept'
     raise Diverged(
       f'The loss or its gradient was NaN or infinite at step {bad} (epoch '
       f'{bad // s.recipe.steps_per_epoch + 1}{whose}), most likely because the learning '
@@ -127,7 +130,7 @@ def check_finite(s: Session, seed_runs: Sequence[SeedRun]) -> None:
 
 
 def save(s: Session, seed_runs: Sequence[SeedRun]) -> None:
-  """Saves the runs, unless their numbers went bad."""
+  """Saves a checkpoint of all seeds, after checking that their losses are finite."""
   check_finite(s, seed_runs)
   meta = {
     'seconds': seconds(s),
@@ -140,10 +143,10 @@ def save(s: Session, seed_runs: Sequence[SeedRun]) -> None:
 
 
 def due(s: Session, before: int, step: int) -> bool:
-  """Says whether a checkpoint is due after the steps from `before` to `step`, or the seconds."""
+  """Returns True if a checkpoint is due, by the steps from `before` to `step` or by the time."""
   c = s.config.checkpoint
   by_step = c.every_steps > 0 and step // c.every_steps > before // c.every_steps
-  if jax.process_count() > 1:  # clocks differ, and saving is done together
+  if jax.process_count() > 1:  # clocks differ between processes, but all must save together
     at_end = step % s.recipe.steps_per_epoch == 0 and c.every_s > 0
     return by_step or (at_end and devices.agreed(time.monotonic() - s.clock['saved'] >= c.every_s))
   return by_step or (c.every_s > 0 and time.monotonic() - s.clock['saved'] >= c.every_s)

@@ -1,4 +1,4 @@
-"""Several seeds in one process: their steps in turns, or all of them in one batched program."""
+"""Several seeds in one process: with alternating steps, or in one batched program."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ log = logging.getLogger('fass_jax')
 
 
 def coin_tosses(s: Session, seed: int, epoch: int) -> dict[str, np.ndarray]:
-  """Tosses an epoch's coins on the host: they choose a program, so the device cannot.
+  """Draws the coins of an epoch on the host, because they select the program of each step.
 
   Returns:
-    By stream with a coin, bool `[steps_per_epoch]`, a function of (seed, epoch, stream).
+    `{stream: bool [steps_per_epoch]}` for the streams with a coin; a function of (seed, epoch,
+    stream).
   """
   return {
     name: np.random.default_rng((seed, epoch, zlib.crc32(name.encode()))).random(
@@ -39,28 +40,28 @@ def coin_tosses(s: Session, seed: int, epoch: int) -> dict[str, np.ndarray]:
 
 
 class Cohort(NamedTuple):
-  """What one call of a program advances: a run, or all runs of the session stacked."""
+  """The inputs of a program call: those of one seed, or those of all seeds stacked."""
 
   state: TrainState
-  store: Store  # the set of all, the teacher of this one
+  store: Store  # the shared training set and the teacher of the seed
   plan: Plan
   pattern_of_step: np.ndarray  # int [steps_per_epoch], the pattern of each step
-  which: jax.Array | None  # the same on the device, if a program has to choose
+  which: jax.Array | None  # the same on the device, if the program selects the pattern
 
 
 def plan_arguments(s: Session, state: TrainState) -> tuple[Any, ...]:
-  """Returns what `s.plan` takes; decoding ahead needs to know all positions of the epoch."""
+  """Returns the arguments of `s.plan`; with a reader, the plan must have all image positions."""
   return state.key, state.step, s.store, *([state.signals] if s.reader else [])
 
 
 def read_by(s: Session, seed_runs: Sequence[SeedRun]) -> Store:
-  """Returns what a run reads, or several stacked: the set of all, and the teacher of each."""
+  """Returns the store with the teacher of a seed, or the stacked teachers of several seeds."""
   teachers = [seed_run.teacher for seed_run in seed_runs]
   return s.store._replace(teacher=teachers[0] if len(seed_runs) == 1 else programs.stack(teachers))
 
 
 def form(s: Session, seed_runs: Sequence[SeedRun], epoch: int) -> list[Cohort]:
-  """Plans an epoch of every run; stacks the runs that one program advances."""
+  """Plans an epoch of each seed, and stacks the seeds if they share one program."""
   patterns = programs.patterns_of(s.recipe, epoch)
   cohorts = []
   for seed_run in seed_runs:
@@ -83,7 +84,7 @@ def form(s: Session, seed_runs: Sequence[SeedRun], epoch: int) -> list[Cohort]:
 
 
 def split(s: Session, seed_runs: Sequence[SeedRun], cohorts: Sequence[Cohort]) -> list[SeedRun]:
-  """Gives every run its state back."""
+  """Returns the seeds with their new states from the cohorts."""
   states = [r.state for r in cohorts]
   if s.notes['together'] == 'batched':
     states = programs.unstack(states[0], len(seed_runs))
@@ -91,7 +92,7 @@ def split(s: Session, seed_runs: Sequence[SeedRun], cohorts: Sequence[Cohort]) -
 
 
 def compile_ahead(s: Session, seed_runs: Sequence[SeedRun], done: int) -> None:
-  """Decides how several seeds run, and compiles every program that the rest of the run needs."""
+  """Selects how several seeds run, and compiles all programs for the rest of the run."""
   epoch, first = divmod(done, s.recipe.steps_per_epoch)
   if epoch >= s.recipe.epochs:
     return
@@ -102,7 +103,7 @@ def compile_ahead(s: Session, seed_runs: Sequence[SeedRun], done: int) -> None:
   state, plan = seed_runs[0].state, s.plan(*plan_arguments(s, seed_runs[0].state))
   if batched:
     state, plan = (programs.stack([x] * len(seed_runs)) for x in (state, plan))
-    programs.unstack(state, len(seed_runs))  # compiled here too
+    programs.unstack(state, len(seed_runs))  # compiles `unstack`
   missing = [k for k in keys if k not in s.programs]
   log.info('Compiling %d program%s.', len(missing), '' if len(missing) == 1 else 's')
   readers = read_by(s, seed_runs if batched else seed_runs[:1])
@@ -113,7 +114,7 @@ def compile_ahead(s: Session, seed_runs: Sequence[SeedRun], done: int) -> None:
 
 
 def example_store(s: Session, store: Store, key: programs.Key) -> Store:
-  """Returns the store of a program, with the shapes of the pixels that its views load."""
+  """Returns the store for compiling a program, with the shapes of its views' pixels."""
   if s.reader is None:
     return store
   shapes: dict[str, Any] = {}
@@ -126,18 +127,18 @@ def example_store(s: Session, store: Store, key: programs.Key) -> Store:
 
 
 def choose(s: Session, seed_runs: Sequence[SeedRun]) -> str:
-  """Returns 'batched' or 'interleaved': what the config says, or what is faster here.
+  """Returns 'batched' or 'interleaved': the config's choice, or the faster one for 'auto'.
 
   Raises:
-    UserError: if 'batched' was asked for where every seed tosses coins of its own.
+    UserError: if 'batched' is requested and a stream has a coin, or images are decoded on demand.
   """
   asked = s.config.engine.together
   coins = [n for n, stream in s.recipe.streams.items() if stream.on_share < 1]
   if asked == 'batched' and coins:
     raise UserError(
-      f'--config.engine.together=batched cannot be with --config.streams.{coins[0]}.gate=coin: '
-      'every seed tosses its own coin, and one program takes the same views of all; use '
-      '--config.engine.together=interleaved.'
+      f'--config.engine.together=batched cannot be combined with --config.streams.{coins[0]}.gate='
+      'coin: each seed has its own coin, but a batched program has the same views for all seeds; '
+      'use --config.engine.together=interleaved.'
     )
   if asked == 'batched' and s.reader:
     raise UserError(
@@ -146,20 +147,20 @@ def choose(s: Session, seed_runs: Sequence[SeedRun]) -> str:
     )
   if asked != 'auto':
     return asked
-  # on a CPU the convolutions of a batched program are far slower: docs/performance.md
-  # and several processes would have to agree on what their clocks say
+  # on a CPU the convolutions of a batched program are much slower, see docs/performance.md;
+  # several processes could measure different times and choose differently
   single = len(seed_runs) == 1 or jax.process_count() > 1 or s.reader is not None
   if single or coins or jax.default_backend() == 'cpu':
     return 'interleaved'
   seconds = race(s, seed_runs)
   log.info(
-    'Seconds a round of all seeds: %s.', ', '.join(f'{k} {v:.3f}' for k, v in seconds.items())
+    'Seconds per call for all seeds: %s.', ', '.join(f'{k} {v:.3f}' for k, v in seconds.items())
   )
   return min(seconds, key=lambda k: seconds[k])
 
 
 def race(s: Session, seed_runs: Sequence[SeedRun]) -> dict[str, float]:
-  """Measures a call of both ways for all seeds, on copies of their states: seconds by name."""
+  """Returns the seconds per call for all seeds, batched and interleaved, on copies of states."""
   last = s.recipe.epochs - 1
   found = {}
   for way in ('interleaved', 'batched'):
@@ -176,7 +177,7 @@ def race(s: Session, seed_runs: Sequence[SeedRun]) -> dict[str, float]:
         cohorts[0].plan,
       )[key],
     )
-    for _ in range(2):  # the second counts: the first touches the memory
+    for _ in range(2):  # the first is a warm-up, the second is measured
       copies = [jax.block_until_ready(jax.tree.map(jnp.copy, r.state)) for r in cohorts]
       begin = time.perf_counter()
       for cohort, state in zip(cohorts, copies):

@@ -1,4 +1,4 @@
-"""What a command holds: its runs, data, programs, checkpoints; the loop itself is `train`."""
+"""The session of a run: config, data, programs, checkpoints. The train loop is in `loop`."""
 
 from __future__ import annotations
 
@@ -37,45 +37,45 @@ log = logging.getLogger('fass_jax')
 
 
 class SeedRun(NamedTuple):
-  """One run of the session: its seed, its folder, its state, and what it has come to."""
+  """One seed of a run: its folder, state and results."""
 
   seed: int
   folder: pathlib.Path
   state: TrainState
   best: PyTree  # params and batch_stats of the best epoch
-  teacher: PyTree = None  # params and batch_stats of the network that teaches this seed
+  teacher: PyTree = None  # params and batch_stats of this seed's teacher
   best_record: dict[str, Any] | None = None
   last_record: dict[str, Any] = {}
 
 
 class Session(NamedTuple):
-  """What a command holds beside the states of its runs."""
+  """Everything that the seeds of a run share, i.e. all but their states."""
 
   config: ConfigDict
   workdir: pathlib.Path
   data: Dataset
   recipe: Recipe
-  store: Store  # without a teacher: each run may have its own
-  teachers: list[PyTree]  # by seed
-  reader: Reader | None  # the training images, where they are decoded when they are needed
-  cut: feed.Cut  # how they are cut then
+  store: Store  # without a teacher, because each seed may have its own
+  teachers: list[PyTree]  # one per seed
+  reader: Reader | None  # the training images, if they are decoded on demand
+  cut: feed.Cut  # parameters of the crops for `reader`
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
   fold: passes.Fold
   test_fold: passes.Fold
   probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
-  tally: Callable[[], PyTree]  # the empty sums of an epoch
+  tally: Callable[[], PyTree]  # returns the sums at the start of an epoch
   manager: ocp.CheckpointManager
-  chunk: int  # steps in a call of a program
+  chunk: int  # steps per program call
   programs: dict[Key, Program]
-  stop: Callable[[int], str]  # before a step: '' or the name of the signal that asks to stop
-  clock: dict[str, float]  # 'begin', 'before' (earlier processes), 'saved': seconds
-  notes: dict[str, Any]  # what was decided once and is kept with the checkpoints
-  judge: classify.Judge | None  # the classifier at the end, where it is not the network's own
+  stop: Callable[[int], str]  # (next step) -> '' or the name of the signal that stops the run
+  clock: dict[str, float]  # seconds: 'begin', 'before' (before a resume), 'saved', 'starved'
+  notes: dict[str, Any]  # facts about the run that are saved with its checkpoints
+  judge: classify.Judge | None  # the test-time classifier; None: the network's own
 
 
 def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], str]) -> Session:
-  """Loads the data, fills the slots and opens the work directory."""
+  """Opens the work directory, loads the data and builds the recipe and its functions."""
   devices.first_alone(lambda: files.prepare(workdir, config))
   loaded = devices.first_before_others(lambda: load(config))
   kept = place(config, loaded)
@@ -90,7 +90,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     devices.copy(np.int32(data.test_labels), where),
   )
   test_fold = passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre)
-  # now, so that a mistake is not found at the end
+  # built now, so that errors in its config are reported before training
   judge = classify.of_run(
     config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
   )
@@ -112,7 +112,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
-    chunk=1 if train else chunk,  # the pixels of a step come with it
+    chunk=1 if train else chunk,  # with a reader, each call has the pixels of one step
     programs={},
     stop=devices.agreed_stop(stop),
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
@@ -129,7 +129,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
 def _taught(
   config: ConfigDict, data: Dataset, workdir: pathlib.Path
 ) -> tuple[Recipe, list[PyTree]]:
-  """Returns the recipe, and for each seed the variables of its teacher if there is one."""
+  """Returns the recipe, and the variables of the teacher per seed (None without a teacher)."""
   where = devices.place(config.engine.devices)
   if not config.teacher.run:
     return build(config, data)._replace(where=where), [None] * config.seeds
@@ -140,12 +140,12 @@ def _taught(
 
 
 def variables(state: TrainState) -> PyTree:
-  """Returns a copy of what a network needs to predict; the state itself is donated."""
+  """Returns a copy of the network's variables, because the state is donated to the next step."""
   return jax.tree.map(jnp.copy, {'params': state.params, 'batch_stats': state.batch_stats})
 
 
 def inspector(s: Session, seed_run: SeedRun) -> Inspector:
-  """Returns how a signal may look at the network of a run between two epochs."""
+  """Returns a seed's inspector, for its signals at the end of an epoch."""
   now = {'params': seed_run.state.params, 'batch_stats': seed_run.state.batch_stats}
   store = s.store._replace(teacher=seed_run.teacher)
 
@@ -171,11 +171,11 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
 
 
 def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:
-  """Returns what `test_fold` takes for the counts of the test set."""
+  """Returns the arguments of `test_fold` for the counts of the test set."""
   empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
   return metrics.count_outputs, empty, now, *s.test
 
 
 def counts_on_test_set(s: Session, now: PyTree) -> metrics.Counts:
-  """Evaluates on the test set; the counts stay on the device."""
+  """Evaluates on the test set and returns the counts, on the device."""
   return s.test_fold(*arguments_for_test_set(s, now))

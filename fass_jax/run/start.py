@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one or a file: its first parameters, or a teacher."""
+"""Initial parameters and teachers from an earlier run or from a file of weights."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger('fass_jax')
 
 
 def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> SavedRun:
-  """Reads the run that the section 'start' or 'teacher' names, for a run in `workdir`.
+  """Reads the earlier run of the section 'start' or 'teacher', for a run in `workdir`.
 
   Raises:
-    UserError: as `read`, if it is the run itself, or trained on what this one holds out.
+    UserError: as in `read`; if it is the same run, or it may have trained on held-out images.
   """
   folder = stages.folder_of(config[section].run, workdir)
   if pathlib.Path(folder).expanduser().absolute() == workdir:
@@ -40,7 +40,7 @@ def named(config: ConfigDict, section: str, workdir: pathlib.Path) -> SavedRun:
 
 
 def of_seed(earlier: SavedRun, seed: int) -> PyTree:
-  """Returns the variables of the run with this seed, or of the first if there is none."""
+  """Returns the variables of this seed in an earlier run, or of its first seed if it is missing."""
   first, n = earlier.config['seed'], len(earlier.variables)
   there = seed if first <= seed < first + n else first
   log.info('%s: seed %d of %s.', earlier.flag, there, earlier.workdir)
@@ -48,9 +48,9 @@ def of_seed(earlier: SavedRun, seed: int) -> PyTree:
 
 
 def of_seeds(earlier: SavedRun, seed: int, seeds: int, where: Placement) -> list[PyTree]:
-  """Returns the variables for each of several seeds on their devices, each run's once.
+  """Returns the variables of `of_seed` for several seeds, replicated on the devices.
 
-  So a seed has what it has alone, and those that the run does not have share its first.
+  The result for a seed does not depend on the other seeds. Equal variables are stored once.
   """
   found = [of_seed(earlier, seed + i) for i in range(seeds)]
   there = {id(x): copy(x, where) for x in found}
@@ -58,10 +58,10 @@ def of_seeds(earlier: SavedRun, seed: int, seeds: int, where: Placement) -> list
 
 
 def check_held_out(config: ConfigDict, earlier: SavedRun) -> None:
-  """Makes sure that a run did not train on the images that this one holds out.
+  """Checks that an earlier run did not train on the held-out images of this run.
 
   Raises:
-    UserError: with the keys that choose the training set and differ.
+    UserError: if keys that define the training set differ; the message lists them.
   """
   if not config.data.held_out:
     return
@@ -74,21 +74,23 @@ def check_held_out(config: ConfigDict, earlier: SavedRun) -> None:
   if other:
     raise UserError(
       f'{earlier.flag}={earlier.workdir} may have trained on images that are held out here '
-      f'({", ".join(other)}); train that run with the same values, or hold nothing out.'
+      f'({", ".join(other)}); train that run with the same values, or set '
+      '--config.data.held_out=0.'
     )
 
 
 def check_frozen(config: ConfigDict, key: str, here: Collection[str], old: Collection[str]) -> None:
-  """Makes sure that nothing is frozen as it is initialised.
+  """Checks that no parameter is frozen at its random initial value.
 
   Args:
-    config: with the sections `start` and `optim`.
-    key: the config key that says where to start from.
+    config: the config; reads the sections `start` and `optim`.
+    key: the config key of the earlier run or the weights.
     here: paths of this network's parameters.
-    old: those that are there to be taken over.
+    old: paths of the parameters to copy.
 
   Raises:
-    UserError: with the first that is neither taken over nor trained.
+    UserError: for the first parameter that is neither copied nor trained, or for frozen batch
+      statistics at their initial values.
   """
   only, fresh = paths.prefixes(config.optim.only), paths.prefixes(config.start.fresh)
   if not only or '' in only:
@@ -96,28 +98,28 @@ def check_frozen(config: ConfigDict, key: str, here: Collection[str], old: Colle
   for path in here:
     if (path not in old or paths.inside(path, fresh)) and not paths.inside(path, only):
       raise UserError(
-        f'--config.{key}={config.start[key.partition(".")[2]]} does not give {path}, which is '
-        'frozen here and would stay as it is initialised; give a run of the same --config.net '
-        'values, or train that part too (optim.only).'
+        f'--config.{key}={config.start[key.partition(".")[2]]} does not provide {path}, which is '
+        'frozen here and would keep its random initial values; give a run with the same '
+        '--config.net values, or train that part too (--config.optim.only).'
       )
   if not config.start.statistics and config.optim.frozen_statistics == 'keep':
     raise UserError(
-      'With start.statistics=False the frozen parts would keep batch statistics that nothing has '
-      'seen; leave it, or set --config.optim.frozen_statistics=drift.'
+      'With --config.start.statistics=False the frozen parts would keep their initial batch '
+      'statistics; set --config.start.statistics=True or --config.optim.frozen_statistics=drift.'
     )
 
 
 def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
-  """Returns `new` with the leaves that `old` has too, copied.
+  """Returns `new` with copies of the leaves that `old` also has.
 
   Args:
-    new: a tree as it is initialised; its leaves stay where `old` has none, and in the parts
+    new: a tree with initial values, which remain for leaves missing in `old` and for the parts
       `fresh`.
     old: the tree of an earlier run.
-    fresh: prefixes of paths.
+    fresh: path prefixes.
 
   Raises:
-    UserError: for a leaf of another shape, with its path.
+    UserError: if a leaf has another shape.
   """
   known = paths.flat(old)
 
@@ -126,23 +128,23 @@ def take_over(new: PyTree, old: PyTree, fresh: Sequence[str]) -> PyTree:
       return value
     if known[path].shape != value.shape:
       raise UserError(
-        f'--config.start.run has {path} of shape {known[path].shape}, which is {value.shape} here; '
-        'give the same --config.net values, or begin this part anew by '
+        f'--config.start.run has {path} of shape {known[path].shape}, but this network needs '
+        f'{value.shape}; use the same --config.net values, or initialise this part randomly with '
         f'--config.start.fresh="(\'{path.split("/")[0]}\',)".'
       )
-    # a copy: several seeds may take the same leaf, and a train state is donated
+    # a copy, because several seeds may use the same leaf, and a train state is donated
     return jnp.copy(known[path]).astype(value.dtype)
 
   return paths.mapped(leaf, new)
 
 
 def start_from(config: ConfigDict, earlier: SavedRun, seed: int, state: TrainState) -> TrainState:
-  """Gives a fresh state the parameters of an earlier run, as the section `start` says.
+  """Returns an initial state with the parameters of an earlier run, as set in the section `start`.
 
-  The optimiser's momentum, the signals and the clock stay at zero.
+  The optimiser's momentum, the signals and the step remain at zero.
 
   Raises:
-    UserError: for a leaf of another shape, or if no parameter is taken over.
+    UserError: if a leaf has another shape, or no parameter can be copied.
   """
   fresh = paths.prefixes(config.start.fresh)
   paths.check(fresh, state.params, 'start.fresh')
@@ -150,8 +152,8 @@ def start_from(config: ConfigDict, earlier: SavedRun, seed: int, state: TrainSta
   here = paths.flat(state.params)
   if not any(p in here and not paths.inside(p, fresh) for p in paths.flat(old['params'])):
     raise UserError(
-      f'--config.start.run={earlier.workdir} shares no parameter with this network; give a run of '
-      'the same --config.net.backbone, or fewer parts in --config.start.fresh.'
+      f'--config.start.run={earlier.workdir} shares no parameter with this network; give a run '
+      'with the same --config.net.backbone, or fewer parts in --config.start.fresh.'
     )
   check_frozen(config, 'start.run', here, paths.flat(old['params']))
   stats = state.batch_stats
@@ -161,16 +163,16 @@ def start_from(config: ConfigDict, earlier: SavedRun, seed: int, state: TrainSta
 
 
 def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[TrainState]:
-  """Gives fresh states the weights of a pretrained file, as the section `start` says.
+  """Returns initial states with weights from a pretrained file, as set in the section `start`.
 
   Raises:
-    UserError: if the file cannot be read or does not fit, or a run to start from is given too.
+    UserError: if the file cannot be read or does not fit, or a start run is given too.
   """
   start = config.start
   if start.run:
     raise UserError(
-      f'--config.start.run={start.run} and --config.start.weights={start.weights} both say where '
-      'to start from; drop one of them.'
+      f'--config.start.run={start.run} and --config.start.weights={start.weights} both set the '
+      'initial parameters; remove one of them.'
     )
   pretrained.check(config.net.backbone, config.net.experts)
   weights = pretrained.read(start.weights)
@@ -191,23 +193,23 @@ def from_weights(config: ConfigDict, states: Sequence[TrainState]) -> list[Train
 
 
 def teacher_net(earlier: SavedRun) -> ConfigDict:
-  """Returns the `net` section of a run, with today's defaults where it is older than a key."""
+  """Returns the section `net` of a run, with current defaults for keys that it does not have."""
   return ConfigDict({**NET, **earlier.config['net']})
 
 
 def check_teacher(
   recipe: Recipe, earlier: SavedRun, teacher: PyTree, size: tuple[int, int, int]
 ) -> None:
-  """Makes sure that a teacher knows the classes of this run.
+  """Checks that a teacher has the classes of this run.
 
   Args:
-    recipe: with the teacher's network, for the classes of this run.
+    recipe: the recipe with the teacher's network, built for the classes of this run.
     earlier: the teacher's run.
-    teacher: its variables.
+    teacher: variables of the teacher.
     size: height, width and channels of an image.
 
   Raises:
-    UserError: with the first leaf of another shape.
+    UserError: for the first leaf with another shape.
   """
   net = recipe.teacher
   assert net is not None
@@ -216,7 +218,7 @@ def check_teacher(
   for path, leaf in paths.flat(shapes).items():
     if there.get(path) != leaf.shape:
       raise UserError(
-        f'--config.teacher.run={earlier.workdir} cannot teach this run: its {path} has shape '
-        f'{there.get(path)}, and {leaf.shape} is needed for the {recipe.num_classes} classes here; '
+        f'--config.teacher.run={earlier.workdir} cannot be the teacher of this run: its {path} has '
+        f'shape {there.get(path)}, but the {recipe.num_classes} classes here need {leaf.shape}; '
         'give a run that was trained on the same classes.'
       )

@@ -219,7 +219,7 @@ def test_a_run_starts_from_the_file(tmp_path):
   kept = {p for p, x in paths.flat(part.params).items() if not np.asarray(x).any()}
   assert kept == {p for p in params if p.startswith('body/layer4_block0/')} and kept
   assert not any(np.asarray(x).any() for x in jax.tree.leaves(part.batch_stats))
-  with pytest.raises(UserError, match='both say where to start from'):
+  with pytest.raises(UserError, match='both set the initial parameters'):
     again('--config.start.run=x')
   with pytest.raises(UserError, match="start.fresh names 'tail'"):
     again('--config.start.fresh=("tail",)')
