@@ -1,13 +1,13 @@
-"""The instrument: how fast training is here, beside PyTorch, beside what the device could do.
+"""Measures training speed on this machine, compared with PyTorch and with the device's limits.
 
     python launch/benchmark.py --quick            depth 8, under four minutes on a CPU
     python launch/benchmark.py --save             depth 32; into results/ and docs/performance.md
-    python launch/benchmark.py --only pipeline --images=DIR --save    that part alone
+    python launch/benchmark.py --only pipeline --images=DIR --save    only this part
 
-Needs no data: it trains on random uint8 images in the shape of CIFAR-100-LT (10,847 of 32 x 32,
-imbalance factor 100). images/s counts natural images only, B a step: FASS' mixed images are
-work, not yield. Contestants take turns within one run, so that a ratio compares neighbours in
-time; start-up, memory and the DataLoader loop have processes of their own.
+No data are needed: training uses random uint8 images with the shape of CIFAR-100-LT (10,847 of
+32 x 32 pixels, imbalance factor 100). images/s counts only the B natural images per step, not the
+mixed images of FASS. The candidates run in alternation within one process, so that a ratio compares
+measurements close in time. Start-up, memory and the DataLoader loop have separate processes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# this process holds two frameworks: neither may take the whole GPU at once
+# two frameworks share this process, so jax must not preallocate the GPU's memory
 os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 REPO = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
@@ -53,19 +53,19 @@ PARTS = ('train', 'pipeline', 'large')
 
 
 def spawn(*args: str) -> dict[str, Any]:
-  """Runs this program as a process of its own; returns what it printed last, JSON."""
+  """Runs this program in a separate process and returns its last output line, parsed as JSON."""
   command = [sys.executable, __file__, *args, f'--began={time.time()}']
   done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
   return json.loads(done.stdout.splitlines()[-1])
 
 
 def first_step(cache: str, began: float) -> dict[str, float]:
-  """Starts the default run; returns seconds from the process' start to the end of a step."""
+  """Starts the default run and returns the seconds from process start to the end of a step."""
   polls: list[float] = []
 
   def stop() -> str:
     polls.append(time.time())
-    # asked after each call: at the second time the first step is over
+    # called after each program call: at the second call the first step is done
     return 'enough' if len(polls) == 2 else ''
 
   config = config_file.load_config([f'--config.engine.cache={cache}'])[0]
@@ -75,7 +75,7 @@ def first_step(cache: str, began: float) -> dict[str, float]:
 
 
 def peak_memory_mib() -> float:
-  """Returns the peak of this process: of the device where it has its own memory, else resident."""
+  """Returns this process's peak memory: device memory if there is any, else resident memory."""
   stats = jax.local_devices()[0].memory_stats()
   if stats and 'peak_bytes_in_use' in stats:
     return stats['peak_bytes_in_use'] / 2**20
@@ -83,7 +83,7 @@ def peak_memory_mib() -> float:
 
 
 def start_up() -> dict[str, Any]:
-  """Measures --help, and the first step of the default run with an empty and a warm cache."""
+  """Measures `--help` and the first step of the default run, with empty and with warm cache."""
   begin = time.perf_counter()
   subprocess.run(
     [sys.executable, '-m', 'fass_jax.main', '--help'], cwd=REPO, stdout=subprocess.PIPE, check=True
@@ -102,9 +102,9 @@ def start_up() -> dict[str, Any]:
 def throughput(
   size: Size, rounds: int, calls: int, seeds: int, torch_too: bool, quick: bool
 ) -> dict[str, Any]:
-  """Measures images/s of every contestant, and the ratios round by round."""
+  """Measures images/s of all candidates, and ratios round by round."""
   chunk = programs.chunk_length(0, -(-10847 // size.batch))
-  # on a CPU a loop is so slow that two steps of it say enough
+  # on a CPU a compiled loop is so slow that two steps are enough
   runs = contestants.line_up(size, seeds, chunk if chunk > 1 else 2, quick)
   entries = contestants.compile_side_by_side(runs, () if chunk > 1 else ('ce in chunks',))
   entries[f'ce {seeds} seeds in turns'] = contestants.in_turns(runs['ce'], seeds)
@@ -140,7 +140,7 @@ def throughput(
 
 
 def against_the_limit(size: Size, run: JaxRun, step_s: float) -> dict[str, float]:
-  """Compares a CE step with what memory and arithmetic of the device would allow."""
+  """Compares the time of a CE step with the limits of the device's memory and arithmetic."""
   bandwidth, rates = roofline.copy_bandwidth(), roofline.matmul_rates()
   counted = roofline.cost(run.program)
   by_hand = roofline.analytic_step(size.depth, size.batch, CLASSES)
@@ -162,7 +162,7 @@ def against_the_limit(size: Size, run: JaxRun, step_s: float) -> dict[str, float
 def loaders(
   size: Size, methods: Sequence[str], rounds: int, ours: dict[str, Any]
 ) -> dict[str, Any]:
-  """Measures PyTorch's DataLoader loops and fass_jax' speed over theirs."""
+  """Measures PyTorch's DataLoader loops, and the speed of fass_jax relative to them."""
   found: dict[str, Any] = {}
   for m in methods:
     got = spawn(f'--child=loader-{m}', f'--depth={size.depth}', f'--batch-size={size.batch}',
@@ -175,7 +175,7 @@ def loaders(
 
 
 def describe(size: Size, rounds: int, calls: int) -> dict[str, Any]:
-  """Returns what the figures hold for."""
+  """Returns the conditions of the measurements: device, versions, sizes."""
   device = jax.local_devices()[0]
   versions = {'python': platform.python_version(), 'jax': jax.__version__}
   if 'torch' in sys.modules:
@@ -194,17 +194,17 @@ def parse() -> argparse.Namespace:
   )
   parser.add_argument('--depth', type=int, default=32, help='6n + 2')
   parser.add_argument('--batch-size', type=int, default=128)
-  parser.add_argument('--seeds', type=int, default=4, help='of the contest of several seeds')
+  parser.add_argument('--seeds', type=int, default=4, help='seeds for runs with several seeds')
   parser.add_argument('--rounds', type=int, default=4)
-  parser.add_argument('--calls', type=int, default=2, help='of each contestant in a round')
+  parser.add_argument('--calls', type=int, default=2, help='calls of each candidate per round')
   parser.add_argument('--quick', action='store_true', help='depth 8, 2 seeds, no ResNet-50')
-  parser.add_argument('--images', default='', metavar='DIR', help='JPEGs for the pipeline too')
+  parser.add_argument('--images', default='', metavar='DIR', help='more JPEGs for the pipeline')
   parser.add_argument(
-    '--only', nargs='+', choices=PARTS, default=PARTS, help='these parts; --save keeps the others'
+    '--only', nargs='+', choices=PARTS, default=PARTS, help='parts to run; --save keeps the others'
   )
   parser.add_argument('--json', type=pathlib.Path, metavar='FILE')
   parser.add_argument('--markdown', type=pathlib.Path, metavar='FILE')
-  parser.add_argument('--save', action='store_true', help='into results/ and docs/performance.md')
+  parser.add_argument('--save', action='store_true', help='write results/ and docs/performance.md')
   for hidden in ('child', 'cache'):
     parser.add_argument(f'--{hidden}', help=argparse.SUPPRESS)
   parser.add_argument('--began', type=float, default=0.0, help=argparse.SUPPRESS)
@@ -215,12 +215,12 @@ def parse() -> argparse.Namespace:
 
 
 def training(args: argparse.Namespace, size: Size, tell: Callable[[str], None]) -> dict[str, Any]:
-  """Measures start-up, train steps, loops with loaders, and growth."""
+  """Measures start-up, train steps, DataLoader loops, and growth with classes and images."""
   torch_too = contestants.has_torch()
-  tell('start-up of the default run, compile cache empty and warm')
+  tell('start-up of the default run, with empty and with warm compile cache')
   figures: dict[str, Any] = {'start_up': start_up()}
   compiler.use_cache('auto')
-  tell('train steps, in turns')
+  tell('train steps, in alternation')
   figures |= throughput(size, args.rounds, args.calls, args.seeds, torch_too, args.quick)
   if torch_too:
     tell("PyTorch's DataLoader loops")
@@ -256,7 +256,7 @@ def main() -> None:
   if 'train' in args.only:
     parts |= training(args, size, tell)
   if 'pipeline' in args.only:
-    tell('image files to batches, beside a DataLoader')
+    tell('image files to batches, compared with a DataLoader')
     parts['pipeline'] = pipeline.pipeline(args.images, args.quick)
   if 'large' in args.only and not args.quick:
     tell('ResNet-50 at 224 pixels')
@@ -269,7 +269,7 @@ def main() -> None:
     if path:
       path.write_text(content)
   if args.save:
-    # what the figures hold for belongs to the train steps; other parts have lines of their own
+    # the conditions describe the train steps; the other parts record their own
     report.save(figures, REPO, tuple(figures if 'train' in args.only else parts))
   print(text)
 

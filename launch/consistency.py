@@ -1,11 +1,12 @@
-"""Which losses find the rule with the least balanced error, on two Gaussians whose rule is known.
+"""Tests which losses minimise the balanced error, on two Gaussians with a known optimum.
 
     python launch/consistency.py        writes docs/consistency.png and prints the table
 
-The problem of Menon et al., ICLR 2021: x is normal with standard deviation 1 around (1, 1) for the
-positive class, 5 % of the samples, and around (-1, -1) for the other. The best balanced error of
-any rule is Phi(-sqrt 2) = 7.86 %. A linear classifier is fitted to the optimum of each loss, by
-Newton's method, and its balanced error follows exactly from its line.
+The problem is from Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314: x is
+normal with standard deviation 1, around (1, 1) for the positive class (5 % of the samples) and
+around (-1, -1) for the negative class. The minimum of the balanced error is Phi(-sqrt 2) = 7.86 %.
+Newton's method fits a linear classifier to the optimum of each loss; its balanced error follows
+exactly from its decision line.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from fass_jax.losses.weights import inverse_frequency_weights
 from fass_jax.types import Array
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
-PRIOR = np.array([0.95, 0.05])  # of the negative and the positive class
+PRIOR = np.array([0.95, 0.05])  # negative class, positive class
 CENTRES = np.array([[-1.0, -1.0], [1.0, 1.0]])
 BAYES = 0.5 * math.erfc(1.0)  # Phi(-sqrt 2)
 SIZES = (100, 300, 1000, 3000, 10_000, 30_000)
 SEEDS = 20
-# counts in the ratio of the prior; losses see nothing else of it
+# class counts proportional to the prior, as the losses need them
 COUNTS = jnp.asarray([95.0, 5.0])
 
 Loss = Callable[[Array, Array], Array]
 
 
 class Sample(NamedTuple):
-  """Points with labels, each with its share of the risk."""
+  """Points with labels and weights in the risk."""
 
-  x: np.ndarray  # [n, 3], the last column 1
+  x: np.ndarray  # [n, 3], the last column is 1
   y: np.ndarray  # [n]
   share: np.ndarray  # [n], sums to 1
 
@@ -72,7 +73,7 @@ DRAWN = {
 
 
 def population(nodes: int = 40) -> Sample:
-  """Returns a grid that integrates over both Gaussians: the risk itself, without sampling."""
+  """Returns a quadrature grid for both Gaussians, i.e. the exact risk without sampling."""
   at, weight = np.polynomial.hermite_e.hermegauss(nodes)
   weight = weight / weight.sum()
   grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
@@ -85,7 +86,7 @@ def population(nodes: int = 40) -> Sample:
 
 
 def draw(seed: int, n: int) -> Sample:
-  """Returns n random points, exactly 5 % of them positive."""
+  """Returns n random points, of which exactly 5 % are positive."""
   y = np.repeat([0, 1], np.round(n * PRIOR).astype(int))
   x = CENTRES[y] + np.random.default_rng(seed).normal(size=(n, 2))
   return Sample(_with_one(x), y, np.full(n, 1 / n))
@@ -96,7 +97,7 @@ def _with_one(x: np.ndarray) -> np.ndarray:
 
 
 def fit(loss: Loss, sample: Sample, steps: int = 15) -> np.ndarray:
-  """Returns the rows `[2, 3]` of the linear classifier at the optimum of the loss."""
+  """Returns the weights `[2, 3]` of the linear classifier that minimises the loss."""
   x, y, share = jnp.asarray(sample.x), jnp.asarray(sample.y), jnp.asarray(sample.share)
   newton, w = _newton(loss), jnp.zeros(6)
   for _ in range(steps):
@@ -108,13 +109,13 @@ def fit(loss: Loss, sample: Sample, steps: int = 15) -> np.ndarray:
 def _newton(loss: Loss) -> Callable[..., Array]:
   def risk(w: Array, x: Array, y: Array, share: Array) -> Array:
     z = jnp.matmul(x, w.reshape(2, 3).T, precision=jax.lax.Precision.HIGHEST)
-    # a pull towards 0 that a softmax, blind to a common shift, needs to have one optimum
+    # weak regularisation makes the optimum unique: a softmax ignores a common shift of logits
     return (share * loss(z, y)).sum() + 1e-6 * jnp.square(w).sum()
 
   def step(w: Array, x: Array, y: Array, share: Array) -> Array:
     slope, curve = jax.grad(risk)(w, x, y, share), jax.hessian(risk)(w, x, y, share)
     move = jnp.linalg.solve(curve, slope)
-    # of six lengths of the step, the one that lowers the risk most
+    # use the best of six step lengths
     tries = w[None, :] - 0.5 ** jnp.arange(6)[:, None] * move[None, :]
     risks = jax.vmap(lambda v: risk(v, x, y, share))(tries)
     return tries[jnp.argmin(jnp.where(jnp.isfinite(risks), risks, jnp.inf))]
@@ -123,15 +124,15 @@ def _newton(loss: Loss) -> Callable[..., Array]:
 
 
 def balanced_error(w: np.ndarray) -> float:
-  """Returns the mean of both classes' errors under the rule arg max w x, exactly."""
+  """Returns the exact mean of both classes' errors for the rule arg max w x."""
   line = w[1] - w[0]
   reach = (_with_one(CENTRES) @ line) / np.linalg.norm(line[:2])
-  # of the negative class what lies beyond the line, of the positive what lies before it
+  # the probability that a class is on the wrong side of the decision line
   return 0.5 * sum(0.5 * math.erfc(r / math.sqrt(2)) for r in (-reach[0], reach[1]))
 
 
 def normalised(w: np.ndarray, tau: float = 1.0) -> np.ndarray:
-  """Returns the rows divided by their length to the power tau: weight normalisation."""
+  """Returns the weights divided by their norms to the power tau: weight normalisation."""
   return w / np.linalg.norm(w, axis=1, keepdims=True) ** tau
 
 
@@ -143,7 +144,7 @@ def adjusted(w: np.ndarray) -> np.ndarray:
 
 
 def errors(sample: Sample) -> dict[str, float]:
-  """Returns the balanced error of every loss and correction, fitted to a sample."""
+  """Returns the balanced error of all losses and corrections, fitted to a sample."""
   rows = {name: fit(loss, sample) for name, loss in LOSSES.items()}
   plain = rows['cross entropy']
   rows |= {'weight normalisation': normalised(plain), 'post-hoc adjustment': adjusted(plain)}
@@ -151,7 +152,7 @@ def errors(sample: Sample) -> dict[str, float]:
 
 
 def picture(curves: dict[str, np.ndarray], path: pathlib.Path) -> None:
-  """Draws the balanced error over the number of samples, the mean of the seeds."""
+  """Plots the balanced error, averaged over the seeds, over the number of samples."""
   import matplotlib
 
   matplotlib.use('Agg')
@@ -161,7 +162,7 @@ def picture(curves: dict[str, np.ndarray], path: pathlib.Path) -> None:
   for name, colour in DRAWN.items():
     style = '--' if name in ('weight normalisation', 'post-hoc adjustment') else '-'
     axis.plot(SIZES, 100 * curves[name], style, color=colour, label=name, linewidth=1.5)
-  axis.axhline(100 * BAYES, color='black', linewidth=0.8, linestyle=':', label='least possible')
+  axis.axhline(100 * BAYES, color='black', linewidth=0.8, linestyle=':', label='minimum')
   axis.set(xscale='log', xlabel='training samples', ylabel='balanced error, %')
   axis.legend(frameon=False, fontsize=8, loc='center left', bbox_to_anchor=(1.0, 0.5))
   axis.spines[['top', 'right']].set_visible(False)
@@ -170,7 +171,7 @@ def picture(curves: dict[str, np.ndarray], path: pathlib.Path) -> None:
 
 
 def main() -> None:
-  """Prints the table and draws the picture."""
+  """Prints the table and writes the plot."""
   limit = errors(population())
   drawn = [[errors(draw(seed, n)) for seed in range(SEEDS)] for n in SIZES]
   curves = {
@@ -181,7 +182,7 @@ def main() -> None:
   for name, value in sorted(limit.items(), key=lambda pair: pair[1]):
     row = ' | '.join(f'{100 * v:.2f}' for v in curves[name])
     print(f'| {name} | {100 * value:.2f} | {row} |')
-  print(f'least possible: {100 * BAYES:.2f}')
+  print(f'minimum: {100 * BAYES:.2f}')
   picture(curves, REPO / 'docs' / 'consistency.png')
 
 

@@ -2,10 +2,10 @@
 
     python launch/local.py --processes=2 --devices=2 --config=configs/digits_lt.py
 
-A single process drives all GPUs of a machine by itself, so this is for machines where several are
-faster, and for trying on a desk what runs on many machines later: on CPUs `--devices` are made up.
-What stands after the two flags goes to `fass_jax.main`. A signal goes to all processes; when one
-fails the others are ended.
+A single process can use all GPUs of a machine, so this is only for machines where several processes
+are faster, and to test on one machine what runs on several later: on a CPU, `--devices` are
+simulated. All other flags are passed to `fass_jax.main`. A signal is sent to all processes; if one
+process fails, the others are terminated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 
 
 def free_port() -> int:
-  """Returns a port that nobody listens on."""
+  """Returns an unused port."""
   with socket.socket() as s:
     s.bind(('127.0.0.1', 0))
     return s.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 def environment(
   number: int, processes: int, devices: int, port: int, base: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-  """Returns the environment of a process: where the others are, and which devices are its own."""
+  """Returns the environment of a process, with the coordinator's address and its own devices."""
   env = dict(base)
   env['JAX_COORDINATOR_ADDRESS'] = f'127.0.0.1:{port}'
   env['FASS_JAX_PROCESSES'], env['FASS_JAX_PROCESS'] = str(processes), str(number)
@@ -43,12 +43,12 @@ def environment(
 
 
 def watch(children: Sequence[subprocess.Popen]) -> int:
-  """Waits for all; ends the others when one fails. Returns the first exit code that is not 0."""
+  """Waits for all processes, kills the others if one fails, and returns the first nonzero code."""
   failed = 0
   while any(child.poll() is None for child in children):
     codes = [child.poll() for child in children]
     failed = failed or next((code for code in codes if code), 0)
-    # those that were asked to stop all save; they end with the same code by themselves
+    # after SIGTERM all processes save and exit with this code, so none is killed
     if failed and failed != 128 + signal.SIGTERM:
       time.sleep(2)
       for child in children:
@@ -56,11 +56,11 @@ def watch(children: Sequence[subprocess.Popen]) -> int:
           child.kill()
     time.sleep(0.1)
   failed = failed or next((child.returncode for child in children if child.returncode), 0)
-  return failed if failed >= 0 else 128 - failed  # a killed one, as a shell says it
+  return failed if failed >= 0 else 128 - failed  # 128 + signal, as in a shell
 
 
 def main(argv: Sequence[str]) -> int:
-  """Runs the command line; returns the exit code."""
+  """Runs the command line and returns the exit code."""
   given = {'processes': 2, 'devices': 0}
   rest = list(argv)
   for name in given:
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
         child.send_signal(number)
 
   signal.signal(signal.SIGTERM, forward)
-  # Ctrl-C reaches the children by itself: they are of the terminal's group
+  # the terminal sends Ctrl-C to the children too, because they are in its process group
   signal.signal(signal.SIGINT, lambda number, frame: None)
   return watch(children)
 

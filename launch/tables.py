@@ -4,12 +4,11 @@
     python launch/tables.py --table=digits_methods --only='*fass*' --list
     python launch/tables.py --report
 
-Runs that a ledger `results/*.jsonl` holds already are not run again, whichever table they came
-from; the others run with the most informative first. A run that is stopped, by the budget, Ctrl-C
-or a crash, goes on from its work directory when the same command is started again. Nothing but
-this program writes the ledgers, and the report (docs/results.md and the tables between the markers
-in README.md) is written from them alone. What it does not know goes to every run
-(`--config.data.dir=DIR`).
+The results of all runs are in the ledgers `results/*.jsonl`. A command runs whatever the ledgers
+still lack, the most informative runs first; results of other tables count too. If a run is stopped
+by the budget, Ctrl-C or a crash, the same command continues it from its work directory. Only this
+program writes the ledgers, and it generates the report (docs/results.md and the tables between the
+markers in README.md) from them. Unknown flags are passed to every run (`--config.data.dir=DIR`).
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ KEPT = (
 
 
 def commit() -> str:
-  """Returns the commit of the checkout, with '+' if files other than results differ from it."""
+  """Returns the commit of the checkout, with '+' if fass_jax or configs have local changes."""
   git = ['git', '-C', str(REPO)]
   try:
     head = subprocess.check_output([*git, 'rev-parse', '--short=12', 'HEAD'], text=True).strip()
@@ -69,7 +68,7 @@ def commit() -> str:
 
 
 def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
-  """Trains the seeds of a job; returns a line of the ledger for each."""
+  """Trains the seeds of a job and returns one line of the ledger per seed."""
   config = config_of(job)
   summary = loop.run(config, job.folder, stop)
   lines = []
@@ -83,7 +82,7 @@ def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
       'epochs': config.epochs,
       'last': {k: run['last'][k] for k in KEPT},
       'best': {k: run['best'][k] for k in KEPT},
-      'wall_s': round(summary['wall_s'] / len(job.seeds), 1),  # its share
+      'wall_s': round(summary['wall_s'] / len(job.seeds), 1),  # the seed's share
       'device': run['device'],
       'versions': {
         'python': platform.python_version(),
@@ -97,7 +96,7 @@ def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
 
 
 def show(lines: Sequence[dict[str, Any]], job: Job) -> None:
-  """Prints what a job came to."""
+  """Prints the results of a job."""
   for line in lines:
     figures = f'{percent(line["last"]["top1"])} last, {percent(line["best"]["top1"])} best'
     print(f'{name_of(job._replace(seeds=(line["seed"],)))}: {figures}', flush=True)
@@ -107,18 +106,18 @@ def run_jobs(
   name: str, jobs: Sequence[Job], budget_s: float, again: Callable[[Job, int], Job],
   results: pathlib.Path, clock: Callable[[], float] = time.monotonic,
 ) -> int:  # fmt: skip
-  """Runs jobs until the budget is spent; returns the exit code.
+  """Runs jobs until the budget is spent and returns the exit code.
 
   Args:
-    name: of the table, whose ledger gets the lines.
-    jobs: in order.
-    budget_s: seconds; a job that would pass them is not begun, one that does is saved.
-    again: makes the job of one seed of a job.
+    name: the table; its ledger receives the results.
+    jobs: jobs in order.
+    budget_s: seconds; a job that would exceed them is not started, and a running job is saved.
+    again: (job, seed) -> the job for this seed only.
     results: folder of the ledgers.
-    clock: returns seconds.
+    clock: returns the time in seconds.
 
   Raises:
-    UserError: for what stops every row, such as missing data.
+    UserError: for an error that affects all rows, such as missing data.
   """
   end, code, waiting = clock() + budget_s, 0, []
   queue = collections.deque(jobs)
@@ -138,7 +137,7 @@ def run_jobs(
       except Diverged as error:
         print(f'{name_of(job)}: {error}', file=sys.stderr)
         code = 1
-        if len(job.seeds) > 1:  # the others are not lost
+        if len(job.seeds) > 1:  # run the seeds one by one, so that the others are not lost
           queue.extendleft(again(job, s) for s in reversed(job.seeds))
         continue
       book.append(name, results, lines)
@@ -147,44 +146,44 @@ def run_jobs(
     return 128 + int(signal.Signals[asked()])
   if waiting:
     job, need = waiting[0]
-    print(f'{len(waiting)} not begun: the first, {name_of(job)}, takes about {duration(need)}, '
-          f'more than was left of the budget of {duration(budget_s)}.')  # fmt: skip
+    print(f'{len(waiting)} not started: the first, {name_of(job)}, takes about {duration(need)}, '
+          f'which exceeds the rest of the budget of {duration(budget_s)}.')  # fmt: skip
   if queue:
-    print(f'The budget of {duration(budget_s)} is spent; the same command goes on.')
+    print(f'The budget of {duration(budget_s)} is spent; start the same command to continue.')
   return code
 
 
 def seconds(text: str) -> float:
-  """Reads '90', '90s', '20m' or '2h' as seconds."""
+  """Converts '90', '90s', '20m' or '2h' to seconds."""
   unit = {'s': 1, 'm': 60, 'h': 3600}
   return float(text[:-1]) * unit[text[-1]] if text[-1:] in unit else float(text)
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-  """Reads the command line; the second part goes to every run."""
+  """Parses the command line; the second result is the flags for every run."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--table', choices=TABLES)
   parser.add_argument('--seeds', type=int, default=3, help='seeds 0, 1, ... of every row')
-  parser.add_argument('--together', type=int, default=0, help='at most so many in one process')
-  parser.add_argument('--only', default='*', help='pattern of method strings, such as *fass*')
-  parser.add_argument('--list', action='store_true', help='what would run, and how long')
-  parser.add_argument('--budget', type=seconds, default=float('inf'), help='such as 20m')
+  parser.add_argument('--together', type=int, default=0, help='most seeds in one process')
+  parser.add_argument('--only', default='*', help='pattern of method strings, e.g. *fass*')
+  parser.add_argument('--list', action='store_true', help='list the runs and their expected times')
+  parser.add_argument('--budget', type=seconds, default=float('inf'), help='time limit, e.g. 20m')
   parser.add_argument('--report', action='store_true')
   parser.add_argument('--runs', type=pathlib.Path, default=REPO / 'runs' / 'tables')
   parser.add_argument('--results', type=pathlib.Path, default=REPO / 'results')
   args, extra = parser.parse_known_args(argv)
   if args.seeds < 1 or args.together < 0:
-    parser.error('--seeds is at least 1, and --together too if it is given')
+    parser.error('--seeds and --together must be at least 1')
   for word in extra:
     if word.lstrip('-').split('=')[0] in ('config', 'config.seed', 'config.seeds', 'workdir'):
-      parser.error(f'{word} is what a table sets; use --table and --seeds')
+      parser.error(f'{word} is set by the table; use --table and --seeds')
   return args, extra
 
 
 def run_table(args: argparse.Namespace, extra: list[str]) -> int:
-  """Runs or lists what a table lacks; returns the exit code."""
+  """Runs or lists the missing runs of a table and returns the exit code."""
   table, together = TABLES[args.table], args.together or args.seeds
   jobs = plan(args.table, args.seeds, together, args.only, extra, args.runs, args.results)
   if args.list:
@@ -198,7 +197,7 @@ def run_table(args: argparse.Namespace, extra: list[str]) -> int:
 
 
 def run(argv: list[str] | None = None) -> int:
-  """Runs the command line; returns the exit code."""
+  """Runs the command line and returns the exit code."""
   args, extra = parse(argv)
   logging.getLogger('fass_jax').setLevel(logging.WARNING)
   log.silence_libraries()
@@ -211,7 +210,7 @@ def run(argv: list[str] | None = None) -> int:
   except UserError as error:
     print(f'tables: {error}', file=sys.stderr)
     return 1
-  except BrokenPipeError:  # `--list | head`: nobody reads on, and Python would complain at its end
+  except BrokenPipeError:  # `--list | head` closes the pipe; avoid Python's error message at exit
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   return code
 

@@ -312,7 +312,7 @@ def test_a_row_that_would_pass_the_budget_is_not_begun(tiny, tmp_path, capsys):
   written(tmp_path, line(seed=7, wall_s=1000.0))
   assert tables.run(['--table=tiny', '--seeds=1', '--budget=15m', *places(tmp_path)]) == 0
   out = capsys.readouterr().out
-  assert '2 not begun' in out and 'about 17 min' in out and 'budget of 15 min' in out
+  assert '2 not started' in out and 'about 17 min' in out and 'budget of 15 min' in out
   assert len(book.ledger('tiny', tmp_path / 'results')) == 1 and not (tmp_path / 'runs').exists()
 
 

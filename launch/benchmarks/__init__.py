@@ -1,1 +1,1 @@
-"""The parts of `launch/benchmark.py`: what is timed, against what, and the report."""
+"""The parts of `launch/benchmark.py`: candidates, baselines, limits and the report."""

@@ -1,4 +1,4 @@
-"""What the benchmark measures: runs of fass_jax and of PyTorch that do steps on command."""
+"""The candidates of the benchmark: runs of fass_jax and PyTorch that are advanced step by step."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from launch.benchmarks import growth, roofline
 
 CLASSES, SIDE = 100, 32
 METHODS = ('ce', 'mixup', 'fass')
-WARM_UP = 2  # calls before the clock starts
+WARM_UP = 2  # calls before the measurement
 
 
 class Size(NamedTuple):
-  """How large a contest is."""
+  """The sizes of a comparison."""
 
   depth: int
   batch: int
 
 
 class Entry(NamedTuple):
-  """A contestant: does so many calls and waits for the last; a call trains so many images."""
+  """A candidate of a comparison."""
 
-  run: Callable[[int], None]
-  images: int  # natural images a call
+  run: Callable[[int], None]  # makes n calls and waits for the last one
+  images: int  # natural images per call
 
 
 def random_dataset() -> Dataset:
-  """Makes noise with the class counts of CIFAR-100-LT, imbalance factor 100: 10,847 images."""
+  """Returns random images with the class counts of CIFAR-100-LT, imbalance factor 100: 10,847."""
   rng = np.random.default_rng(0)
   count = [int(500 * 0.01 ** (c / (CLASSES - 1))) for c in range(CLASSES)]
   labels = np.repeat(np.arange(CLASSES, dtype=np.int32), count)
@@ -52,17 +52,17 @@ def random_dataset() -> Dataset:
 
 
 class JaxRun:
-  """A run of fass_jax with all its views on, advanced by the programs that training uses.
+  """A run of fass_jax with all views active, using the same programs as training.
 
   Args:
     data: the training set.
     method: a method string.
     size: depth and batch size.
-    seeds: of a batched run.
-    batched: so many runs in one program.
-    length: steps in a call.
-    kind: the name of the config's file.
-    **engine: overrides of config keys, dots as double underscores.
+    seeds: number of seeds of a batched run.
+    batched: True: all seeds in one program.
+    length: steps per call.
+    kind: name of the config file.
+    **engine: overrides of config keys, with double underscores for dots.
   """
 
   def __init__(
@@ -77,13 +77,13 @@ class JaxRun:
     self.key = programs.Key((tuple(self.recipe.views),), length, batched)
     num_classes, images = len(data.class_names), data.train_images
     classes = index_classes(data.train_labels, num_classes)
-    # encoded images stay on the host, and a step's positions have to be known before it
+    # encoded images stay on the host, so all image positions must be planned in advance
     here = isinstance(images, np.ndarray | Squares)
     arrays = jax.tree.map(jnp.asarray, images) if here else None, jnp.asarray(data.train_labels)
     self.store = views.Store(*arrays, classes)
     state = growth.made_up(self.recipe, data.image_shape)
     if 'score' in state.signals:
-      # rows that sum to 1: no class falls back on a random partner
+      # rows with sum 1, so that no class has random partners
       matrix = np.random.default_rng(0).dirichlet(np.ones(num_classes), num_classes)
       scores = state.signals['score']._replace(matrix=jnp.asarray(matrix, jnp.float32))
       state = state._replace(signals=state.signals | {'score': scores})
@@ -95,7 +95,7 @@ class JaxRun:
       self.states, self.plan = [programs.stack([state] * seeds)], programs.stack([plan] * seeds)
 
   def compile(self) -> JaxRun:
-    """Compiles the program; returns the run."""
+    """Compiles the program and returns the run."""
     begin = time.perf_counter()
     self.program: Any = programs.compile_program(
       self.recipe, self.key, 1, self.states[0], self.store, self.plan, None
@@ -104,11 +104,11 @@ class JaxRun:
     return self
 
   def __call__(self, n: int) -> None:
-    """Does n calls and waits for the last."""
+    """Makes n calls and waits for the last one."""
     self.advance(self.states, n)
 
   def advance(self, states: list[Any], n: int) -> None:
-    """Does n calls on each of the states, in place, and waits for the last."""
+    """Makes n calls on each state, in place, and waits for the last one."""
     for _ in range(n):
       for i, state in enumerate(states):
         states[i], done = self.program(state, self.store, self.plan, None)
@@ -116,7 +116,7 @@ class JaxRun:
 
 
 def in_turns(run: JaxRun, seeds: int) -> Entry:
-  """Returns several seeds of a compiled run, one after another, by its program."""
+  """Returns a candidate with several seeds that alternate with the run's compiled program."""
   states = [jax.tree.map(jnp.copy, run.states[0]) for _ in range(seeds)]
 
   def call(n: int) -> None:
@@ -126,11 +126,11 @@ def in_turns(run: JaxRun, seeds: int) -> Entry:
 
 
 def compile_side_by_side(runs: dict[str, JaxRun], cold: Sequence[str] = ()) -> dict[str, Entry]:
-  """Compiles runs in threads, does their first calls, and returns them as contestants.
+  """Compiles runs in threads, makes one warm-up call each, and returns them as candidates.
 
   Args:
-    runs: by name.
-    cold: names of those too slow for a call that does not count.
+    runs: runs by name.
+    cold: names of the runs that are too slow for a warm-up call.
   """
   with ThreadPoolExecutor(max_workers=4) as pool:
     list(pool.map(JaxRun.compile, runs.values()))
@@ -143,7 +143,7 @@ def compile_side_by_side(runs: dict[str, JaxRun], cold: Sequence[str] = ()) -> d
 
 
 def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun]:
-  """Returns the runs of fass_jax that are compared; not compiled yet."""
+  """Returns the runs of fass_jax in the comparison, not compiled yet."""
   data = random_dataset()
 
   def run(method: str, **how: Any) -> JaxRun:
@@ -153,7 +153,7 @@ def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun
   runs['fass vmapped views'] = run('fass', forward='vmapped')
   runs['fass joint views'] = run('fass', forward='joint')
   runs['ce bfloat16'] = run('ce', engine__precision='bfloat16')
-  if roofline.on_gpu():  # elsewhere it is the same program as tf32
+  if roofline.on_gpu():  # on a CPU, float32 and tf32 are the same program
     runs['ce float32'] = run('ce', engine__precision='float32')
     runs['fass bfloat16'] = run('fass', engine__precision='bfloat16')
     runs['fass in chunks'] = run('fass', length=chunk)
@@ -169,17 +169,17 @@ def line_up(size: Size, seeds: int, chunk: int, quick: bool) -> dict[str, JaxRun
 
 
 def has_torch() -> bool:
-  """Returns whether PyTorch is there, and says in one sentence what is missing if not."""
+  """Returns True if PyTorch is installed; otherwise prints how to install it."""
   try:
     import torch  # noqa: F401
   except ModuleNotFoundError:
-    print('PyTorch is missing, so only fass_jax is measured; pip install -e .[parity]')
+    print('PyTorch is not installed, so only fass_jax is measured; pip install -e .[parity]')
     return False
   return True
 
 
 def torch_resident(data: Dataset, size: Size, methods: Sequence[str]) -> dict[str, Entry]:
-  """Returns PyTorch's loops with the data on the device, the fastest forms this device has."""
+  """Returns PyTorch's loops with the data on the device, in the fastest forms for this device."""
   import torch
 
   from launch.benchmarks import torch_loops
@@ -207,14 +207,14 @@ def torch_resident(data: Dataset, size: Size, methods: Sequence[str]) -> dict[st
 
 
 def torch_loader(method: str, size: Size, rounds: int) -> dict[str, Any]:
-  """Measures the DataLoader loop, in a process where no other loop takes its cores."""
+  """Measures the DataLoader loop, in a separate process without competition for its cores."""
   from launch.benchmarks import torch_loops
 
   data = random_dataset()
   assert isinstance(data.train_images, np.ndarray)
   run = torch_loops.LoaderRun(data.train_images, data.train_labels, CLASSES, *size, method=method)
   run.run(run.warm_up)
-  # what is loaded ahead costs nothing: many more steps than that
+  # prefetched batches cost nothing, so run many more steps than there are prefetched batches
   n = max(4, 3 * run.ahead)
   speeds = []
   for _ in range(rounds):
@@ -227,10 +227,10 @@ def torch_loader(method: str, size: Size, rounds: int) -> dict[str, Any]:
 
 
 def measure(entries: dict[str, Entry], rounds: int, calls: int) -> dict[str, list[float]]:
-  """Returns images/s of every contestant and round; the contestants take turns."""
+  """Returns images/s per candidate and round; the candidates alternate."""
   speed: dict[str, list[float]] = {name: [] for name in entries}
   for i in range(rounds):
-    # the order turns round every time, so that none always follows the same neighbour
+    # reverse the order in every round, so that no candidate always follows the same one
     for name in list(entries)[:: 1 if i % 2 == 0 else -1]:
       run, images = entries[name]
       begin = time.perf_counter()
@@ -245,5 +245,5 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def ratio(over: list[float], under: list[float]) -> dict[str, float]:
-  """Returns the ratio of two contestants, round by round."""
+  """Returns the spread of the ratios of two candidates, round by round."""
   return spread([a / b for a, b in zip(over, under)])

@@ -1,8 +1,8 @@
-"""How the cost of FASS' own pieces grows with the classes, and of a step with the images.
+"""Measures how the cost of FASS' parts grows with the classes, and that of a step with the images.
 
-`score_cost` times the score matrix alone: what a step adds to it, what a step reads of it, and
-its swap at the end of an epoch; each compiled as the train step compiles it, the state donated.
-The goals, as a share of a CE step: 2 % up to 1,000 classes, 10 % at 10,000.
+`score_cost` measures only the score matrix: the update per step, the choice of partners per step,
+and the refresh per epoch, compiled as in the train step and with a donated state. The goals, as a
+share of a CE step, are 2 % up to 1,000 classes and 10 % at 10,000.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from fass_jax.types import Array, Classes, Dataset
 
 CLASSES = (10, 100, 1000, 10_000)
 IMAGES = (10_000, 50_000, 200_000)
-SPARE = 4 * 2**30  # bytes that have to be free at MANY classes: matrix, sums and a swap of both
+SPARE = 4 * 2**30  # free bytes needed from MANY classes on: matrix, sums, and a refresh of both
 MANY = 5_000
-BUDGET = 0.25  # seconds that a piece is run for, at most
+BUDGET = 0.25  # seconds, the longest measurement of a part
 
-Steps = Callable[[int], Any]  # does n steps, returns something to wait for
+Steps = Callable[[int], Any]  # performs n steps and returns an array to wait for
 
 
 def seconds(steps: Steps, rounds: int = 3) -> float:
-  """Returns the seconds of one step: the median of some rounds, few steps if they are long."""
+  """Returns the seconds per step, as the median over rounds, with fewer steps if they are slow."""
   jax.block_until_ready(steps(1))  # compiles
 
   def timed(n: int) -> float:
@@ -48,12 +48,12 @@ def seconds(steps: Steps, rounds: int = 3) -> float:
 
 
 def goal(num_classes: int) -> float:
-  """Returns the share of a CE step that the score may cost."""
+  """Returns the goal for the cost of the score as a share of a CE step."""
   return 0.02 if num_classes <= 1000 else 0.1
 
 
 def missing_memory(num_classes: int) -> str:
-  """Returns why so many classes do not fit on this device, '' if they do."""
+  """Returns a message if this number of classes does not fit in memory, otherwise ''."""
   if num_classes < MANY:
     return ''
   stats = jax.local_devices()[0].memory_stats()
@@ -63,28 +63,28 @@ def missing_memory(num_classes: int) -> str:
     free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
   if free >= SPARE:
     return ''
-  return f'{num_classes} classes need {SPARE / 2**30:.0f} GiB free, there are {free / 2**30:.1f}'
+  return f'{num_classes} classes need {SPARE / 2**30:.0f} GiB, but {free / 2**30:.1f} are free'
 
 
 def choose(key: Array, labels: Array, matrix: Array, classes: Classes) -> tuple[Array, Array]:
-  """Chooses partners and lambda as a train step does: int32 `[n]`, float32 `[n]`."""
+  """Draws partners and lambda as in a train step: int32 `[n]`, float32 `[n]`."""
   partner_key, ratio_key = jax.random.split(key)
   partner = partners.score_partner(partner_key, labels, labels, matrix, classes)
-  theirs = partner % matrix.shape[0]  # image i is of class i mod C here
+  theirs = partner % matrix.shape[0]  # here, image i has class i mod C
   return partner, partners.score_ratio(0.0)(ratio_key, matrix, labels, theirs)
 
 
 def score_cost(num_classes: int, batch: int = 128, pairs: int = 39) -> dict[str, float]:
-  """Measures the score's pieces alone, on random logits.
+  """Measures the parts of the score separately, on random logits.
 
   Args:
-    num_classes: C; the two matrices take 8 C^2 bytes.
-    batch: rows that `observe` adds in a step.
-    pairs: partners chosen in a step.
+    num_classes: C; the two matrices need 8 C^2 bytes.
+    batch: rows per `observe`.
+    pairs: partners per step.
 
   Returns:
-    seconds of 'observe' and 'choice' (targets, partners and lambda) a step, of 'refresh' an
-    epoch, and 'step': what a step pays, the sum of the first two.
+    Seconds: 'observe' and 'choice' (targets, partners and lambda) per step, 'refresh' per epoch,
+    and 'step', the sum of the first two.
   """
   rng = np.random.default_rng(0)
   labels = jnp.asarray(rng.integers(0, num_classes, batch), jnp.int32)
@@ -117,7 +117,7 @@ def score_cost(num_classes: int, batch: int = 128, pairs: int = 39) -> dict[str,
 
 
 def noise(num_images: int, num_classes: int, side: int) -> Dataset:
-  """Makes a set of random images, image i of class i mod C."""
+  """Returns a set of random images, where image i has class i mod C."""
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (num_images, side, side, 3), dtype=np.uint8)
   labels = np.arange(num_images, dtype=np.int32) % num_classes
@@ -126,7 +126,7 @@ def noise(num_images: int, num_classes: int, side: int) -> Dataset:
 
 
 def made_up(recipe: recipes.Recipe, image_shape: tuple[int, int, int]) -> Any:
-  """Returns a train state of small random numbers: real initial weights take longer to compile."""
+  """Returns a train state of small random numbers; real initial values compile more slowly."""
   rng = np.random.default_rng(0)
 
   def fill(leaf: jax.ShapeDtypeStruct) -> Array:
@@ -140,7 +140,7 @@ def made_up(recipe: recipes.Recipe, image_shape: tuple[int, int, int]) -> Any:
 
 
 class Plain:
-  """Plain cross-entropy training, as fast as fass_jax does it."""
+  """Plain cross-entropy training with fass_jax."""
 
   def __init__(self, data: Dataset, depth: int, batch: int):
     config = with_methods(base_config('cifar100_lt'), 'ce')
@@ -158,13 +158,13 @@ class Plain:
     self.program = programs.compile_program(self.recipe, one, 1, *args)
 
   def steps(self, n: int) -> Array:
-    """Does n steps; returns what the last one leaves to wait for."""
+    """Performs n steps and returns an array to wait for."""
     for _ in range(n):
       self.state, done = self.program(self.state, self.store, self.plan, None)
     return done
 
   def plans(self, n: int) -> views.Plan:
-    """Plans an epoch n times; returns the last plan."""
+    """Plans an epoch n times and returns the last plan."""
     for _ in range(n):
       plan = self.planner(self.key, self.state.step, self.store)
     return plan
@@ -173,18 +173,17 @@ class Plain:
 def class_cost(
   sizes: Sequence[int] = CLASSES, depth: int = 32, batch: int = 128, train_s: float | None = None
 ) -> dict[str, dict[str, Any]]:
-  """Measures the score beside a CE train step at each number of classes.
+  """Measures the cost of the score relative to a CE train step, per number of classes.
 
   Args:
     sizes: numbers of classes.
-    depth: of the ResNet that is trained, 6n + 2, on random 32 x 32 images.
-    batch: images a step.
-    train_s: seconds of a CE step if they are known for one number of classes; None measures it
-      at each.
+    depth: depth of the ResNet, 6n + 2, trained on random 32 x 32 images.
+    batch: images per step.
+    train_s: seconds of a CE step, used for all numbers of classes; None: measured for each.
 
   Returns:
-    by str(C): `score_cost`, 'ce_step' seconds, 'share' of it that the score costs a step, the
-    'goal', and whether the goal is 'met'; or {'skipped': why}.
+    {str(C): `score_cost`, 'ce_step' (seconds), 'share' (cost of the score per CE step), 'goal',
+    and 'met' (1 if the share is within the goal), or {'skipped': reason}}.
   """
   found: dict[str, dict[str, Any]] = {}
   for num_classes in sizes:
@@ -209,18 +208,18 @@ def class_cost(
 def set_cost(
   sizes: Sequence[int] = IMAGES, depth: int = 8, batch: int = 128, side: int = 8
 ) -> dict[str, dict[str, float]]:
-  """Measures a train step and the plan of an epoch as the training set grows, 100 classes.
+  """Measures a train step and the plan of an epoch over the size of the training set, 100 classes.
 
-  The network and the images are small, so that a step that read the whole set would show.
+  The network and the images are small, so that a cost proportional to the set would be visible.
 
   Args:
     sizes: numbers of training images N.
-    depth: of the ResNet, 6n + 2.
-    batch: images a step.
+    depth: depth of the ResNet, 6n + 2.
+    batch: images per step.
     side: height and width of an image.
 
   Returns:
-    by str(N): seconds of a 'step', of a 'plan', and 'plan_per_step', its share of each step.
+    {str(N): seconds of a 'step', of a 'plan', and 'plan_per_step' = plan / steps per epoch}.
   """
   found = {}
   for size in sizes:
@@ -237,12 +236,12 @@ def set_cost(
 def growth(
   quick: bool = False, depth: int = 32, batch: int = 128, train_s: float | None = None
 ) -> dict[str, Any]:
-  """Measures both: {'classes': `class_cost`, 'images': `set_cost`}.
+  """Returns {'classes': `class_cost`, 'images': `set_cost`}.
 
   Args:
-    quick: two sizes of the set only.
-    depth: of the ResNet whose step the score is compared to.
-    batch: images a step.
+    quick: True: only two sizes of the set.
+    depth: depth of the ResNet for the comparison with the score.
+    batch: images per step.
     train_s: see `class_cost`.
   """
   if quick:

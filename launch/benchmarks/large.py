@@ -1,10 +1,10 @@
-"""ResNet-50 at 224 pixels: train images/s, and how much of the device's arithmetic that is.
+"""ResNet-50 at 224 pixels: train images/s, and the share of the device's arithmetic rate.
 
-Images lie on the device as squares of 256 pixels ('resident'), or threads decode JPEG files while
-the device works ('streamed'); both are the same photos, by the config of ImageNet-LT with 1,000
-classes. The share is 6 x 4.09 G a forwarded image (forward, and twice that backward) over the
-measured rate of large matrix products in the same precision; FASS forwards 1.6 images for each
-natural one. A CPU shows that it runs: batch 4, few steps.
+Images are on the device as squares of 256 pixels ('resident'), or threads decode JPEG files while
+the device works ('streamed'). Both use the same photos and the config of ImageNet-LT with 1,000
+classes. The share is 6 x 4.09 GFLOP per image in a forward pass (forward, plus twice that backward)
+relative to the measured rate of large matrix products in the same precision; FASS has 1.6 such
+images per natural image. On a CPU this is only a functional test: batch 4, few steps.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from launch.benchmarks import contestants, pipeline, roofline
 from launch.benchmarks.contestants import Entry, JaxRun, Size
 
 CLASSES, SQUARE = 1000, 256
-RHO = 0.3  # of FASS, its default: so many images of a batch are mixed, in two views
-LONG = 8  # steps in a call on a GPU
-# method, precision, batch, where the images are; a streamed run is as fast as the slower of its two
-# sides, so one batch says enough
+RHO = 0.3  # FASS' default share of mixed images per batch, in two views
+LONG = 8  # steps per call on a GPU
+# method, precision, batch, storage of the images; decoder or device limit a streamed run, so one
+# batch size is enough for it
 GPU_CASES = (
   ('ce', 'bfloat16', 256, 'resident'),
   ('ce', 'bfloat16', 256, 'streamed'),
@@ -51,13 +51,13 @@ CPU_CASES = (
 
 
 class StreamRun(JaxRun):
-  """A run whose pixels come with each step, as `train.train_epoch` feeds them."""
+  """A run with new pixels in each step, as in `loop.train_epoch`."""
 
   store: Any
   reader: Reader
 
   def read_from(self, reader: Reader) -> StreamRun:
-    """Sets where the images come from; returns the run."""
+    """Sets the reader of the images and returns the run."""
     self.reader, self.feed = reader, self._epochs()
     return self
 
@@ -69,7 +69,7 @@ class StreamRun(JaxRun):
       )
 
   def compile(self) -> StreamRun:
-    """Compiles the program with the shapes of a step's pixels; returns the run."""
+    """Compiles the program for the shapes of a step's pixels and returns the run."""
     shapes, whole = {}, self.store
     for site, (stream, _) in feed.sites(self.recipe, self.key.patterns[0]).items():
       n = self.recipe.streams[stream.split('/')[0]].size
@@ -80,7 +80,7 @@ class StreamRun(JaxRun):
     return self
 
   def advance(self, states: list[Any], n: int) -> None:
-    """Does n steps, in place, and waits for the last."""
+    """Performs n steps, in place, and waits for the last one."""
     for _ in range(n):
       pixels = feed.on_devices(next(self.feed), self.recipe.where)
       store = self.store._replace(pixels=pixels)
@@ -89,11 +89,11 @@ class StreamRun(JaxRun):
 
 
 def photos(paths: list[str], side: int) -> tuple[Dataset, Dataset, Paths]:
-  """Returns a set of 1,024 photos twice, as squares and as files, and the files themselves.
+  """Returns a set of 1,024 photos as squares, the same set as files, and the files.
 
   Args:
-    paths: of JPEG files, which come round again.
-    side: of what the network sees.
+    paths: JPEG files, repeated up to 1,024.
+    side: pixels per side of the network's input.
   """
   pictures = Paths([paths[i % len(paths)] for i in range(1024)])
   labels = np.arange(1024, dtype=np.int32) % CLASSES
@@ -109,7 +109,7 @@ def photos(paths: list[str], side: int) -> tuple[Dataset, Dataset, Paths]:
 def line_up(
   paths: list[str], pool: ThreadPoolExecutor, depth: int, side: int
 ) -> tuple[dict[str, JaxRun], dict[str, tuple[str, float]]]:
-  """Returns the runs, not compiled yet, and of each the precision and the passes an image."""
+  """Returns the runs, not compiled yet, and the precision and passes per image of each run."""
   gpu = roofline.on_gpu()
   resident, files, pictures = photos(paths, side)
   reader = streaming.open_reader(pictures, side, pipeline.decoders()[-1], pool)
@@ -131,12 +131,12 @@ def line_up(
 
 
 def large(rounds: int = 3, depth: int = 50, side: int = 224) -> dict[str, Any]:
-  """Measures train images/s of every case, and the share of the rate of matrix products.
+  """Measures train images/s of all cases, and their share of the rate of matrix products.
 
   Args:
-    rounds: of all cases.
-    depth: of `nets.resnet`.
-    side: of an image.
+    rounds: number of rounds.
+    depth: depth of `nets.resnet`.
+    side: pixels per side of an image.
   """
   gpu, rates = roofline.on_gpu(), roofline.matmul_rates()
   entries, skipped = {}, {}
@@ -150,15 +150,15 @@ def large(rounds: int = 3, depth: int = 50, side: int = 224) -> dict[str, Any]:
         run(1)
         begin = time.perf_counter()
         run(1)
-        # a first figure, should the time that a device is lent for end before the contest
+        # print a first estimate, in case the process is stopped before the measurement ends
         rate = run.images / (time.perf_counter() - begin)
         print(f'  {name}: about {rate:.3g} images/s', file=sys.stderr, flush=True)
         entries[name] = Entry(run, run.images)
-      except jax.errors.JaxRuntimeError as error:  # the smaller batches may fit all the same
+      except jax.errors.JaxRuntimeError as error:  # out of memory; smaller batches may still fit
         skipped[name] = str(error).splitlines()[0]
-    # a streamed call is one step
+    # a call of a streamed run is a single step
     speed = contestants.measure(entries, rounds, 4 if gpu else 1)
-  # a machine that others use too has better and worse moments
+  # use the better of two measurements, because other processes may share the machine
   rates = {k: max(v, rates[k]) for k, v in roofline.matmul_rates().items()}
   shares, macs = {}, roofline.resnet_macs(depth, side, CLASSES)
   for name, values in speed.items():

@@ -1,12 +1,12 @@
-"""How fast image files become batches on the host, beside a plain PyTorch DataLoader.
+"""Measures how fast image files become batches on the host, compared with a PyTorch DataLoader.
 
     python launch/benchmarks/pipeline.py                256 JPEGs of 500 x 375, made of two photos
     python launch/benchmarks/pipeline.py --images=DIR   the JPEGs below a folder
 
-Both sides read JPEG files and decode a random resized crop of 224 pixels. Ours ends with uint8
-batches, because flips, jitter and normalisation are done on the device; the DataLoader's workers
-flip and normalise, as torchvision's pipelines do, or leave that out too. Contestants take turns,
-each a whole epoch.
+Both read JPEG files and decode a random resized crop of 224 pixels. fass_jax produces uint8
+batches, because it does flips, jitter and normalisation on the device; the DataLoader's workers
+flip and normalise as in torchvision's pipelines, or also produce uint8 batches. The candidates
+alternate, with a whole epoch each.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ BARE = 'torch DataLoader, to uint8 only'
 
 
 def cores() -> int:
-  """Returns how many cores this process may use."""
+  """Returns the number of cores that this process may use."""
   return len(os.sched_getaffinity(0))
 
 
 def counted(n: int, what: str) -> str:
-  """Returns '1 thread', '2 threads'."""
+  """Returns a number with its noun, e.g. '1 thread' or '2 threads'."""
   return f'{n} {what}' + 's' * (n > 1)
 
 
 def make_photos(folder: pathlib.Path, count: int = 256) -> None:
-  """Writes JPEGs of ImageNet's usual size, 500 x 375, quality 90: pieces of two real photos."""
+  """Writes JPEGs of ImageNet's usual size, 500 x 375, quality 90: crops of two real photos."""
   rng, photos = (
     np.random.default_rng(0),
     [load_sample_image(f'{n}.jpg') for n in ('china', 'flower')],
@@ -69,19 +69,19 @@ def make_photos(folder: pathlib.Path, count: int = 256) -> None:
 
 
 def find(folder: pathlib.Path) -> list[str]:
-  """Returns the JPEG files below a folder, in a random order that is always the same.
+  """Returns the JPEG files below a folder, in a fixed random order.
 
   Raises:
     SystemExit: if there are none.
   """
   found = sorted(str(p) for p in folder.rglob('*') if p.suffix.lower() in ('.jpg', '.jpeg'))
   if not found:
-    raise SystemExit(f'There are no .jpg or .jpeg files below {folder}; name another --images.')
+    raise SystemExit(f'There are no .jpg or .jpeg files below {folder}; give another --images.')
   return [found[i] for i in np.random.default_rng(0).permutation(len(found))]
 
 
 def describe(paths: Sequence[str], source: str) -> dict[str, Any]:
-  """Returns what the sample is: its number, median size, mean kB, and the decoders' versions."""
+  """Describes the sample: number of images, median size, mean kB, versions of the decoders."""
   sizes = []
   for path in paths:
     with Image.open(path) as image:
@@ -99,7 +99,7 @@ def describe(paths: Sequence[str], source: str) -> dict[str, Any]:
 
 
 def read(reader: Reader, total: int, batch: int, n: int) -> None:
-  """Loads n epochs of `total` images as the streaming store does."""
+  """Loads n epochs of `total` images as in training."""
 
   def job(step: int) -> dict[str, Pending]:
     index = np.arange(step * batch, (step + 1) * batch) % len(reader.pictures)
@@ -112,7 +112,7 @@ def read(reader: Reader, total: int, batch: int, n: int) -> None:
 
 
 def decoders() -> list[str]:
-  """Returns the decoders whose packages are here, and says what is missing."""
+  """Returns the available decoders, and prints how to install a missing one."""
   try:
     decode.DECODERS['fast']()
   except decode.UserError as error:
@@ -124,10 +124,10 @@ def decoders() -> list[str]:
 def line_up(
   paths: Sequence[str], share: int, batch: int, side: int, pools: Sequence[ThreadPoolExecutor]
 ) -> tuple[dict[str, Entry], list[Callable[[], None]]]:
-  """Returns the contestants, and what is to be called when they are done.
+  """Returns the candidates, and functions to call at the end.
 
-  Each loads `share` images for every thread or worker that it has: one thread alone would take
-  minutes for what 16 do in seconds.
+  Each candidate loads `share` images per thread or worker, because a single thread would need
+  minutes for the images that 16 threads load in seconds.
   """
   entries, close, most = {}, [], pools[-1]._max_workers
   for name in decoders():
@@ -152,25 +152,25 @@ def line_up(
 def measure(
   paths: Sequence[str], rounds: int, batches: int, batch: int = BATCH, side: int = SIDE
 ) -> dict[str, Any]:
-  """Measures images/s of every contestant, and ours over the DataLoader's, round by round.
+  """Measures images/s of all candidates, and the ratios of fass_jax to the DataLoader per round.
 
   Args:
-    paths: of JPEG files.
-    rounds: of all contestants.
-    batches: of an epoch, for each thread.
-    batch: images.
-    side: of the crops.
+    paths: JPEG files.
+    rounds: number of rounds.
+    batches: batches per epoch and thread.
+    batch: images per batch.
+    side: pixels per side of the crops.
   """
   pools = [streaming.threads(n) for n in sorted({1, cores()})]
   entries, close = line_up(paths, batches * batch, batch, side, pools)
   for entry in entries.values():
-    entry.run(1)  # workers start, files come into memory
+    entry.run(1)  # starts the workers and reads the files into the page cache
   speed = contestants.measure(entries, rounds, 1)
   for call in (*close, *(p.shutdown for p in pools)):
     call()
   ratios = {}
   for name in (n for n in entries if n.startswith('fass_jax')):
-    # as many threads as workers
+    # compare equal numbers of threads and workers
     number = name.split(', ')[1].replace('thread', 'worker')
     for rival, said in ((LOADER, 'DataLoader'), (BARE, 'DataLoader to uint8')):
       if f'{rival}, {number}' in entries:
@@ -184,11 +184,11 @@ def measure(
 
 
 def pipeline(images: str = '', quick: bool = False) -> dict[str, Any]:
-  """Measures the made photos, and the JPEGs of a folder too if one is named: by sample.
+  """Returns the measurements by sample: the generated photos, and a folder of JPEGs if given.
 
   Args:
     images: a folder, '' for none.
-    quick: two short rounds.
+    quick: True: two short rounds.
   """
   found = {}
   with tempfile.TemporaryDirectory() as made:
@@ -204,7 +204,7 @@ def pipeline(images: str = '', quick: bool = False) -> dict[str, Any]:
 
 
 def main() -> None:
-  """Measures and prints the tables."""
+  """Runs the measurements and prints the tables."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -1,4 +1,4 @@
-"""The benchmark's figures as Markdown, and their place in the documentation."""
+"""Formats the results of the benchmark as Markdown and writes them into the documentation."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from collections.abc import Sequence
 from typing import Any
 
 BEGIN, END = '<!-- benchmark -->', '<!-- end benchmark -->'
-TARGET = 1.75  # a FASS step may cost this many CE steps
+TARGET = 1.75  # goal for the time of a FASS step, in CE steps
 
 NAMES = {
   'help_s': '`--help`, s (at most 2)',
-  'digits_first_step_cold_s': 'first step of the default run from the start of the process, '
-  'compile cache empty, s',
-  'digits_first_step_warm_s': 'the same, compile cache warm, s (at most 8)',
-  'digits_peak_mib': 'peak memory of it, MiB',
+  'digits_first_step_cold_s': 'from process start to the first step of the default run, with empty '
+  'compile cache, s',
+  'digits_first_step_warm_s': 'the same with warm compile cache, s (at most 8)',
+  'digits_peak_mib': 'peak memory of this run, MiB',
   'copy_bandwidth_gb_per_s': 'measured copy bandwidth, GB/s',
-  'xla_gflop_a_step': "a CE step as XLA's cost analysis counts it, GFLOP",
+  'xla_gflop_a_step': "a CE step by XLA's cost analysis, GFLOP",
   'xla_gb_a_step': 'the same, GB (an upper bound: a gather counts the whole set)',
   'by_hand_gflop_a_step': 'a CE step counted by hand, GFLOP',
-  'by_hand_gb_a_step': 'the same, GB (ten touches of each convolution output)',
-  'memory_s': 'limit by memory, s a step',
-  'arithmetic_s': 'limit by arithmetic, s a step',
-  'limit_s': 'the larger, s a step',
-  'step_s': 'the best CE step measured, s',
-  'share_of_limit': 'share of the limit that it reaches',
+  'by_hand_gb_a_step': 'the same, GB (ten accesses per convolution output)',
+  'memory_s': 'memory limit, s per step',
+  'arithmetic_s': 'arithmetic limit, s per step',
+  'limit_s': 'the larger limit, s per step',
+  'step_s': 'the fastest measured CE step, s',
+  'share_of_limit': 'share of the limit: larger limit / fastest step',
 }
 
 
 def number(value: Any) -> str:
-  """Formats a figure with three to four digits."""
+  """Formats a number with three to four digits."""
   if not isinstance(value, float):
     return str(value)
   return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
 
 
 def table(head: str, rows: Sequence[tuple[str, ...]]) -> str:
-  """Returns a Markdown table; `head` names the columns, separated by bars."""
+  """Returns a Markdown table; `head` has the column titles, separated by '|'."""
   columns = head.count('|') + 1
   lines = [f'| {head} |', '|' + '---|' * columns]
   return '\n'.join(lines + [f'| {" | ".join(row)} |' for row in rows])
 
 
 def spreads(head: str, figures: dict[str, dict[str, float]]) -> str:
-  """Returns a table of medians with their ranges."""
+  """Returns a table of medians, minima and maxima."""
   return table(
     f'{head} | median | min | max',
     [(k, *(number(v[c]) for c in ('median', 'min', 'max'))) for k, v in figures.items()],
@@ -53,13 +53,13 @@ def spreads(head: str, figures: dict[str, dict[str, float]]) -> str:
 
 
 def pairs(head: str, figures: dict[str, float]) -> str:
-  """Returns a table of single figures under readable names."""
+  """Returns a table of single numbers with readable names."""
   return table(f'{head} | value', [(NAMES.get(k, k.replace('_', ' ')), number(v))
                                    for k, v in figures.items()])  # fmt: skip
 
 
 def growth_tables(growth: dict[str, Any]) -> list[str]:
-  """Returns the tables of how costs grow with the classes and with the set."""
+  """Returns the tables of the costs per number of classes and per number of images."""
   rows = []
   for c, v in growth['classes'].items():
     if 'skipped' in v:
@@ -68,25 +68,26 @@ def growth_tables(growth: dict[str, Any]) -> list[str]:
     cells = (1e3 * v[k] for k in ('observe', 'choice', 'refresh'))
     rows.append((c, *map(number, cells), f'{100 * v["share"]:.2f}', f'{100 * v["goal"]:.0f}'))
   classes = table(
-    'classes | adding a batch, ms | choosing partners, ms | refresh, ms an epoch | '
-    '% of a CE step | at most',
+    'classes | adding a batch, ms | choosing partners, ms | refresh, ms per epoch | '
+    '% of a CE step | goal, %',
     rows,
   )
   images = table(
-    'images | step, ms | plan, ms an epoch | plan, ms a step',
+    'images | step, ms | plan, ms per epoch | plan, ms per step',
     [
       (n, *(number(1e3 * v[k]) for k in ('step', 'plan', 'plan_per_step')))
       for n, v in growth['images'].items()
     ],
   )
   return [
-    "What FASS' own pieces cost as the classes grow:", classes,
-    'A step (small network, 8 x 8 images) and an epoch\'s plan as the set grows:', images,
+    "Cost of FASS' own parts over the number of classes:", classes,
+    'Time of a step (small network, 8 x 8 images) and of an epoch\'s plan over the images:',
+    images,
   ]  # fmt: skip
 
 
 def pipeline_tables(found: dict[str, Any]) -> list[str]:
-  """Returns the tables of the host pipeline, a pair for each sample."""
+  """Returns the tables of the host pipeline, two per sample."""
   parts = []
   for figures in found.values():
     s = figures['sample']
@@ -112,8 +113,8 @@ def large_tables(found: dict[str, Any]) -> list[str]:
   ]  # fmt: skip
   return [
     f'ResNet-{found["depth"]} at {found["side"]} pixels ({found["gmac"]:.2f} G multiply-adds '
-    'forward), images on the device as squares or decoded by threads; the share counts three times '
-    'that for every image of a step, mixed ones too:',
+    'forward), with images on the device as squares or decoded by threads; the share counts three '
+    'times that per image in a step, mixed images included:',
     table(
       'images/s | median | min | max | % of the rate of matrix products',
       rows + [(k, why, '', '', '') for k, why in found['skipped'].items()],
@@ -125,8 +126,8 @@ def training_tables(figures: dict[str, Any]) -> list[str]:
   """Returns the tables of train steps, loops, start-up, roofline and growth."""
   parts = [
     f'ResNet-{figures["depth"]}, batch {figures["batch_size"]}, {figures["rounds"]} interleaved '
-    f'rounds of {figures["calls_per_round"]} calls; the whole took {figures["wall_s"]:.0f} s. '
-    'images/s counts the natural images of a step; FASS with rho 0.3, all views on.',
+    f'rounds of {figures["calls_per_round"]} calls, {figures["wall_s"]:.0f} s in total. '
+    'images/s counts the natural images of a step; FASS has rho 0.3 and all views active.',
     spreads('images/s', figures['images_per_s']),
     f'Ratios, round by round (time fass / ce: at most {TARGET}):',
     spreads('ratio', figures['ratios']),
@@ -137,8 +138,8 @@ def training_tables(figures: dict[str, Any]) -> list[str]:
       for m, v in figures['loader'].items()
     ]
     parts += [
-      'PyTorch with a DataLoader, alone on the machine:',
-      table('method | images/s | workers | fass_jax / it', rows),
+      'PyTorch with a DataLoader, without other processes:',
+      table('method | images/s | workers | fass_jax / DataLoader', rows),
     ]
   return [
     *parts,
@@ -149,7 +150,7 @@ def training_tables(figures: dict[str, Any]) -> list[str]:
 
 
 def markdown(figures: dict[str, Any]) -> str:
-  """Returns everything that was measured, as Markdown."""
+  """Returns all results as Markdown."""
   versions = ', '.join(f'{k} {v}' for k, v in figures['versions'].items())
   parts = [f'**{figures["device"]}**, {figures["cpu_cores"]} CPU cores, {versions}.']
   if 'images_per_s' in figures:
@@ -161,12 +162,12 @@ def markdown(figures: dict[str, Any]) -> str:
 
 
 def save(figures: dict[str, Any], repo: pathlib.Path, keys: Sequence[str]) -> None:
-  """Writes results/benchmark-<device>.json and renews the section of docs/performance.md.
+  """Writes results/benchmark-<device>.json and updates the section of docs/performance.md.
 
   Args:
-    figures: everything that was measured.
+    figures: all results.
     repo: the checkout.
-    keys: those that are renewed in a file that is there already.
+    keys: the keys to update if the file exists.
   """
   device = re.sub(r'[^a-z0-9]+', '-', figures['device'].lower()).strip('-')
   folder = repo / 'results'

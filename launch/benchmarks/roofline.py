@@ -1,8 +1,8 @@
-"""What the device could do at best: memory bandwidth, arithmetic, and the limit of a train step.
+"""The device's limits: memory bandwidth, arithmetic rate, and the resulting limit of a train step.
 
-Bytes and FLOPs of a step are known twice: as XLA counts them for the program it made (`cost`),
-and by hand from the network alone (`analytic_step`). The two differ: XLA counts every operand of
-every fusion, the count by hand only what no fusion can spare.
+Bytes and FLOPs of a step are counted in two ways: by XLA for its program (`cost`), and by hand from
+the network (`analytic_step`). The counts differ, because XLA counts all operands of all fusions,
+and the count by hand only the memory accesses that no fusion can avoid.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import jax.numpy as jnp
 
 from fass_jax.nets.resnet import BLOCKS, EXPANSION
 
-# how often each value of a convolution's output goes to or from memory in a train step. Forward
-# 5: the convolution writes it, the statistics of the batch normalisation read it, the
-# normalisation reads it and writes the activation, the next convolution reads that. The backward
-# pass needs at least as many: the gradient written, read twice by the normalisation, written,
-# read by the convolution. Shortcuts and the second read of saved activations come on top.
+# memory accesses per value of a convolution's output in a train step. Forward 5: the convolution
+# writes it, the batch statistics read it, the normalisation reads it and writes the activation, the
+# next convolution reads the activation. The backward pass needs at least 5: the gradient is
+# written, read twice by the normalisation, written, and read by the convolution. Shortcuts and the
+# second read of saved activations are not counted.
 TOUCHES = 10
 
 
 def on_gpu() -> bool:
-  """Returns whether the default device is no CPU."""
+  """Returns True if the default device is not a CPU."""
   return jax.default_backend() != 'cpu'
 
 
 def seconds(call: Callable[[], Any], n: int, rounds: int) -> float:
-  """Returns the seconds of one call: the best of `rounds`, each `n` calls and one wait."""
+  """Returns the seconds per call, as the best of `rounds` with `n` calls each."""
   jax.block_until_ready(call())  # compiles
   best = float('inf')
   for _ in range(rounds):
@@ -44,14 +44,14 @@ def seconds(call: Callable[[], Any], n: int, rounds: int) -> float:
 
 
 def copy_bandwidth(size: int | None = None, rounds: int = 5) -> float:
-  """Measures the memory bandwidth of a large copy: bytes/s, reads and writes both counted.
+  """Measures the memory bandwidth of a large copy in bytes/s, counting reads and writes.
 
   Args:
-    size: bytes of the buffer; None takes 256 MB on a CPU and 2 GB on a GPU, far beyond caches.
-    rounds: the best of so many.
+    size: bytes of the buffer; None: 256 MB on a CPU and 2 GB on a GPU, much larger than caches.
+    rounds: number of rounds, of which the best counts.
   """
   size = size or (2 * 10**9 if on_gpu() else 256 * 10**6)
-  # donated: the runs go through two buffers at most, and no page is touched for the first time
+  # donated, so that at most two buffers are used and no new memory page is touched
   add = jax.jit(lambda x: x + 1.0, donate_argnums=0)
   x = jnp.zeros(size // 4, jnp.float32)
 
@@ -66,13 +66,13 @@ def copy_bandwidth(size: int | None = None, rounds: int = 5) -> float:
 def matmul_rate(
   dtype: str = 'float32', precision: str | None = None, n: int | None = None, rounds: int = 3
 ) -> float:
-  """Measures the arithmetic rate of a square matrix product: FLOP/s, 2 n^3 a product.
+  """Measures the arithmetic rate of a square matrix product in FLOP/s (2 n^3 per product).
 
   Args:
     dtype: 'float32' or 'bfloat16'.
-    precision: None, the device's default (TF32 for float32 on a GPU), or 'highest'.
-    n: rows; None takes 2,048 on a CPU and 8,192 on a GPU.
-    rounds: the best of so many.
+    precision: None for the device's default (TF32 for float32 on a GPU), or 'highest'.
+    n: rows; None: 2,048 on a CPU and 8,192 on a GPU.
+    rounds: number of rounds, of which the best counts.
   """
   n = n or (8192 if on_gpu() else 2048)
   product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=precision))
@@ -81,9 +81,9 @@ def matmul_rate(
 
 
 def matmul_rates() -> dict[str, float]:
-  """Measures `matmul_rate` for what the device tells apart: FLOP/s by name."""
+  """Measures `matmul_rate` for all precisions of the device, in FLOP/s by name."""
   rates = {'float32': matmul_rate(), 'bfloat16': matmul_rate('bfloat16')}
-  if on_gpu():  # a CPU has one precision of float32
+  if on_gpu():  # a CPU has only one precision for float32
     rates = {
       'tf32': rates['float32'],
       'float32': matmul_rate(precision='highest'),
@@ -93,19 +93,19 @@ def matmul_rates() -> dict[str, float]:
 
 
 def cost(compiled: Any) -> dict[str, float]:
-  """Returns XLA's own count for a compiled program: {'flops', 'bytes'}; NaN where it says none.
+  """Returns XLA's count for a compiled program: {'flops', 'bytes'}, NaN if XLA gives no count.
 
   The bytes are an upper bound: a gather counts its whole operand, so a step that reads a batch
-  of the training set counts the set.
+  counts the whole training set.
 
   Args:
-    compiled: what `jax.jit(f).lower(..).compile()` returns.
+    compiled: a result of `jax.jit(f).lower(..).compile()`.
   """
   try:
     found = compiled.cost_analysis()
-  except (AttributeError, NotImplementedError, RuntimeError):  # not every backend counts
+  except (AttributeError, NotImplementedError, RuntimeError):  # not supported by all backends
     found = None
-  if isinstance(found, list | tuple):  # one entry a program in older versions
+  if isinstance(found, list | tuple):  # one entry per program in older versions
     found = found[0] if found else None
   found = found or {}
   nan = float('nan')
@@ -121,17 +121,17 @@ def analytic_step(
   """Counts a train step of the CIFAR ResNet by hand.
 
   Args:
-    depth: 6n + 2; three stages of 16, 32 and 64 channels, the shortcut without parameters.
-    batch: images a step.
+    depth: 6n + 2; three stages with 16, 32 and 64 channels, and shortcuts without parameters.
+    batch: images per step.
     classes: outputs of the linear layer.
     side: height and width of an image.
-    bytes_per_value: of an activation; 4 for float32, 2 for bfloat16.
+    bytes_per_value: bytes of an activation, 4 for float32, 2 for bfloat16.
 
   Returns:
-    'macs': multiply-adds of the forward pass of an image; 'flops': of a step, 2 a multiply-add
-    and twice the forward pass for the backward one; 'activation_bytes': the outputs of all
-    convolutions for one image; 'touches': how often each goes to or from memory; 'bytes': of a
-    step, parameters left out (below 1 % at batch 128).
+    'macs': multiply-adds of the forward pass per image; 'flops': FLOPs per step, 2 per multiply-add
+    and twice the forward pass for the backward pass; 'activation_bytes': bytes of all convolution
+    outputs per image; 'touches': memory accesses per output; 'bytes': bytes per step, without
+    parameters (below 1 % at batch 128).
   """
   if depth < 8 or (depth - 2) % 6:
     raise ValueError(f'depth {depth} is not 6n + 2 with n >= 1')
@@ -157,7 +157,7 @@ def analytic_step(
 
 
 def resnet_macs(depth: int, side: int = 224, classes: int = 1000) -> float:
-  """Counts the multiply-adds of a forward pass of `nets.resnet`, one image.
+  """Counts the multiply-adds of a forward pass of `nets.resnet` for one image.
 
   Args:
     depth: a key of `nets.resnet.BLOCKS`.
@@ -183,7 +183,7 @@ def resnet_macs(depth: int, side: int = 224, classes: int = 1000) -> float:
 
 
 def limits(flops: float, bytes_moved: float, bandwidth: float, rate: float) -> dict[str, float]:
-  """Returns the least seconds of a program: bound by memory, bound by arithmetic, the larger.
+  """Returns lower bounds for the seconds of a program: by memory, by arithmetic, and the larger.
 
   Args:
     flops: FLOPs of the program.
@@ -196,5 +196,5 @@ def limits(flops: float, bytes_moved: float, bandwidth: float, rate: float) -> d
 
 
 def share_of_limit(seconds_taken: float, bound: dict[str, float]) -> float:
-  """Returns the share of the limit that was reached: 1 is a program as fast as the device."""
+  """Returns limit / measured time; 1 means that the program is as fast as the device allows."""
   return bound['limit_s'] / seconds_taken

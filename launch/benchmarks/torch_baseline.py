@@ -1,8 +1,8 @@
-"""The same train step in plain PyTorch: the benchmark's opponent, the oracle of the parity tests.
+"""The same train step in plain PyTorch: baseline of the benchmark, reference of the parity tests.
 
-As a careful PyTorch user would write it today: the training set is one uint8 tensor on the device,
-augmentation is batched tensor code, nothing in a step waits for the device, the optimiser is the
-fused one. `torch_loops` has other loops around this step. Needs the extra `parity`.
+The code is optimised PyTorch: the training set is one uint8 tensor on the device, augmentation is
+batched tensor code, no operation in a step waits for the device, and the optimiser is fused.
+`torch_loops` has other loops around this step. Needs the extra `parity`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNetCifar(nn.Module):
-  """`[B, 3, H, W] -> logits [B, C]`, depth 6n + 2; modules are named as in fass_jax's tree."""
+  """`[B, 3, H, W] -> logits [B, C]`, depth 6n + 2; modules have the names of fass_jax's tree."""
 
   def __init__(self, depth: int, num_classes: int):
     super().__init__()
@@ -58,7 +58,7 @@ class ResNetCifar(nn.Module):
     self.linear = nn.Linear(64, num_classes)
     for module in self.modules():
       if isinstance(module, nn.Conv2d | nn.Linear):
-        # by fan-in, untruncated; the bias of the linear layer keeps torch's own U(+-1/8)
+        # by fan-in, not truncated; the linear layer's bias keeps torch's default U(+-1/8)
         nn.init.kaiming_normal_(module.weight)
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -76,16 +76,16 @@ LEAVES = {
 
 
 def _turn(array: np.ndarray, to_torch: bool) -> np.ndarray:
-  """Swaps the axes of a kernel: HWIO and OIHW, or IO and OI."""
+  """Transposes a kernel between HWIO and OIHW, or between IO and OI."""
   if array.ndim == 4:
     return array.transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0))
   return array.T
 
 
 def to_torch(variables: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-  """Turns fass_jax's `{'params': .., 'batch_stats': ..}` into entries of a state dict.
+  """Converts fass_jax's `{'params': .., 'batch_stats': ..}` to entries of a state dict.
 
-  Load them with `load_variables`: torch's counters of batches have no counterpart in the tree.
+  Load them with `load_variables`, because torch's batch counters have no counterpart in the tree.
   """
   state: dict[str, torch.Tensor] = {}
 
@@ -107,7 +107,7 @@ def load_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
   """Copies parameters and running statistics of fass_jax into a module, in place.
 
   Raises:
-    KeyError: if either side has an entry that the other lacks.
+    KeyError: if the entries of the two differ.
   """
   state, new = model.state_dict(), to_torch(variables)
   differ = {k for k in state if not k.endswith('num_batches_tracked')} ^ new.keys()
@@ -117,7 +117,7 @@ def load_variables(model: nn.Module, variables: Mapping[str, Any]) -> None:
 
 
 def to_flax(model: nn.Module) -> dict[str, Any]:
-  """Copies parameters and running statistics of a module into fass_jax's tree (numpy arrays)."""
+  """Returns a module's parameters and running statistics as fass_jax's tree of numpy arrays."""
   tree: dict[str, Any] = {'params': {'body': {}, 'head': {}}, 'batch_stats': {'body': {}}}
   for key, value in model.state_dict().items():
     *path, name = key.split('.')
@@ -148,7 +148,7 @@ class Run:
     torch.backends.cudnn.benchmark = True
     layout: Any = {'memory_format': torch.channels_last} if channels_last else {}
     self.model = ResNetCifar(depth, num_classes).to(self.device, **layout)
-    self.net: Any = self.model  # what a step calls: the model itself, or its compiled form
+    self.net: Any = self.model  # used by the steps: the model or its compiled form
     self.optimizer = torch.optim.SGD(
       self.model.parameters(), lr, momentum=0.9, weight_decay=2e-4, fused=True
     )
@@ -157,7 +157,7 @@ class Run:
     self.pair_size = math.ceil(rho * batch_size - 1e-9)
     self.side, self.pad = images.shape[1], round(images.shape[1] / 8)
     border = ((0, 0), (self.pad, self.pad), (self.pad, self.pad), (0, 0))
-    # padded once: a crop is then one gather
+    # padded once, so that a crop is a single gather
     self.images = torch.from_numpy(np.pad(images, border)).to(self.device)
     std = torch.tensor(STD, device=self.device)
     self.scale, self.shift = 1 / (255 * std), -torch.tensor(MEAN, device=self.device) / std
@@ -175,13 +175,13 @@ class Run:
     self.target = torch.zeros_like(self.count)
     self.loss = torch.zeros((), device=self.device)
     self.hits = torch.zeros((), dtype=torch.int64, device=self.device)
-    # the last batch of an epoch is filled from the epoch's head: all batches have one shape
+    # the first images of an epoch pad its last batch, so that all batches have the same shape
     self.order = torch.zeros(len(labels) + batch_size, dtype=torch.int64, device=self.device)
     self.place = len(labels)
 
   def refresh(self) -> None:
-    """Turns the sums into S, and S into a target and a ratio for each class."""
-    # in place throughout: a captured step keeps the addresses
+    """Computes S from the sums, and from S the target and ratio of each class."""
+    # all in place, because a captured step uses fixed addresses
     fresh = self.sums / self.seen.clamp(min=1)[:, None]
     self.matrix.copy_(torch.where((self.seen > 0)[:, None], fresh, self.matrix))
     self.sums.zero_()
@@ -194,7 +194,7 @@ class Run:
     self.ratio.copy_(torch.where(total > 0, own / total.clamp(min=1e-30), 0.5))
 
   def plan(self) -> None:
-    """Draws the next epoch's permutation if this one is over; comes before every step."""
+    """Draws a new permutation at the end of an epoch; called before every step."""
     if self.place >= len(self.labels):
       order = torch.randperm(len(self.labels), device=self.device)
       self.order.copy_(torch.cat((order, order[: self.batch_size])))
@@ -209,7 +209,7 @@ class Run:
     rows = corner[0] + line
     cols = corner[1] + torch.where(flip, self.side - 1 - line, line)
     x = self.images[index[:, None, None], rows[:, :, None], cols[:, None, :]]
-    # the permuted view is already in the memory order of channels_last
+    # the permuted view already has the memory format channels_last
     return (x.float() * self.scale + self.shift).permute(0, 3, 1, 2)
 
   def natural(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -218,7 +218,7 @@ class Run:
     return self.load(index), self.labels[index]
 
   def pair(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns rebalanced images, their score-chosen partners, and the labels of the former."""
+    """Returns rebalanced images, their partners from the score matrix, and the images' labels."""
     n, classes = self.pair_size, len(self.count)
     u = torch.rand(n, device=self.device, dtype=torch.float64) * self.edges[-1]
     own = torch.searchsorted(self.edges, u, right=True).clamp(max=len(self.labels) - 1)
@@ -230,7 +230,7 @@ class Run:
     return self.load(own), self.load(self.by_class[self.start[target] + rank]), y
 
   def cutmix(self, x: torch.Tensor, partner: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
-    """Pastes a box of the partner of area 1 - lam, its centre uniform, clipped at the border."""
+    """Pastes a box of the partner with area 1 - lam and uniform centre, clipped at the border."""
     half = (1 - lam).sqrt()[:, None] * self.side / 2
     line = torch.arange(self.side, device=self.device) + 0.5
     centre = torch.rand(2, len(x), 1, device=self.device) * self.side
@@ -243,14 +243,14 @@ class Run:
     self.seen.index_add_(0, labels, torch.ones_like(labels, dtype=torch.float32))
 
   def update(self, loss: torch.Tensor) -> None:
-    """Does the backward pass and the step of the optimiser."""
+    """Performs the backward pass and the optimiser step."""
     self.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     self.optimizer.step()
     self.loss += loss.detach()
 
   def fill_scores(self) -> None:
-    """Ends an epoch early: the sums so far and one image of every class become the matrix."""
+    """Refreshes the matrix early, with the current sums and one more image per class."""
     first = self.by_class[self.start]
     with torch.no_grad():
       self.observe(self.model.eval()(self.load(first)), self.labels[first])
@@ -260,7 +260,7 @@ class Run:
 
 
 def ce_step(run: Run, scored: bool = False) -> torch.Tensor:
-  """Returns the loss of a natural batch; `scored`: it feeds the score matrix."""
+  """Returns the loss of a natural batch; `scored`: it also updates the score matrix."""
   x, y = run.natural()
   z = run.net(x)
   run.hits += (z.detach().argmax(1) == y).sum()
@@ -270,7 +270,7 @@ def ce_step(run: Run, scored: bool = False) -> torch.Tensor:
 
 
 def fass_step(run: Run) -> torch.Tensor:
-  """Returns the loss of FASS: natural batch, MixUp and CutMix view, three forward passes."""
+  """Returns the FASS loss of a natural batch, a MixUp view and a CutMix view (three passes)."""
   loss = ce_step(run, scored=True)
   x, x_t, y = run.pair()
   lam = run.ratio[y]
@@ -284,8 +284,8 @@ STEPS = {'ce': ce_step, 'fass': fass_step}
 
 
 def train_step(run: Run, method: str) -> None:
-  """Does one step of a method."""
-  # XLA multiplies float32 in TF32 on a GPU as well; set here, since other runs share the switch
+  """Performs one step of a method."""
+  # XLA also uses TF32 for float32 on a GPU; set in every step, because the switches are global
   torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = run.tf32
   with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bfloat16):
     loss = STEPS[method](run)
@@ -293,7 +293,7 @@ def train_step(run: Run, method: str) -> None:
 
 
 def advance(run: Run, method: str, n: int) -> None:
-  """Does n steps and waits for the last."""
+  """Performs n steps and waits for the last one."""
   for _ in range(n):
     run.plan()
     train_step(run, method)

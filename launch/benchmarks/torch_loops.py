@@ -1,7 +1,8 @@
-"""Other loops around PyTorch's train step: compiled, captured as a CUDA graph, fed by workers.
+"""Other loops around PyTorch's train step: compiled, as a CUDA graph, with DataLoader workers.
 
-Every loop has one interface: `run(n)` does n steps and waits for the last, `fill_scores()` ends
-an epoch early, `close()` frees what it holds. A method is a name in `torch_baseline.STEPS`.
+All loops have the same interface: `run(n)` performs n steps and waits for the last one,
+`fill_scores()` refreshes the score matrix early, `close()` frees resources. A method is a name in
+`torch_baseline.STEPS`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from torch.utils import data
 from launch.benchmarks.torch_baseline import MEAN, STD, STEPS, Run, train_step
 
 MODES = ('eager', 'compile', 'graphs')
-WARM_UP = 3  # steps before a capture: buffers of the optimiser, the choice of algorithms
+WARM_UP = 3  # steps before a capture, to allocate optimiser buffers and select algorithms
 
 
 def mixup_step(run: Run) -> torch.Tensor:
-  """Returns the loss of MixUp: both labels, one lambda ~ Beta(1, 1) for the batch."""
+  """Returns the MixUp loss with both labels and one lambda ~ Beta(1, 1) per batch."""
   x, y = run.natural()
   lam = torch.rand((), device=run.device)  # Beta(1, 1) is uniform
   other = torch.rand(len(y), device=run.device).argsort()  # a random order
@@ -38,13 +39,13 @@ STEPS['mixup'] = mixup_step
 
 
 class DeviceRun(Run):
-  """The training set on the device; a step eager, compiled or captured.
+  """A run with the training set on the device, and eager, compiled or captured steps.
 
   Args:
     method: 'ce', 'fass' or 'mixup'.
-    mode: 'eager'; 'compile': the network by `torch.compile`; 'graphs': the whole step, optimiser
-      included, as one CUDA graph.
-    options: of `torch_baseline.Run`: bfloat16, tf32, ..
+    mode: 'eager'; 'compile': `torch.compile` of the network; 'graphs': the whole step, with the
+      optimiser, as one CUDA graph.
+    options: options of `torch_baseline.Run`: bfloat16, tf32, ...
   """
 
   def __init__(
@@ -54,17 +55,17 @@ class DeviceRun(Run):
     if mode not in MODES:
       raise ValueError(f"mode '{mode}' is not one of {', '.join(MODES)}")
     if mode == 'graphs' and not torch.cuda.is_available():
-      raise RuntimeError("mode 'graphs' needs an NVIDIA GPU, and torch finds none")
+      raise RuntimeError("mode 'graphs' needs an NVIDIA GPU, but torch finds none")
     super().__init__(images, labels, num_classes, depth, batch_size, **options)
     self.method, self.mode = method, mode
     self.cursor = torch.arange(batch_size, device=self.device)
     self.graph: Any = None
     if mode == 'compile':
-      # two batch sizes are two programs, none of them with symbolic sizes
+      # one program per batch size, without symbolic sizes
       self.net = torch.compile(self.model, dynamic=False)
 
   def plan(self) -> None:
-    """Goes on to the next batch; the host counts, and the device where a graph has to."""
+    """Advances to the next batch, with the position on the host, and for graphs on the device."""
     super().plan()
     if self.mode == 'graphs' and self.place == self.batch_size:  # a new epoch
       self.cursor.copy_(torch.arange(self.batch_size, device=self.device))
@@ -73,13 +74,13 @@ class DeviceRun(Run):
     """Returns the next natural images `[B, 3, H, W]` and their labels."""
     if self.mode != 'graphs':
       return super().natural()
-    # a captured slice would be the same one for ever
+    # a captured slice would never change, so index with a tensor
     index = self.order[self.cursor]
     self.cursor += self.batch_size
     return self.load(index), self.labels[index]
 
   def step(self) -> None:
-    """Does one step."""
+    """Performs one step."""
     self.plan()
     if self.graph is None:
       train_step(self, self.method)
@@ -87,10 +88,10 @@ class DeviceRun(Run):
       self.graph.replay()
 
   def capture(self) -> None:
-    """Does a few steps and captures the next one, which is not done yet.
+    """Performs a few steps and captures the next one without executing it.
 
-    The seed and offset of the device's generator are registered with the graph by torch, so each
-    replay draws anew; what depends on the host (the permutation, the rate) stays outside.
+    torch registers the seed and offset of the device's generator with the graph, so each replay has
+    new draws. Values from the host (the permutation, the learning rate) are not captured.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -98,16 +99,16 @@ class DeviceRun(Run):
       for _ in range(WARM_UP):
         self.step()
     torch.cuda.current_stream().wait_stream(side)
-    # the gradients then come from the graph's own memory
+    # so that the graph allocates the gradients in its own memory
     self.optimizer.zero_grad(set_to_none=True)
     graph = torch.cuda.CUDAGraph()
-    # other threads of this process (loaders, another framework) may use the device meanwhile
+    # other threads of this process (loaders, jax) may use the device during the capture
     with torch.cuda.graph(graph, capture_error_mode='thread_local'):
       train_step(self, self.method)
     self.graph = graph
 
   def run(self, n: int) -> None:
-    """Does n steps and waits for the last."""
+    """Performs n steps and waits for the last one."""
     if self.mode == 'graphs' and self.graph is None:
       self.capture()
     for _ in range(n):
@@ -120,7 +121,7 @@ class DeviceRun(Run):
 
 
 def transform(side: int, pad: int) -> Callable[[Image.Image], torch.Tensor]:
-  """Returns crop, flip, tensor and normalisation: torchvision's, or the same by hand."""
+  """Returns crop, flip, conversion and normalisation from torchvision, or `HandMade` without it."""
   try:
     from torchvision import transforms
   except ModuleNotFoundError:
@@ -136,7 +137,7 @@ def transform(side: int, pad: int) -> Callable[[Image.Image], torch.Tensor]:
 
 
 class HandMade:
-  """The transforms without torchvision, image by image, as torchvision does them on PIL."""
+  """The same transforms without torchvision, image by image on PIL images."""
 
   def __init__(self, side: int, pad: int):
     self.side, self.pad = side, pad
@@ -154,7 +155,7 @@ class HandMade:
 
 
 class Pictures(data.Dataset):
-  """Map-style: position -> (image, label)."""
+  """Map-style data set: position -> (image, label)."""
 
   def __init__(self, images: np.ndarray, labels: np.ndarray, pad: int):
     self.images, self.labels = images, labels.tolist()
@@ -168,10 +169,10 @@ class Pictures(data.Dataset):
 
 
 class Pairs(Pictures):
-  """Map-style: position -> (image, an image of the class it is confused with, own label).
+  """Map-style data set: position -> (image, image of the target class, label of the first image).
 
-  `target [C]` lies in shared memory: what the main process writes at an epoch's end, the workers
-  see; -1 means a class without scores, which gets a random other one.
+  `target [C]` is in shared memory, so that the workers see the updates of the main process at the
+  end of an epoch; -1 means a class without scores, for which the target is random.
   """
 
   def __init__(self, images: np.ndarray, labels: np.ndarray, pad: int, target: torch.Tensor):
@@ -190,17 +191,17 @@ class Pairs(Pictures):
 
 
 class LoaderRun(Run):
-  """The field's ordinary loop: worker processes load image by image, batches are copied over.
+  """The usual PyTorch loop: worker processes load image by image, batches are copied to the device.
 
-  FASS has a second loader: rebalanced images by a `WeightedRandomSampler`, each with a partner
-  of the class that the score matrix names.
+  FASS has a second loader with rebalanced images from a `WeightedRandomSampler`, each with a
+  partner from the target class of the score matrix.
 
-  Workers load ahead while nobody waits. So `warm_up` steps come before the clock starts, the
-  clock runs over many times `ahead` steps, and no other loop takes turns with this one.
+  Because workers prefetch batches, a measurement starts after `warm_up` steps, takes many times
+  `ahead` steps, and does not alternate with other loops.
 
   Args:
-    num_workers: of each loader; None takes the cores, at most 8.
-    options: of `torch_baseline.Run`.
+    num_workers: workers per loader; None: the number of cores, at most 8.
+    options: options of `torch_baseline.Run`.
   """
 
   def __init__(
@@ -211,20 +212,20 @@ class LoaderRun(Run):
     super().__init__(images, labels, num_classes, depth, batch_size, **options)
     self.method = method
     workers = min(8, os.cpu_count() or 1) if num_workers is None else num_workers
-    self.ahead = 2 * workers  # batches that are ready at most: torch's prefetch_factor is 2
-    self.warm_up = self.ahead + 1  # steps after which every worker has started
+    self.ahead = 2 * workers  # largest number of prefetched batches: prefetch_factor is 2
+    self.warm_up = self.ahead + 1  # steps after which all workers have started
     self.choice = torch.full((num_classes,), -1).share_memory_()
     self.loaders = [self._loader(Pictures(images, labels, self.pad), workers, shuffle=True)]
     self.batches = self._epochs()
     if method == 'fass':
-      total = self.pair_size * -(-len(labels) // batch_size)  # as many batches as the other
+      total = self.pair_size * -(-len(labels) // batch_size)  # as many batches as the first loader
       sampler = data.WeightedRandomSampler(self.weight.tolist(), total, replacement=True)
       pairs = Pairs(images, labels, self.pad, self.choice)
       self.loaders.append(self._loader(pairs, workers, sampler=sampler, batch_size=self.pair_size))
       self.pairs = self._forever(self.loaders[1])
 
   def _loader(self, dataset: Pictures, workers: int, **options: Any) -> data.DataLoader:
-    # jax has threads, which a forked child would find dead
+    # not fork, because the threads of jax would not exist in a forked child
     context = 'forkserver' if workers and 'jax' in sys.modules else None
     if context:
       multiprocessing.set_forkserver_preload(['torch', 'torch.utils.data', 'PIL.Image'])
@@ -248,7 +249,7 @@ class LoaderRun(Run):
         self.refresh()
 
   def refresh(self) -> None:
-    """Turns the sums into S, and S into a target and a ratio for each class."""
+    """Computes S from the sums, and from S the target and ratio of each class."""
     super().refresh()
     self.choice.copy_(torch.where(self.known, self.target, -1))
 
@@ -256,21 +257,21 @@ class LoaderRun(Run):
     return tuple(x.to(self.device, non_blocking=True) for x in batch)
 
   def natural(self) -> Any:
-    """Returns the next natural images `[n, 3, H, W]` and their labels; the last n may be short."""
+    """Returns the next natural images `[n, 3, H, W]`, n <= B, and their labels."""
     return self._copy(next(self.batches))
 
   def pair(self) -> Any:
-    """Returns rebalanced images, their score-chosen partners, and the labels of the former."""
+    """Returns rebalanced images, their partners from the score matrix, and the images' labels."""
     return self._copy(next(self.pairs))
 
   def run(self, n: int) -> None:
-    """Does n steps and waits for the last."""
+    """Performs n steps and waits for the last one."""
     for _ in range(n):
       train_step(self, self.method)
     self.loss.item()
 
   def close(self) -> None:
     """Shuts the workers down."""
-    # persistent workers end when nothing holds their loader any more
+    # persistent workers end when no reference to their loader remains
     self.batches = self.pairs = iter(())
     self.loaders = []

@@ -1,6 +1,6 @@
-"""The input pipeline of the field in plain PyTorch: image files behind a DataLoader's workers.
+"""The usual PyTorch input pipeline: image files loaded by the workers of a DataLoader.
 
-Imports no jax, so that the worker processes start small. Needs the extra `parity`.
+This module does not import jax, so that the worker processes are small. Needs the extra `parity`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def random_box(
   width: int, height: int, area: tuple[float, float] = (0.08, 1.0), ratio: float = 4 / 3
 ) -> tuple[int, int, int, int]:
-  """Draws the box of torchvision's RandomResizedCrop as its get_params does."""
+  """Draws a box as `get_params` of torchvision's RandomResizedCrop."""
   edge = math.log(ratio)
   for _ in range(10):
     size = width * height * torch.empty(1).uniform_(*area).item()
@@ -37,15 +37,15 @@ def random_box(
 
 
 class Crops(data.Dataset):
-  """Map-style: position -> (float32 `[3, side, side]`, label), as torchvision does it on Pillow.
+  """Map-style data set: position -> (float32 `[3, side, side]`, label), as torchvision on Pillow.
 
-  Open, convert, RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize.
+  The steps are: open, convert, RandomResizedCrop, RandomHorizontalFlip, ToTensor, Normalize.
 
   Args:
-    paths: of the files.
-    total: images of an epoch; the files come round again.
-    side: of the crop.
-    whole: False leaves out what a GPU could do too, flip and normalisation: uint8 comes out.
+    paths: image files.
+    total: images per epoch; the files are repeated.
+    side: pixels per side of the crop.
+    whole: False: without flip and normalisation, which a GPU could do; the result is uint8.
   """
 
   def __init__(self, paths: Sequence[str], total: int, side: int = 224, whole: bool = True):
@@ -69,10 +69,10 @@ class Crops(data.Dataset):
 
 
 class Loader:
-  """A DataLoader whose workers stay; idle between two epochs, so it may take turns with others."""
+  """A DataLoader with persistent workers, idle between epochs so that candidates can alternate."""
 
   def __init__(self, images: Crops, batch: int, workers: int):
-    # the parent may hold jax, whose threads a forked child would find dead
+    # not fork, because the threads of jax would not exist in a forked child
     context = 'forkserver' if workers else None
     if workers:
       multiprocessing.set_forkserver_preload(['torch', 'torch.utils.data', 'PIL.Image'])
@@ -93,4 +93,4 @@ class Loader:
 
   def close(self) -> None:
     """Shuts the workers down."""
-    self.loader = None  # persistent workers end when nothing holds their loader any more
+    self.loader = None  # persistent workers end when no reference to their loader remains
