@@ -102,7 +102,7 @@ def test_prepared_set_needs_neither_originals_nor_tfds(ready):
   tmp_path, first = ready
   code = (
     'import sys\n'
-    'from fass_jax.data import cifar\n'
+    'from fass_jax.data.sets import cifar\n'
     'heavy = "tensorflow_datasets", "PIL", "sklearn"\n'
     'print([m for m in heavy if m in sys.modules])\n'
     'sys.modules |= dict.fromkeys(heavy)\n'
