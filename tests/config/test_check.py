@@ -82,6 +82,7 @@ def config_with(*sets, method='fass'):
     ('data.image_size=-4', 'image_size=-4 is not at least 0; 0 keeps the stored size.'),
     ('data.profile=expo', "data.profile; did you mean 'exp'?"),
     ('data.store=residnt', "data.store; did you mean 'resident'?"),
+    ('data.split=tset', "data.split; did you mean 'test'?"),
     ('data.decoder=pilow', "data.decoder; did you mean 'pillow'?"),
     ('data.kind=digit_lt', "data.kind; did you mean 'digits_lt'?"),
     ('engine.together=both', "no 'both' for --config.engine.together"),

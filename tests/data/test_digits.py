@@ -64,7 +64,7 @@ def test_bad_factor():
 @pytest.mark.process
 def test_scikit_learn_is_imported_late_and_named_if_missing():
   code = (
-    'import sys; import fass_jax.data.digits as d; assert "sklearn" not in sys.modules\n'
+    'import sys; import fass_jax.data.sets.digits as d; assert "sklearn" not in sys.modules\n'
     'sys.modules["sklearn"] = None\n'
     'try: d.load_digits()\n'
     'except d.UserError as e: print(e)'

@@ -228,7 +228,6 @@ def test_errors(tmp_path):
   assert_refused(tmp_path, good, 'workers=-1', workers=-1)
   assert_refused(tmp_path, good, 'shrink has no effect', shrink=100)
   assert_refused(tmp_path, good, 'image_size=-2 is negative', image_size=-2)
-  assert_refused(tmp_path, good, "no 'tset' for --config.data.split", split='tset')
   (good / 'c').mkdir()
   assert_refused(tmp_path, good, "class 'c' has no image")
   fill(tmp_path / 'split' / 'train', {'a': 3, 'b': 3})
