@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fass_jax import nets
+from fass_jax.augment import chain
 from fass_jax.data.load import load
 from fass_jax.engine import programs, step
 from fass_jax.engine.passes import make_fold
@@ -48,16 +49,22 @@ def _built_once(kind, build, *args, **how):
   return net._replace(init=init, embed=embed, head=head)
 
 
+@functools.cache
+def _ops_once():
+  """Returns the ops of augmentation, each traced once a shape, whatever chain it stands in."""
+  return {name: jax.jit(op) for name, op in chain.OPS.items()}
+
+
 _CHAINS: dict[Any, Any] = {}
 
 
-def quick(names, chain):
+def quick(names, augment):
   """Returns a chain of ops as a program of its own: of some names there is one."""
   if 'cam' in names:  # it looks by a network of its own
-    return chain
+    return augment
   if names not in _CHAINS:
     # it sees a batch: to optimise it takes longer than it then runs
-    _CHAINS[names] = jax.jit(chain, compiler_options={'xla_backend_optimization_level': 0})
+    _CHAINS[names] = jax.jit(augment, compiler_options={'xla_backend_optimization_level': 0})
   return _CHAINS[names]
 
 
@@ -67,12 +74,12 @@ def ops_of(view):
 
 
 @contextlib.contextmanager
-def using(kind):
-  """Recipes that are built inside have a network of this kind, and share its traces."""
+def using(kind, shared=False):
+  """Recipes that are built inside have a network of this kind, and may share its traces."""
   with pytest.MonkeyPatch.context() as patch:
     NETS[kind](patch)
     made = nets.build
-    if kind != 'linear':  # it has nothing to trace
+    if shared:
       patch.setattr(nets, 'build', functools.partial(_built_once, kind, made))
     yield
 
@@ -90,7 +97,7 @@ class Run(NamedTuple):
 class Bench:
   """A recipe of the digits, or of another data set, with what its programs take."""
 
-  def __init__(self, *args, net='tiny', batch=8, config=None, data=None):
+  def __init__(self, *args, net='tiny', batch=8, config=None, data=None, shared=False):
     if config is None:
       sets = [f'--config.batch_size={batch}']
       if any('range' in a for a in args) and batch < 16:  # half of it has two classes all the same
@@ -99,7 +106,7 @@ class Bench:
     self.config, self.kind = config, net
     self.data = data or (digits() if config.data.held_out == 0 else load(config))
     teacher = config.net if config.teacher.run else None
-    with using(net):
+    with using(net, shared):
       self.recipe = build(config, self.data, teacher)
     self.shape = self.data.image_shape
     classes = index_classes(self.data.train_labels, self.recipe.num_classes)
@@ -156,7 +163,10 @@ class Bench:
       store = store._replace(teacher=stacked(store.teacher))
       shared = Store(None, None, None, teacher=0, pixels=None)  # every seed has its own teacher
       run = jax.vmap(run, in_axes=(0, shared, 0, None))
-    return state, jax.eval_shape(run, state, store, plan, which)[0]
+    with pytest.MonkeyPatch.context() as patch:
+      for name, op in _ops_once().items():
+        patch.setitem(chain.OPS, name, op)
+      return state, jax.eval_shape(run, state, store, plan, which)[0]
 
   # a few steps, operation by operation
 
@@ -217,9 +227,22 @@ LONG = 20  # epochs of a run whose late steps are done
 
 
 @functools.cache
-def late(method, overrides=(), net='tiny', steps=3):
-  """Does the last step of an epoch late in a run of a method and some of the next epoch."""
+def steps_of(method, epoch, overrides=(), count=3):
+  """Does the last step of an epoch of a method's run, and `count` - 1 of the next epoch.
+
+  Args:
+    method: on the digits.
+    epoch: 0-based, of `LONG`.
+    overrides: (key, value), ...
+    count: of the steps.
+  """
   sets = [f'--config.{key}={value}' for key, value in overrides]
-  b = Bench(f'--config=digits_lt.py:{method}', f'--config.epochs={LONG}', *sets, batch=64, net=net)
-  epoch = int(0.85 * LONG)
-  return b.go(epoch * b.recipe.steps_per_epoch - 1, steps)
+  b = Bench(
+    f'--config=digits_lt.py:{method}', f'--config.epochs={LONG}', *sets, batch=64, shared=True
+  )
+  return b.go((epoch + 1) * b.recipe.steps_per_epoch - 1, count)
+
+
+def late(method):
+  """Does steps late in a run: what is deferred to its last fifth is on."""
+  return steps_of(method, int(0.8 * LONG))

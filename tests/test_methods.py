@@ -1,39 +1,36 @@
 """Every method and every other reading of the thesis: its piece is active and changes the run."""
 
-import functools
-import itertools
 import math
-import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.config import stages
-from fass_jax.config.deltas import flatten, merge_deltas, methods
+from fass_jax.config.deltas import merge_deltas, methods
 from fass_jax.data.load import load
 from fass_jax.recipe.build import build
 from fass_jax.types import Time, UserError
-from tests import pieces, runs
+from tests import bench, pieces, runs
 from tests.test_families import CHECKS
+from tests.test_pairs import ALONE
 from tests.test_rows import CONTROLS, THESIS
 
 TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
 READINGS = TABLES['digits_readings']['rows']
-ALONE = sorted(methods().keys() - runs.NEEDS_RUN)  # the methods that need no earlier run
+# class weights are deferred to the last fifth of a run, which fewer do not have
+EPOCHS = 5
 
 
 def config_for(method, overrides=()):
-  """The digits, five epochs; a class of CUDA's rises even with a net as weak as the linear one."""
+  """The digits, five epochs."""
   sets = [f'--config.{k}={v}' for k, v in dict(overrides).items()]
-  if 'cuda' in method:
-    sets.append('--config.signals.levels.accept=0.2')
   return runs.config_of(f'--config=digits_lt.py:{method}', f'--config.epochs={EPOCHS}', *sets)
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-  """Trains each (method, overrides) once with the linear net, five epochs of digits."""
+  """Trains each (method, overrides) once with the linear net and a real session."""
   known = {}
 
   def get(method, overrides=()):
@@ -48,14 +45,6 @@ def trained(tmp_path_factory):
   return get
 
 
-# class weights are deferred to the last fifth of a run, which fewer do not have
-EPOCHS = 5
-
-
-def different(a, b):
-  return not np.array_equal(np.asarray(a[0].params['w']), np.asarray(b[0].params['w']))
-
-
 def test_every_method_has_its_checks():
   assert pieces.ACTIVE.keys() | CHECKS.keys() == set(ALONE)
   assert not pieces.ACTIVE.keys() & CHECKS.keys()
@@ -63,25 +52,42 @@ def test_every_method_has_its_checks():
 
 
 @pytest.mark.parametrize('method', [*(m for m in ALONE if m not in (*THESIS, *CHECKS)), *CONTROLS])
-def test_method_is_active_and_changes_the_run(trained, method):
+def test_method_is_active_and_changes_the_run(method):
   """The rows of the thesis are tested in test_rows.py, what needs more in test_families.py."""
-  state, rows = trained(method)
-  pieces.assert_active(pieces.Run(config_for(method), state, rows))
-  pieces.assert_unlike_others('methods', method, state.params)
-  losses = [[r['loss'] for r in x] for x in (rows, trained('ce')[1])]
+  run = bench.late(method)
+  pieces.assert_active(run)
+  pieces.assert_unlike_others('methods', method, run.state.params)
+  losses = [[r['loss'] for r in x.rows] for x in (run, bench.late('ce'))]
   assert not np.allclose(losses[0], losses[1], rtol=1e-5)
 
 
-# two have tests of their own below: the linear net has no batch statistics, and no late epochs
-OWN_TEST = ('joint batch statistics', 'learning rate .001 at both drops')
+# one method of each slot that test_rows.py does not train: class weights and a signal of
+# augmentation, a sampler and a mix, a loss and a partner
+@pytest.mark.parametrize('method', ['drw+doda', 'ens+mixup', 'balanced_softmax+cmo'])
+def test_a_method_of_each_slot_is_active_in_a_whole_run(trained, method):
+  state, rows = trained(method)
+  config = config_for(method)
+  recipe = build(config, pieces.digits())
+  began = {name: signal.init(10) for name, signal in recipe.signals.items()}
+  pieces.assert_active(bench.Run(config, recipe, began, state, rows))
+  assert int(state.step) == EPOCHS * recipe.steps_per_epoch
 
 
-@pytest.mark.parametrize(
-  'label, method, overrides', [r for r in READINGS[1:] if r[0] not in OWN_TEST]
-)
-def test_reading_changes_the_run(trained, label, method, overrides):
-  run, host = trained(method, overrides.items()), trained(method)
-  assert different(run, host)
+# no step shows that one: it has a test of its own below
+OWN_TEST = 'learning rate .001 at both drops'
+
+
+def early(method, overrides=()):
+  """The end of the first epoch, in which FASS has no scores, and two steps of the second."""
+  return bench.steps_of(method, 0, tuple(sorted(dict(overrides).items())))
+
+
+@pytest.mark.parametrize('label, method, overrides', [r for r in READINGS[1:] if r[0] != OWN_TEST])
+def test_reading_changes_the_run(label, method, overrides):
+  run, host = early(method, overrides), early(method)
+  a, b = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(r.state.params)])
+          for r in (run, host))  # fmt: skip
+  assert np.abs(a - b).max() > 1e-6
 
 
 def test_learning_rate_reading_differs_after_the_second_drop():
@@ -94,13 +100,10 @@ def test_learning_rate_reading_differs_after_the_second_drop():
   np.testing.assert_allclose(ends, [[0.1, 1e-3, 1e-5], [0.1, 1e-3, 1e-3]], rtol=1e-5)
 
 
-def test_joint_forward_shares_batch_statistics(tmp_path):
-  shared, separate = (
-    runs.in_memory(runs.config_of(*runs.SHORT, f'--config.forward={kind}'), tmp_path / kind)
-    for kind in ('joint', 'separate')
-  )
-  assert shared[1][0]['loss'] == separate[1][0]['loss']  # the first epoch has one view
-  assert abs(shared[1][1]['loss'] - separate[1][1]['loss']) > 1e-4
+def test_joint_forward_shares_batch_statistics():
+  shared, separate = (early('fass', {'forward': kind}).rows for kind in ('joint', 'separate'))
+  assert shared[0]['loss'] == separate[0]['loss']  # the first epoch has one view
+  assert abs(shared[1]['loss'] - separate[1]['loss']) > 1e-4
 
 
 def test_fass_is_off_in_the_first_epoch_and_then_mixes_a_third(trained):
@@ -121,7 +124,7 @@ def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
   """S of the epoch is the mean over exactly the training images, the fillers left out."""
   from fass_jax.signals import score_matrix
 
-  seen, config = [], runs.config_of('--config.epochs=2')
+  seen, config = [], config_for('fass')
   describe = score_matrix.__globals__['describe']
 
   def spy(old, new):
@@ -133,7 +136,7 @@ def test_every_image_feeds_the_score_once_an_epoch(tmp_path):
     patch.setitem(score_matrix.__globals__, 'describe', spy)
     runs.in_memory(config, tmp_path)
   counts = np.bincount(load(config).train_labels)
-  assert len(seen) == 2
+  assert len(seen) == EPOCHS
   for got in seen:
     np.testing.assert_array_equal(got, counts)
 
@@ -155,10 +158,10 @@ def test_coin_switches_whole_steps(trained):
   )
 
 
-def test_bernoulli_mixes_rho_on_average(trained):
-  _, rows = trained('fass', {'streams.pair.gate': 'bernoulli'}.items())
-  drawn = sum(r['mixed']['mixup']['drawn'] for r in rows)
-  total = (EPOCHS - 1) * 6 * 64
+def test_bernoulli_mixes_rho_on_average():
+  run = bench.steps_of('fass', 0, (('streams.pair.gate', 'bernoulli'),), 7)
+  drawn = sum(r['mixed']['mixup']['drawn'] for r in run.rows)
+  total = 6 * 64
   assert abs(drawn - 0.3 * total) < 5 * math.sqrt(total * 0.3 * 0.7)
 
 
@@ -179,44 +182,13 @@ def test_deltas_commute_and_clash_by_name():
       merge_deltas(pair, table)
 
 
-@pytest.mark.parametrize('a, b', list(itertools.combinations(ALONE, 2)))
-def test_every_pair_builds_or_is_refused_with_its_reason(a, b):
-  try:
-    config = runs.config_of(f'--config=digits_lt.py:{a}+{b}')
-    for stage in stages.split(config, pathlib.Path('w')):
-      recipe = build(stage.config, pieces.digits())
-  except UserError as error:
-    assert 'drop one' in str(error)
-  else:
-    assert recipe.views
-    check_swallowed(a, b, config)
+def test_vector_score_gives_every_class_one_ranking():
+  matrix = np.asarray(early('fass', {'signals.score.form': 'vector'}).state.signals['score'].matrix)
+  assert (matrix == matrix[0]).all() and np.ptp(matrix[0]) > 0
 
 
-def keys_of(config):
-  """Returns a config as {key: value}, but for its method string."""
-  return {key: value for key, value in flatten(config).items() if key != 'method'}
-
-
-@functools.cache
-def keys_alone(name):
-  return keys_of(runs.config_of(f'--config=digits_lt.py:{name}'))
-
-
-def check_swallowed(a, b, config):
-  """Where a pair is one of its two, the other is a part of that one and not another value."""
-  for one, other in ((a, b), (b, a)):
-    if keys_of(config) == keys_alone(one):
-      assert methods()[other].items() <= methods()[one].items(), f'{one} swallows {other}'
-
-
-def test_vector_score_gives_every_class_one_ranking(trained):
-  state, _ = trained('fass', {'signals.score.form': 'vector'}.items())
-  matrix = np.asarray(state.signals['score'].matrix)
-  assert (matrix == matrix[0]).all()
-
-
-def test_wo_fass_draws_other_classes_uniformly_and_lambda_from_beta(trained):
-  _, rows = trained('random_mix')
-  lam = [r['mixed']['mixup']['lam_all'] for r in rows[1:]]
-  # mean of at least 240 draws of U(0, 1)
-  assert abs(np.mean(lam) - 0.5) < 5 * math.sqrt(1 / 12 / 240)
+def test_wo_fass_draws_other_classes_uniformly_and_lambda_from_beta():
+  run = bench.steps_of('random_mix', 0, (('streams.pair.rho', 1.0),), 5)
+  lam = [r['mixed']['mixup']['lam_all'] for r in run.rows[1:]]
+  # mean of 256 draws of U(0, 1)
+  assert abs(np.mean(lam) - 0.5) < 5 * math.sqrt(1 / 12 / 256)

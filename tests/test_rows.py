@@ -46,7 +46,7 @@ CONVOLUTIONS = 31
 def test_the_real_step_of_a_row_has_its_shapes(method, cifar100):
   """ResNet-32 on batches of 128 images of 100 classes, as the thesis trains it: only traced."""
   config = runs.config_of(f'--config=cifar100_lt.py:{method}')
-  b = bench.Bench(config=config, data=cifar100, net='real')
+  b = bench.Bench(config=config, data=cifar100, net='real', shared=True)
   before, after = b.traced()
   assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
     lambda x: (x.shape, x.dtype), before
