@@ -150,7 +150,7 @@ def test_two_whole_views_are_one_joint_term():
 @pytest.mark.parametrize('how', [{'start': 'skip'}, {'rho': 0.5}])
 def test_views_that_are_no_whole_batches(how):
   config = two_views(**how)
-  with pytest.raises(UserError, match='give two --config.terms.natural.views'):
+  with pytest.raises(UserError, match='give --config.terms.natural.views two views'):
     terms.build_term(config.terms.natural, 'natural', config)
 
 
