@@ -48,7 +48,7 @@ def call(capsys, *args):
     (['--config.net.depth=9'], ['net.depth=9 is not 6n + 2', '8']),
     (['--config.net.backbone=resnet_cifr'], ['net.backbone', "did you mean 'resnet_cifar'"]),
     (['--config.net.head=linaer'], ['net.head', "did you mean 'linear'"]),
-    (['--config.imb_factor=0.5'], ['imbalance factor is 0.5']),
+    (['--config.imb_factor=0.5'], ['imb_factor=0.5 is not at least 1']),
     (['--config.imb_factor=200'], ['class']),
     (['--config.data.kind=digit_lt'], ['data.kind', "did you mean 'digits_lt'"]),
     (['--config.data.image_size=-4'], ['image_size=-4']),
