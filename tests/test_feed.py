@@ -166,7 +166,8 @@ def test_squares_on_the_device_train_the_same_recipe(folder, tmp_path):
   state, rows = runs.in_memory(config_of(folder, *args), tmp_path / 'run')
   assert int(state.step) == 9 and 'input_bound' not in rows[0]
   small = '--config.data.square=16'
-  with pytest.raises(UserError, match='square=16 is smaller than the input of the network, 24 pixels'):
+  words = 'square=16 is smaller than the input of the network, 24 pixels'
+  with pytest.raises(UserError, match=words):
     opened(folder, tmp_path / 'small', '--config.data.store=resident', small)
 
 

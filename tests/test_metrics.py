@@ -259,7 +259,7 @@ def tiny():
   images = np.arange(SIZE, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
   labels = (np.arange(SIZE) % 3).astype(np.int32)
   data = Dataset('tiny', images, labels, np.arange(SIZE), images, labels, ('a', 'b', 'c'))
-  config = base_config('tiny')
+  config = base_config('digits_lt')
   config.batch_size, config.net.depth = 4, 8
   config.data.mean, config.data.std = (0.0,) * 3, (1.0,) * 3
   return build.build(config, data), jnp.asarray(images), jnp.asarray(labels)
