@@ -148,22 +148,35 @@ def test_what_does_not_fit_is_refused():
   pretrained.check('resnext', 1)
 
 
-def test_both_kinds_of_file_hold_the_same(tmp_path):
+def assert_holds(got, weights, rtol=0, counter=np.int64):
+  assert got.keys() == weights.keys()
+  for n, x in weights.items():
+    assert got[n].dtype == (np.float32 if x.ndim else counter)
+    np.testing.assert_allclose(got[n], x, rtol=rtol)
+
+
+def test_files_of_safetensors_hold_the_same(tmp_path):
   weights = {n: x for n, x in state_dict(10, 5).items() if n.startswith(('bn1', 'fc'))}
   save_file({f'module.{n}': x for n, x in weights.items()}, tmp_path / 'a.safetensors')
   half = {n: x.astype(np.float16) if x.ndim else x for n, x in weights.items()}
   save_file(half, tmp_path / 'half.safetensors')
-  files = ['a.safetensors', 'half.safetensors']
+  for name in ('a.safetensors', 'half.safetensors'):
+    assert_holds(read(str(tmp_path / name)), weights, 1e-3 if 'half' in name else 0)
+
+
+@pytest.mark.parity
+def test_files_of_torch_hold_the_same(tmp_path):
   torch = pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
+  weights = {n: x for n, x in state_dict(10, 5).items() if n.startswith(('bn1', 'fc'))}
   tensors = {f'module.{n}': torch.from_numpy(x) for n, x in weights.items()}
   torch.save(tensors, tmp_path / 'bare.pth')
   torch.save({'epoch': 3, 'model': {'state_dict': tensors}}, tmp_path / 'wrapped.pth')
-  for name in (*files, 'bare.pth', 'wrapped.pth'):
-    got = read(str(tmp_path / name))
-    assert got.keys() == weights.keys()
-    for n, x in weights.items():
-      assert got[n].dtype == (np.float32 if x.ndim else x.dtype) or name.endswith('pth')
-      np.testing.assert_allclose(got[n], x, rtol=1e-3 if 'half' in name else 0)
+  for name in ('bare.pth', 'wrapped.pth'):
+    assert_holds(read(str(tmp_path / name)), weights, counter=np.float32)
+  other = tmp_path / 'other.pth'
+  other.write_bytes(b'no weights at all')
+  with pytest.raises(UserError, match='other.pth cannot be read'):
+    read(str(other))
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
@@ -179,12 +192,8 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     read(str(broken))
   other = tmp_path / 'other.pth'
   other.write_bytes(b'no weights at all')
-  with monkeypatch.context() as without:
-    without.setitem(sys.modules, 'torch', None)
-    with pytest.raises(UserError, match='needs PyTorch: pip install torch'):
-      read(str(other))
-  pytest.importorskip('torch', reason='needs the extra parity: pip install -e .[parity]')
-  with pytest.raises(UserError, match='other.pth cannot be read'):
+  monkeypatch.setitem(sys.modules, 'torch', None)
+  with pytest.raises(UserError, match='needs PyTorch: pip install torch'):
     read(str(other))
 
 
