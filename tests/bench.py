@@ -25,7 +25,7 @@ from fass_jax.report import metrics
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Inspector
 from tests import runs, tiny
-from tests.test_golden import variables, with_signals
+from tests.by_hand import confusions, variables, with_signals
 
 # of their own accord these networks are small; 'real' is the one that the config names
 NETS = {
@@ -43,10 +43,7 @@ def digits():
 @functools.cache
 def _built_once(kind, build, *args, **how):
   """Returns a network whose passes are traced once a shape, however many recipes have it."""
-  net = build(*args, **how)
-  init = jax.jit(net.init, static_argnums=1)
-  embed, head = (jax.jit(part, static_argnums=2) for part in (net.embed, net.head))
-  return net._replace(init=init, embed=embed, head=head)
+  return tiny.jitted(build(*args, **how))
 
 
 @functools.cache
@@ -71,6 +68,12 @@ def quick(names, augment):
 def ops_of(view):
   """Returns the names of a view's ops."""
   return tuple(view.augment_name.partition('#')[0].split('+'))
+
+
+def with_quick_chains(recipe):
+  """Returns a recipe whose views augment by programs that all recipes share."""
+  views = {n: v._replace(augment=quick(ops_of(v), v.augment)) for n, v in recipe.views.items()}
+  return recipe._replace(views=views)
 
 
 @contextlib.contextmanager
@@ -124,8 +127,7 @@ class Bench:
     state = step.init_state(self.recipe, jax.random.key(seed), self.shape)
     state = state._replace(step=jnp.asarray(self.recipe.steps_per_epoch, jnp.int32))
     if 'score' in state.signals:
-      matrix = jax.random.dirichlet(jax.random.key(7), jnp.ones(10), (10,))
-      scored = state.signals['score']._replace(matrix=matrix)
+      scored = state.signals['score']._replace(matrix=confusions())
       state = state._replace(signals=state.signals | {'score': scored})
     return state
 
@@ -182,10 +184,7 @@ class Bench:
 
   def go(self, first, steps=2, seed=4):
     """Does some steps from step `first` of the run on; where an epoch ends, its signals too."""
-    views = {
-      n: v._replace(augment=quick(ops_of(v), v.augment)) for n, v in self.recipe.views.items()
-    }
-    recipe = self.recipe._replace(views=views)
+    recipe = with_quick_chains(self.recipe)
     state, rows = self.before(first, seed), []
     began, per, plan = state.signals, self.recipe.steps_per_epoch, None
     for number in range(first, first + steps):

@@ -68,6 +68,10 @@ def _accepted(flags):
 
 
 # before jax is imported, and inherited by every process that a test starts
+if os.environ.pop('PYTHONDONTWRITEBYTECODE', ''):
+  # without bytecode a process imports for ten seconds instead of four: keep it out of the way
+  os.environ['PYTHONPYCACHEPREFIX'] = str(_programs() / 'bytecode')
+  sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ['PYTHONPYCACHEPREFIX']
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_programs()))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '-1')
@@ -79,7 +83,9 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
   _forget_old_programs(_programs())
   _ALONE = '--xla_cpu_multi_thread_eigen=false'
   _WANTED = [
-    '--xla_backend_optimization_level=1',
+    '--xla_backend_optimization_level=0',
+    # a fifth of the time goes into kernels for single operations that are as good without it
+    '--xla_disable_hlo_passes=fusion-wrapper',
     # the older way to emit fusions compiles in four fifths of the time; jax 0.12 has dropped it
     '--xla_cpu_use_fusion_emitters=false',
     _ALONE,

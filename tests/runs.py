@@ -18,6 +18,7 @@ from fass_jax.command.config_file import load_config
 from fass_jax.config import method_rows
 from fass_jax.engine import compiler, programs
 from fass_jax.nets import base
+from fass_jax.report import screen
 from fass_jax.run import resume
 from fass_jax.workdir import checkpoint
 
@@ -37,7 +38,7 @@ import sys
 import pytest
 from fass_jax import main
 from tests import runs
-runs.use_linear_net(pytest.MonkeyPatch())
+runs.use_linear_net(pytest.MonkeyPatch(), pictures=True)
 """
 RUN = 'sys.exit(main.main(sys.argv[1:]))'
 # the real program; each optimiser step adds a byte to a file, slowly enough to be killed
@@ -173,6 +174,7 @@ def once(name, make):
 
 
 _REAL = nets.build, dict(base.BACKBONES), compiler.compiler_options
+_DRAW = screen.draw
 
 
 def use_real_nets(patch):
@@ -181,6 +183,7 @@ def use_real_nets(patch):
   patch.setattr(nets, 'build', build)
   patch.setattr(base, 'BACKBONES', backbones)
   patch.setattr(compiler, 'compiler_options', options)
+  draw_again(patch)
 
 
 def digits_run():
@@ -257,10 +260,11 @@ def linear_net(num_classes, branches=1):
   return Network(init, embed, head)
 
 
-def use_linear_net(patch):
+def use_linear_net(patch, pictures=False):
   """Puts the linear net in the place of every network, and compiles its programs without care.
 
-  A step of it takes no time at any level of optimisation; its compilation takes half at 0.
+  A step of it takes no time at any level of optimisation; its compilation takes half at 0. Its runs
+  draw no pictures unless asked to.
   """
 
   def build(*args, branch='stages', **how):
@@ -268,6 +272,18 @@ def use_linear_net(patch):
 
   patch.setattr(nets, 'build', build)
   compile_quickly(patch, 0)
+  if not pictures:
+    draw_nothing(patch)
+
+
+def draw_nothing(patch):
+  """Leaves out the pictures at the end of a run."""
+  patch.setattr(screen, 'draw', lambda *args: None)
+
+
+def draw_again(patch):
+  """Takes `draw_nothing` back."""
+  patch.setattr(screen, 'draw', _DRAW)
 
 
 def compile_quickly(patch, level):
@@ -317,6 +333,7 @@ def use_tiny_net(patch):
 
   patch.setitem(base.BACKBONES, 'resnet_cifar', tiny)
   compile_quickly(patch, 0)
+  draw_nothing(patch)
 
 
 def in_memory(config, path, keep=False):

@@ -61,14 +61,13 @@ def test_killed_on_cifar_is_bit_equal(sliced, tmp_path, monkeypatch, caplog):
   runs.assert_same_run(path, tmp_path / 'whole')
 
 
-@pytest.mark.real_net
-def test_cifar100_lt_from_its_folder(cifar_dir, tmp_path):
+def test_cifar100_lt_from_its_folder(cifar_dir, tmp_path, monkeypatch):
   """An epoch of CE at a quarter of the size of the images: 10,847 in, 10,000 reported on."""
+  runs.use_linear_net(monkeypatch)
   before = sorted(p.name for p in pathlib.Path(cifar_dir).iterdir())
   cache = prepared_cifar100(cifar_dir)
   args = ['--config=configs/cifar100_lt.py:ce', f'--config.data.dir={cifar_dir}',
-          f'--config.data.cache={cache}', '--config.net.depth=8',
-          '--config.epochs=1', '--config.data.image_size=8',
+          f'--config.data.cache={cache}', '--config.epochs=1', '--config.data.image_size=8',
           f'--workdir={tmp_path / "run"}']  # fmt: skip
   assert main.main(args) == 0
   summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())

@@ -88,29 +88,45 @@ FETCHES = {
 }
 
 
-@pytest.mark.parametrize('plant', sorted(FETCHES))
-def test_a_planted_fetch_is_caught(linear, tmp_path, monkeypatch, plant):
-  loop = Loop(tmp_path)
-  loop.s = loop.s._replace(stop=lambda step: (FETCHES[plant](loop.s.store.labels), '')[1])
-  loop.train(0)  # the plant compiles its own sums
-  with meters.counted(monkeypatch) as counts:
-    loop.train(1)
-  assert len(counts.fetches) >= 6  # one a step
-  loop.s.manager.close()
-
-
-def test_a_planted_compilation_is_caught(linear, tmp_path, monkeypatch):
-  loop = Loop(tmp_path)
-  labels = loop.s.store.labels
-  loop.s = loop.s._replace(stop=lambda step: jax.jit(lambda x: x + 1)(labels) is None or '')
-  with meters.counted(monkeypatch) as counts:
+@pytest.fixture(scope='module')
+def warm(tmp_path_factory):
+  """A session whose first epoch, of plain training, has run once."""
+  with pytest.MonkeyPatch.context() as patch:
+    runs.use_linear_net(patch)
+    loop = Loop(tmp_path_factory.mktemp('warm'), '--config=digits_lt.py:ce')
     loop.train(0)
-  assert len(counts.compiles) >= 6
-  loop.s.manager.close()
+    yield loop
+    loop.s.manager.close()
+
+
+@pytest.fixture
+def planted(warm, monkeypatch):
+  """Trains the epoch with something planted that is called between its steps."""
+  s = warm.s
+
+  def train_with(plant):
+    warm.s = s._replace(stop=lambda step: (plant(s.store.labels), '')[1])
+    with meters.counted(monkeypatch) as counts:
+      warm.train(0)
+    return counts
+
+  yield train_with
+  warm.s = s
+
+
+@pytest.mark.parametrize('plant', sorted(FETCHES))
+def test_a_planted_fetch_is_caught(planted, plant):
+  planted(FETCHES[plant])  # the plant compiles its own sums
+  assert len(planted(FETCHES[plant]).fetches) >= 6  # one a step
+
+
+def test_a_planted_compilation_is_caught(planted):
+  assert planted(lambda labels: None).compiles == []
+  assert len(planted(lambda labels: jax.jit(lambda x: x + 1)(labels)).compiles) >= 6
 
 
 def test_a_planted_transfer_to_the_device_is_caught(linear, tmp_path, monkeypatch):
-  loop = Loop(tmp_path)
+  loop = Loop(tmp_path, '--config=digits_lt.py:ce')
   loop.s = loop.s._replace(stop=lambda step: jnp.asarray(np.ones(3)).size < 0 or '')
   with (
     meters.counted(monkeypatch),
@@ -193,15 +209,17 @@ def test_batched_seeds_resume_bit_equal(linear, tmp_path):
   assert [r['last'] for r in cut['runs']] == [r['last'] for r in whole['runs']]
 
 
+@pytest.mark.process
 def test_several_seeds_from_the_command_line(tmp_path):
-  """The real network, killed inside: one summary, a folder a seed with its own, pictures."""
+  """Killed inside: one summary, a folder a seed with its own, pictures."""
   args = ['--config=digits_lt.py:ce', *runs.SHORT, '--config.seeds=2',
           '--config.checkpoint.every_steps=5']  # fmt: skip
-  process = runs.start(tmp_path, *args, step_file=tmp_path / 'steps', sleep=0.1, cover=False)
+  process = runs.start(tmp_path, *args, step_file=tmp_path / 'steps', sleep=0.1,
+                       cover=False, linear=True)  # fmt: skip
   runs.wait_for_checkpoint(process, tmp_path, 0)
   process.send_signal(signal.SIGKILL)
   process.communicate()
-  process = runs.start(tmp_path, *args, cover=False)
+  process = runs.start(tmp_path, *args, cover=False, linear=True)
   out = process.communicate()[0]
   assert process.returncode == 0, out
   assert 'seeds 0 to 1' in out and 'Resumed at step' in out and '2 seeds: mean ± sd [95 %]' in out

@@ -1,4 +1,7 @@
-"""Methods that need the whole network: second stages, classifiers at test time, branches."""
+"""Methods that need a whole session: second stages, classifiers at test time, branches.
+
+The network is two convolutions behind the package's own heads, see tests/tiny.py.
+"""
 
 import functools
 import json
@@ -21,10 +24,21 @@ from fass_jax.recipe.build import build
 from fass_jax.run import loop, resume, session
 from fass_jax.types import Time, UserError
 from fass_jax.workdir import checkpoint
-from tests import pieces, runs
-from tests.test_programs import Bench
+from tests import pieces, runs, tiny
+from tests.bench import Bench
 
-SETS = ['--config.epochs=5', '--config.eval.every=5']
+# the tiny net learns slowly, and its steps take no time
+SETS = ['--config.epochs=25', '--config.eval.every=25']
+
+
+@pytest.fixture(scope='module', autouse=True)
+def small():
+  """The tiny net; programs of few steps that are not optimised; no pictures at the end."""
+  with pytest.MonkeyPatch.context() as patch:
+    tiny.use_tiny_net(patch)
+    runs.compile_quickly(patch, 0)
+    runs.draw_nothing(patch)
+    yield
 
 
 def finished(method, folder, *sets):
@@ -68,11 +82,12 @@ def classifier(method, plain, folder):
 
 def two_branches(plain, folder):
   """Both branches learn, the second of rare classes; alpha falls, and with it the first's part."""
-  summary, params = finished('bbn', folder, '--config.epochs=12', '--config.optim.lr=0.05')
+  summary, params = finished('bbn', folder, '--config.epochs=60', '--config.eval.every=60')
   own = [p for p in params if 'expert' in p or 'heads_' in p]
   assert {p.split('/')[2].split('_')[0] for p in own} == {'expert0', 'expert1', 'heads'}
   rows = [json.loads(x) for x in (folder / 'metrics.jsonl').read_text().splitlines()]
-  assert all(np.isfinite(r['loss']) for r in rows) and rows[-1]['loss'] < rows[0]['loss']
+  assert all(np.isfinite(r['loss']) for r in rows)
+  assert rows[-1]['train_top1'] > rows[0]['train_top1']
   assert summary['last']['top1'] > 0.3
 
 
@@ -123,7 +138,9 @@ def objects_moved(plain, folder):
   changed = (new != old).any(axis=(1, 2, 3))
   counts = np.bincount(s.data.train_labels)
   rate = np.bincount(s.data.train_labels, changed) / counts
-  assert rate[0] < 0.1 and rate[5:].mean() > 0.6
+  # of .9 that are asked for; the maps of two convolutions reach from border to border, where one
+  # move in three, the shift, has no room
+  assert rate[0] < 0.1 and rate[5:].mean() > 0.4
   other = jax.tree.map(lambda x: -x, seed_run.teacher['params'])
   assert (np.asarray(seen({**seed_run.teacher, 'params': other})[0]) != new).any()
   # so does a look at some images between two epochs

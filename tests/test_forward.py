@@ -13,7 +13,7 @@ from fass_jax.recipe.build import build
 from fass_jax.sampling import named, partners
 from fass_jax.types import UserError
 from tests import pieces, runs
-from tests.test_programs import Bench
+from tests.bench import Bench
 
 
 @pytest.fixture(scope='module', autouse=True)

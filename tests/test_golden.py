@@ -1,5 +1,7 @@
 """One step of every method, late in a run and with everything on, is held to recorded numbers.
 
+What a method adds is active in it; its rows in the thesis' tables are in test_rows.py.
+
 `python -m tests.test_golden --renew` writes the numbers anew.
 """
 
@@ -8,7 +10,6 @@ import itertools
 import json
 import pathlib
 import sys
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +28,13 @@ from fass_jax.recipe.build import build
 from fass_jax.recipe.classifier import chosen
 from fass_jax.report.judge import Material, judge
 from fass_jax.sampling.samplers import index_classes
-from tests import runs, tiny
+from tests import bench, pieces, runs
+from tests.by_hand import CLASSES, variables, with_signals
+from tests.test_rows import THESIS
 
 FILE = pathlib.Path(__file__).parent / 'golden' / 'steps.json'
 HOW = 'renew only if the change is meant: python -m tests.test_golden --renew'
 NEAR, TINY = 1e-5, 1e-6  # relative; absolute, of values near zero
-CLASSES = 10
 LATE = 0.85  # of a run: deferred weights and samplers, late temperatures
 SEED = 4  # CMO's coin shows heads in its late step
 # what the earlier run is called, which is made by hand
@@ -47,51 +49,6 @@ FIRST = {'cam_drs': 'ce', 'cb_head': 'ce', 'crt': 'ce', 'lws': 'ce', 'dive': 'ba
 QUICK = {'xla_backend_optimization_level': 0}
 
 
-def variables(net, seed):
-  """Returns what a network could have come to in an earlier run, without zeros and ones.
-
-  NumPy draws it: to compile the draws of JAX takes longer than the step.
-  """
-  shapes = jax.eval_shape(lambda key: net.init(key, (8, 8, 3)), jax.random.key(0))
-
-  def leaf(where, x):
-    path = jax.tree_util.keystr(where, simple=True, separator='/')
-    if x.ndim > 1:
-      rng = np.random.RandomState(zlib.crc32(path.encode()) % 1000 + seed)
-      return jnp.asarray(
-        rng.standard_normal(x.shape) * (2.0 / np.prod(x.shape[:-1])) ** 0.5, x.dtype
-      )
-    about_one = path.endswith(('scale', 'var'))
-    return jnp.asarray(about_one + 0.1 * np.cos(seed + np.arange(x.size)), x.dtype)
-
-  return jax.tree_util.tree_map_with_path(leaf, shapes)
-
-
-def confusions():
-  """Returns a score matrix `[C, C]`: classes have rivals of their own, and lambda is .33 to .62."""
-  c = np.arange(CLASSES)
-  raw = 1.0 + 0.5 * np.cos(3.0 * c[:, None] + c[None] ** 2)
-  raw[c, (c + 1 + c % 4) % CLASSES] = 8.0
-  raw[c, c] = 4.0 + c
-  return jnp.asarray(raw / raw.sum(1, keepdims=True), jnp.float32)
-
-
-def with_signals(signals):
-  """Sets the memory of every signal by hand, so that what reads it does something."""
-  c = np.arange(CLASSES)
-  by_hand = {
-    'score': lambda s: s._replace(matrix=confusions()),
-    'levels': lambda s: s._replace(level=jnp.asarray(3 * c % 10 + 1, jnp.int32)),
-    'ops': lambda s: s._replace(
-      weight=jnp.asarray(1 + (c[:, None] + 2 * c[None]) % 7, jnp.int32),
-      op=jnp.asarray((7 * c + 3) % 10, jnp.int32),
-      hits=jnp.asarray(c, jnp.float32),
-      last=jnp.asarray(9 - c, jnp.float32),
-    ),
-  }
-  return {name: by_hand[name](state) for name, state in signals.items()}
-
-
 def norm(tree):
   """Returns the length of all leaves together, summed in float64."""
   squares = (np.square(np.asarray(x, np.float64)).sum() for x in jax.tree.leaves(tree))
@@ -104,28 +61,31 @@ def minus(a, b, times=1.0):
 
 
 class Trial:
-  """A stage of a method as its recipe, and the program of a step of it."""
+  """A stage of a method as its recipe, and a step of it.
 
-  def __init__(self, config):
+  The step is done operation by operation, as in bench.py: methods share most of their operations,
+  which are compiled once. `compiled` makes one program of it, as a run does.
+  """
+
+  def __init__(self, config, compiled=False):
     self.config, self.data = config, load(config)
     # late steps are small; they have to stand out from the rounding of the weights
     config.optim.lr *= 100.0
     teacher = config.net if config.teacher.run else None
-    with pytest.MonkeyPatch.context() as patch:
-      tiny.use_tiny_net(patch)
+    with bench.using('tiny', shared=not compiled):
       self.recipe = build(config, self.data, teacher)
     told = None if teacher is None else variables(self.recipe.teacher, 5)
     classes = index_classes(self.data.train_labels, CLASSES)
     arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
     self.store = Store(*arrays, classes, told)
     active = active_views(self.recipe, 1, {})
+    recipe = self.recipe if compiled else bench.with_quick_chains(self.recipe)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
     def step(state, store):
-      plan = plan_epoch(self.recipe, state.key, state.step, store)
-      return train_step(self.recipe, active, state, store, plan)
+      plan = plan_epoch(recipe, state.key, state.step, store)
+      return train_step(recipe, active, state, store, plan)
 
-    self.step = step
+    self.step = jax.jit(step, compiler_options=QUICK) if compiled else step
 
   def state(self, epoch):
     """Returns the state before the last step of an epoch, whose batch may have fillers."""
@@ -137,11 +97,17 @@ class Trial:
       signals=with_signals(start.signals),
     )
 
-  def numbers(self):
-    """Does the late step and an early one; returns what they came to."""
+  def run(self):
+    """Does an early step and a late one, the second to go on with."""
     before = self.state(int(LATE * self.recipe.epochs))
     after = self.step(before, self.store)
-    tally, early = jax.device_get((after.tally, self.step(self.state(1), self.store).tally))
+    tallies = jax.device_get([self.step(self.state(1), self.store).tally, after.tally])
+    rows = [bench.row_of(tally) for tally in tallies]
+    return bench.Run(self.config, self.recipe, before.signals, after, rows), before, tallies
+
+  def numbers(self, run, before, tallies):
+    """Returns what the steps came to."""
+    after, (early, tally) = run.state, tallies
     line = {
       'loss': tally['loss'],
       'terms': {name: term['sum'] for name, term in tally['terms'].items()},
@@ -195,8 +161,8 @@ class Trial:
     }
 
 
-def lines_of(method):
-  """Returns the numbers of a method, `{method or method/stage: line}`."""
+def lines_of(method, look=lambda run: None):
+  """Returns the numbers of a method, `{method or method/stage: line}`; `look` sees each run."""
   sets = [EARLIER[method]] if method in EARLIER else []
   config = runs.config_of(
     f'--config=digits_lt.py:{method}', '--config.engine.precision=float32', *sets
@@ -204,7 +170,10 @@ def lines_of(method):
   found = {}
   for part in split(config, pathlib.Path('run')):
     name = f'{method}/{part.name}' if part.name else method
-    found[name] = jax.tree.map(lambda x: float(f'{float(x):.8g}'), Trial(part.config).numbers())
+    trial = Trial(part.config)
+    run = trial.run()
+    look(run[0])
+    found[name] = jax.tree.map(lambda x: float(f'{float(x):.8g}'), trial.numbers(*run))
   return found
 
 
@@ -232,7 +201,8 @@ def test_every_method_has_its_line():
 
 @pytest.mark.parametrize('method', sorted(methods()))
 def test_a_step_comes_to_what_is_recorded(method):
-  got = lines_of(method)
+  alone = method in pieces.ACTIVE and method not in THESIS
+  got = lines_of(method, pieces.assert_active if alone else lambda run: None)
   want = {k: v for k, v in recorded().items() if k.partition('/')[0] == method}
   assert got.keys() == want.keys(), f'{method} has other stages than {FILE.name}; {HOW}'
   wrong = []

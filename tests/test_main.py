@@ -125,7 +125,9 @@ def test_defaults_are_digits_with_fass():
 def finished(tmp_path_factory):
   """A short run through the command line, in this process."""
   path = tmp_path_factory.mktemp('finished') / 'run'
-  assert main.main([*runs.SHORT, f'--workdir={path}']) == 0
+  with pytest.MonkeyPatch.context() as patch:
+    runs.draw_again(patch)
+    assert main.main([*runs.SHORT, f'--workdir={path}']) == 0
   return path
 
 

@@ -14,7 +14,7 @@ from fass_jax.types import Time, UserError
 from tests import bench, pieces, runs
 from tests.test_families import CHECKS
 from tests.test_pairs import ALONE
-from tests.test_rows import CONTROLS, THESIS
+from tests.test_rows import CONTROLS
 
 TABLES = __import__('runpy').run_path(str(runs.REPO / 'configs' / 'tables.py'))['TABLES']
 READINGS = TABLES['digits_readings']['rows']
@@ -51,13 +51,9 @@ def test_every_method_has_its_checks():
   assert {'distill', 'ride_router'} == runs.NEEDS_RUN
 
 
-@pytest.mark.parametrize('method', [*(m for m in ALONE if m not in (*THESIS, *CHECKS)), *CONTROLS])
-def test_method_is_active_and_changes_the_run(method):
-  """The rows of the thesis are tested in test_rows.py, what needs more in test_families.py.
-
-  That no two methods do the same is tested in test_golden.py: late in a run some pairs do, such as
-  class weights from the start and deferred ones.
-  """
+@pytest.mark.parametrize('method', CONTROLS)
+def test_a_control_is_active_and_changes_the_run(method):
+  """Each method alone is tested in test_golden.py, the rows of the thesis in test_rows.py."""
   run = bench.late(method)
   pieces.assert_active(run)
   losses = [[r['loss'] for r in x.rows] for x in (run, bench.late('ce'))]

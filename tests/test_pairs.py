@@ -29,9 +29,9 @@ def config_of(names):
   return runs.config_of(f'--config=digits_lt.py:{"+".join(names)}')
 
 
-def parts_of(names):
+def parts_of(config):
   """Returns the configs of the stages of a combination."""
-  return [part.config for part in stages.split(config_of(names), pathlib.Path('w'))]
+  return [part.config for part in stages.split(config, pathlib.Path('w'))]
 
 
 def keys_of(config):
@@ -46,8 +46,9 @@ def keys_alone(name):
 
 def check_swallowed(a, b, config):
   """Where a pair is one of its two, the other is a part of that one and not another value."""
+  both = keys_of(config)
   for one, other in ((a, b), (b, a)):
-    if keys_of(config) == keys_alone(one):
+    if both == keys_alone(one):
       assert methods()[other].items() <= methods()[one].items(), f'{one} swallows {other}'
 
 
@@ -58,11 +59,12 @@ def verdict(a, b):
     AssertionError: if one of the two is lost in the other.
   """
   try:
-    for part in parts_of([a, b]):
+    config = config_of([a, b])
+    for part in parts_of(config):
       assert build(part, bench.digits()).views
   except UserError as error:
     return str(error)
-  check_swallowed(a, b, config_of([a, b]))
+  check_swallowed(a, b, config)
   return ''
 
 
@@ -158,7 +160,7 @@ def test_the_train_step_of_combinations_is_traced(part):
   several = holding_all(found)
   for names in found[part::PARTS]:
     try:
-      for config in parts_of(names):
+      for config in parts_of(config_of(names)):
         like = json.dumps(keys_of(config), sort_keys=True, default=str)
         seeds, chunk = (SEEDS, CHUNK) if names in several else (0, 1)
         if (like, seeds) in known:  # the first stage of two methods may be the same

@@ -47,8 +47,8 @@ def smooth():
 
 @pytest.fixture(scope='module')
 def looped(smooth):
-  """Four steps of FASS, one by one."""
-  b = Bench(batch=64)
+  """Four steps of FASS with one of its views, one by one."""
+  b = Bench('--config=digits_lt.py:fass_mixup', batch=64)
   every = step.active_views(b.recipe, 1, {})
   return b, every, b.run([b.state()], programs.Key((every,), 1), 4)[0]
 
@@ -140,8 +140,8 @@ def test_folded_statistics_are_those_of_passes_in_a_row():
 
 
 def test_batched_seeds_are_the_single_seeds(smooth):
-  """The first ten steps of the default run in float32: six of plain training, four of FASS."""
-  b = Bench(batch=64)
+  """The first ten steps of a run in float32: six of plain training, four with a mixed view."""
+  b = Bench('--config=digits_lt.py:fass_mixup', batch=64)
   states = [step.init_state(b.recipe, jax.random.key(seed), (8, 8, 3)) for seed in SEEDS]
   stacked, compiled = programs.stack(states), {}
 

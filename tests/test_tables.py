@@ -12,7 +12,6 @@ from fass_jax import types
 from fass_jax.config import stages
 from fass_jax.config.deltas import methods
 from fass_jax.recipe import build, optimiser
-from fass_jax.report import pictures
 from launch import tables
 from launch.ledger import ledger as book
 from launch.ledger import plan as planned
@@ -28,7 +27,6 @@ DIGITS = {'title': 'Tiny', 'config': 'configs/digits_lt.py', 'overrides': {'epoc
 def quick(monkeypatch):
   """Everything real but the network, which is linear, and the pictures."""
   runs.use_linear_net(monkeypatch)
-  monkeypatch.setattr(pictures, 'draw_all', lambda *args: None)
 
 
 @pytest.fixture()

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from fass_jax import nets
 from fass_jax.nets.base import BACKBONES
 from fass_jax.nets.layers import Arithmetic, conv, in_branches
 from fass_jax.nets.norm import BatchNorm
@@ -46,3 +47,15 @@ def use_tiny_net(patch):
 
   for name in BACKBONES:
     patch.setitem(BACKBONES, name, body)
+
+
+def jitted(net):
+  """Returns a network whose passes are programs: one compilation instead of one an operation."""
+  init = jax.jit(net.init, static_argnums=1)
+  embed, head = (jax.jit(part, static_argnums=2) for part in (net.embed, net.head))
+  return net._replace(init=init, embed=embed, head=head, maps=net.maps and jax.jit(net.maps))
+
+
+def built(*args, **how):
+  """Returns the network that `nets.build` returns, see `jitted`."""
+  return jitted(nets.build(*args, **how))

@@ -118,6 +118,13 @@ class EventLog:
       self.events.close()
 
 
+def draw(folder: pathlib.Path, *figures: Any) -> None:
+  """Plots a finished run in its folder, see `pictures.draw_all`."""
+  from fass_jax.report import pictures  # late: matplotlib takes a second to import
+
+  pictures.draw_all(folder, files.read_metrics(folder), *figures)
+
+
 def finish(
   config: ConfigDict,
   data: Dataset,
@@ -135,15 +142,11 @@ def finish(
   Returns:
     The summary as written, of the single seed or over all seeds.
   """
-  from fass_jax.report import pictures  # late: matplotlib takes a second to import
-
   counts = np.bincount(data.train_labels, minlength=len(data.class_names))
   groups = groups_of(config.eval, counts)
   for folder, summary, confusion, score in ends:
     files.write_json(folder / 'summary.json', summary)
-    pictures.draw_all(
-      folder, files.read_metrics(folder), confusion, score, counts, groups, data.class_names
-    )
+    draw(folder, confusion, score, counts, groups, data.class_names)
   summaries = [files.jsonable(end[1]) for end in ends]
   summary, table = summaries[0], summary_table(summaries[0])
   if len(ends) > 1:

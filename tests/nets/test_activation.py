@@ -1,5 +1,7 @@
 """Class activation maps: their mean and the bias are the logit; Grad-CAM where no row is."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from fass_jax import nets
 from fass_jax.nets import paths
 from fass_jax.nets.base import apply
+from tests import tiny
 
 CASES = {
   'small images': ('resnet_cifar', 8, 'linear', {}),
@@ -23,9 +26,14 @@ CASES = {
 }
 
 
+def class_activation(net, variables, x, labels):
+  """The product's, as one program."""
+  return jax.jit(functools.partial(nets.class_activation, net))(variables, x, labels)
+
+
 def network(case):
   backbone, depth, head, how = CASES[case]
-  net = nets.build(backbone, depth, head, 30.0, 10, **how)
+  net = tiny.built(backbone, depth, head, 30.0, 10, **how)
   side = 64 if backbone == 'resnet' else 16
   variables = net.init(jax.random.key(0), (side, side, 3))
   # a bias and factors that are not what they begin with
@@ -40,7 +48,7 @@ def network(case):
 def test_the_mean_of_a_map_and_the_bias_are_the_logit(case):
   net, variables, x = network(case)
   labels = jnp.array([0, 3, 9, 3, 5, 1])
-  activation = nets.class_activation(net, variables, x, labels)
+  activation = class_activation(net, variables, x, labels)
   outs, _ = apply(net, variables, x, False)
   flat = paths.flat(variables['params']['head'])
   bias = [b for p, b in flat.items() if p.endswith('bias')]
@@ -58,7 +66,7 @@ def test_a_map_is_the_rows_of_the_head_over_the_maps():
   net, variables, x = network('small images')
   rows = variables['params']['head']['linear']['kernel']
   for label in (2, 7):
-    got = nets.class_activation(net, variables, x, jnp.full(6, label))
+    got = class_activation(net, variables, x, jnp.full(6, label))
     want = np.einsum('bhwd,d->bhw', np.asarray(net.maps(variables, x)), np.asarray(rows[:, label]))
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
@@ -77,10 +85,10 @@ def test_a_map_lies_as_its_image_does(case):
 
 def test_of_a_cosine_head_it_is_grad_cam():
   """The logit does not see the length of the features, so its gradient adds nothing along them."""
-  net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10)
+  net = tiny.built('resnet_cifar', 8, 'cosine', 30.0, 10)
   variables = net.init(jax.random.key(0), (16, 16, 3))
   x = jax.random.normal(jax.random.key(1), (6, 16, 16, 3))
-  got = np.asarray(nets.class_activation(net, variables, x, jnp.arange(6)))
+  got = np.asarray(class_activation(net, variables, x, jnp.arange(6)))
   assert np.abs(got.mean((1, 2))).max() < 1e-3 * np.abs(got).max()
   # by hand: d (s w f / |f|) / d f = s (w - (w u) u) / |f|, u = f / |f|
   maps = np.asarray(net.maps(variables, x), np.float64)

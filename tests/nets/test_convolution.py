@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets
 from fass_jax.nets.base import PRECISIONS, apply, assemble
 from fass_jax.nets.convolution import CONVOLUTIONS, direct
 from fass_jax.nets.heads import LinearHead
 from fass_jax.nets.layers import Arithmetic
 from fass_jax.nets.resnet_cifar import ResNetCifar
 from fass_jax.types import UserError
+from tests import tiny
 
 LAYOUT = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
 
@@ -116,7 +116,7 @@ def test_the_kernels_gradient_reads_the_input_from_memory():
 
 
 def net_outputs(precision):
-  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision=precision)
+  net = tiny.built('resnet_cifar', 8, 'linear', 30.0, 10, precision=precision)
   variables = jax.jit(lambda k: net.init(k, (8, 8, 3)))(jax.random.key(0))
   x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3))
 
@@ -149,7 +149,7 @@ def test_bfloat16_computes_in_16_bits_and_keeps_all_else_in_32():
 def test_float64_is_float64_everywhere(backbone, depth, how, precision):
   """float32 stays what it is beside it: in a process of 64 bits too."""
   with jax.enable_x64(True):
-    net = nets.build(backbone, depth, scale=30.0, num_classes=5, precision=precision, **how)
+    net = tiny.built(backbone, depth, scale=30.0, num_classes=5, precision=precision, **how)
 
     def all_of(key, x):
       variables = net.init(key, (8, 8, 3))
@@ -196,7 +196,7 @@ def test_float64_begins_and_goes_on_where_float32_does():
 
 def test_float64_is_asked_for_in_the_environment_too():
   with pytest.raises(UserError, match=r'precision=float64 needs JAX_ENABLE_X64=1'):
-    nets.build('resnet_cifar', 8, 'linear', 30.0, 10, precision='float64')
+    tiny.built('resnet_cifar', 8, 'linear', 30.0, 10, precision='float64')
 
 
 def test_tf32_is_float32_where_there_is_no_tf32():

@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets
 from fass_jax.nets import paths
 from fass_jax.nets.base import apply
 from fass_jax.recipe import optimiser
 from fass_jax.types import UserError
+from tests import tiny
 
 
 def net_of(head, **how):
-  return nets.build('resnet_cifar', 8, head, 30.0, 10, **how)
+  return tiny.built('resnet_cifar', 8, head, 30.0, 10, **how)
 
 
 def logits_of(net, variables, x):
@@ -53,7 +53,7 @@ def test_the_bias_of_sigmoids_begins_at_the_prior():
 
 
 def test_branches_share_all_but_the_last_block(images):
-  net = nets.build('resnet_cifar', 14, 'linear', 30.0, 10, experts=2, reduced=False, branch='block')
+  net = tiny.built('resnet_cifar', 14, 'linear', 30.0, 10, experts=2, reduced=False, branch='block')
   variables = net.init(jax.random.key(0), (8, 8, 3))
   names = set(variables['params']['body'])
   shared = {f'stage{s}_block{b}' for s in (1, 2, 3) for b in (0, 1)} - {'stage3_block1'}
@@ -61,7 +61,7 @@ def test_branches_share_all_but_the_last_block(images):
   out, _ = apply(net, variables, images, False)
   assert out.logits.shape == (4, 2, 10) and out.features.shape == (4, 2, 64)
   # a branch alone is the plain network with its block
-  plain = nets.build('resnet_cifar', 14, 'linear', 30.0, 10)
+  plain = tiny.built('resnet_cifar', 14, 'linear', 30.0, 10)
   for e in (0, 1):
 
     def own(tree, e=e):
@@ -82,7 +82,7 @@ def test_branches_share_all_but_the_last_block(images):
 
 
 def test_bbn_has_a_block_of_layer_four_for_each_branch_of_resnet_50():
-  net = nets.build('resnet', 50, 'linear', 30.0, 10, experts=2, reduced=False, branch='block')
+  net = tiny.built('resnet', 50, 'linear', 30.0, 10, experts=2, reduced=False, branch='block')
   shapes = jax.eval_shape(lambda k: net.init(k, (64, 64, 3)), jax.random.key(0))
   body = shapes['params']['body']
   own = sorted(n for n in body if n.startswith('expert'))

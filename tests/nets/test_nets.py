@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import fass_jax
-from fass_jax import nets
 from fass_jax.nets.base import apply, mean_logits
 from fass_jax.nets.heads import CosineHead
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet_cifar import BasicBlock
 from fass_jax.types import Outputs, UserError
+from tests import tiny
 
 EPS = 1e-5
 
@@ -30,7 +30,7 @@ def flat(tree):
 @pytest.fixture(scope='module')
 def small():
   """A ResNet-8 with its variables."""
-  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10)
+  net = tiny.built('resnet_cifar', 8, 'linear', 30.0, 10)
   return net, net.init(jax.random.key(0), (8, 8, 3))
 
 
@@ -42,7 +42,7 @@ def small():
   [('linear', 10, 464_154), ('linear', 100, 470_004), ('cosine', 100, 469_904)],
 )
 def test_parameter_count(head, classes, count):
-  net = nets.build('resnet_cifar', 32, head, 30.0, classes)
+  net = tiny.built('resnet_cifar', 32, head, 30.0, classes)
   shapes = jax.eval_shape(lambda key: net.init(key, (32, 32, 3)), jax.random.key(0))
   assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == count
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(shapes))
@@ -52,7 +52,7 @@ def test_parameter_count(head, classes, count):
 
 @pytest.mark.parametrize(('depth', 'blocks'), [(8, 1), (20, 3), (32, 5)])
 def test_depth_counts_convolutions_and_the_head(depth, blocks):
-  net = nets.build('resnet_cifar', depth, 'linear', 30.0, 10)
+  net = tiny.built('resnet_cifar', depth, 'linear', 30.0, 10)
   shapes = jax.eval_shape(lambda key: net.init(key, (8, 8, 3)), jax.random.key(0))
   kernels = [k for k in flat(shapes['params']) if 'kernel' in k]
   assert len(kernels) == depth == 6 * blocks + 2
@@ -63,10 +63,10 @@ def test_depth_counts_convolutions_and_the_head(depth, blocks):
 )
 def test_depth_is_checked(depth, near):
   if near is None:
-    nets.build('resnet_cifar', depth, 'linear', 30.0, 10)
+    tiny.built('resnet_cifar', depth, 'linear', 30.0, 10)
     return
   with pytest.raises(UserError, match=f'depth={depth} is not 6n . 2; the nearest depth is {near}'):
-    nets.build('resnet_cifar', depth, 'linear', 30.0, 10)
+    tiny.built('resnet_cifar', depth, 'linear', 30.0, 10)
 
 
 def test_shapes_of_a_forward_pass(small):
@@ -106,7 +106,7 @@ def test_init_laws(small):
 
 
 def test_init_of_the_linear_head():
-  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 1000)
+  net = tiny.built('resnet_cifar', 8, 'linear', 30.0, 1000)
   head = net.init(jax.random.key(1), (8, 8, 3))['params']['head']['linear']
   w, b = np.asarray(head['kernel']), np.asarray(head['bias'])
   assert w.shape == (64, 1000) and b.shape == (1000,)
@@ -126,7 +126,7 @@ def test_init_of_the_cosine_head():
 
 
 def test_init_depends_on_the_key():
-  net = nets.build('resnet_cifar', 8, 'linear', 30.0, 10)
+  net = tiny.built('resnet_cifar', 8, 'linear', 30.0, 10)
   a, same, b = (flat(net.init(jax.random.key(k), (8, 8, 3))['params']) for k in (3, 3, 4))
   for name in a:
     np.testing.assert_array_equal(a[name], same[name], err_msg=name)
@@ -336,7 +336,7 @@ def test_cosine_logits():
 def test_scale_of_a_built_network_comes_in_once():
   logits = {}
   for scale in (1.0, 30.0):
-    net = nets.build('resnet_cifar', 8, 'cosine', scale, 10)
+    net = tiny.built('resnet_cifar', 8, 'cosine', scale, 10)
     head = {'kernel': jnp.asarray(normal(2, 64, 10))}
     variables = {'params': {'head': head}, 'batch_stats': {}}
     logits[scale] = np.asarray(net.head(variables, normal(3, 4, 64), False)[0].logits)
@@ -387,13 +387,13 @@ def test_only_this_folder_imports_flax():
   ],
 )
 def test_parameter_count_of_other_heads(how, head, count):
-  net = nets.build('resnet_cifar', 32, head, 30.0, 100, **how)
+  net = tiny.built('resnet_cifar', 32, head, 30.0, 100, **how)
   shapes = jax.eval_shape(lambda key: net.init(key, (32, 32, 3)), jax.random.key(0))
   assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == count
 
 
 def test_experts_share_the_first_stage_and_differ_after_it():
-  net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, experts=3)
+  net = tiny.built('resnet_cifar', 8, 'cosine', 30.0, 10, experts=3)
   variables = jax.jit(lambda key: net.init(key, (8, 8, 3)))(jax.random.key(0))
   assert sum('stage1' in k for k in variables['params']['body']) == 1
   assert sum('stage2' in k for k in variables['params']['body']) == 3
@@ -406,7 +406,7 @@ def test_experts_share_the_first_stage_and_differ_after_it():
 
 
 def test_embedding_and_prototypes_have_length_one_and_reach_the_classifier():
-  net = nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, projection=16)
+  net = tiny.built('resnet_cifar', 8, 'cosine', 30.0, 10, projection=16)
   variables = jax.jit(lambda key: net.init(key, (8, 8, 3)))(jax.random.key(0))
   x = jnp.asarray(normal(0, 4, 8, 8, 3))
   outs, stats = jax.jit(lambda *args: apply(net, *args, True))(variables, x)

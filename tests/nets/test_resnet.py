@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets
 from fass_jax.nets import paths
 from fass_jax.nets.base import apply
 from fass_jax.nets.resnet import Bottleneck
 from fass_jax.types import UserError
+from tests import tiny
 
 EPS = 1e-5
 
 
 def shapes(backbone, depth, head='linear_torch', classes=1000, side=64, **how):
-  net = nets.build(backbone, depth, head, 30.0, classes, **how)
+  net = tiny.built(backbone, depth, head, 30.0, classes, **how)
   return jax.eval_shape(lambda key: net.init(key, (side, side, 3)), jax.random.key(0))
 
 
@@ -68,7 +68,7 @@ def test_experts_have_three_quarters_of_layers_3_and_4(backbone, groups, width):
 
 
 def test_whole_experts_and_their_outputs():
-  net = nets.build('resnet', 10, 'cosine', 30.0, 7, experts=2, reduced=False)
+  net = tiny.built('resnet', 10, 'cosine', 30.0, 7, experts=2, reduced=False)
   whole = jax.eval_shape(lambda key: net.init(key, (32, 32, 3)), jax.random.key(0))
   assert whole['params']['body']['expert1_layer4_block0']['conv2']['kernel'].shape[-1] == 512
   x = jnp.zeros((4, 32, 32, 3))
@@ -83,11 +83,11 @@ def test_whole_experts_and_their_outputs():
 )
 def test_another_depth_is_refused_with_those_there_are(backbone, depth, there):
   with pytest.raises(UserError, match=f'depth={depth} does not exist .*; use {there}[.]$'):
-    nets.build(backbone, depth, 'linear', 30.0, 10)
+    tiny.built(backbone, depth, 'linear', 30.0, 10)
 
 
 def test_init_laws():
-  net = nets.build('resnet', 10, 'linear_torch', 30.0, 1000)
+  net = tiny.built('resnet', 10, 'linear_torch', 30.0, 1000)
   names = (
     'conv1/kernel', 'layer4_block0/conv1/kernel', 'layer2_block0/downsample_conv/kernel',
     'layer2_block0/downsample_bn/scale', 'layer1_block0/bn2/scale', 'bn1/bias',

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax import nets
 from fass_jax.nets import paths
 from fass_jax.nets.base import apply, experts_used, mean_logits
 from fass_jax.nets.heads import Router, running_mean
 from fass_jax.types import Outputs, UserError
+from tests import tiny
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from fass_jax.types import Outputs, UserError
 )
 def test_parameter_count(experts, classes, count):
   def shapes(**how):
-    net = nets.build('resnet_cifar', 32, 'cosine', 30.0, classes, experts=experts, **how)
+    net = tiny.built('resnet_cifar', 32, 'cosine', 30.0, classes, experts=experts, **how)
     return jax.eval_shape(lambda key: net.init(key, (32, 32, 3)), jax.random.key(0))['params']
 
   plain, routed = paths.flat(shapes()), paths.flat(shapes(router=True))
@@ -67,14 +67,14 @@ def test_routing_stops_where_it_says():
 
 def test_a_router_needs_experts():
   with pytest.raises(UserError, match=r'net.router=True needs --config.net.experts=2'):
-    nets.build('resnet_cifar', 8, 'cosine', 30.0, 10, router=True)
+    tiny.built('resnet_cifar', 8, 'cosine', 30.0, 10, router=True)
 
 
 def test_batch_statistics_stand_still_outside_the_moving_parts():
   x = jnp.asarray(np.random.default_rng(2).normal(1, 2, (4, 8, 8, 3)), jnp.float32)
 
   def build(*moving):
-    return nets.build('resnet_cifar', 8, 'linear', 30.0, 10, moving=moving)
+    return tiny.built('resnet_cifar', 8, 'linear', 30.0, 10, moving=moving)
 
   # a part, and a parameter of a layer; nothing of the backbone
   some, none = build('body/stage3_block0', 'body/bn1/scale', 'head'), build('head')
