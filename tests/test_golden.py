@@ -2,7 +2,7 @@
 
 What a method adds is active in it; its rows in the thesis' tables are in test_rows.py.
 
-`python -m tests.test_golden --renew` writes the numbers anew.
+`python -m tests.test_golden --renew` writes the lines anew that have changed.
 """
 
 import functools
@@ -237,10 +237,13 @@ def test_what_is_left_to_chance_is_on():
 
 def renew():
   jax.config.update('jax_platforms', 'cpu')
-  lines = {}
+  lines, old = {}, recorded() if FILE.exists() else {}
   for method in sorted(methods()):
-    lines |= lines_of(method)
-    print(method, flush=True)
+    for name, line in lines_of(method).items():
+      then = old.get(name, {})
+      same = flatten(line).keys() == flatten(then).keys() and not unlike(line, then)
+      lines[name] = then if same else line
+      print(name, 'stays' if same else 'is new', flush=True)
   rows = ',\n'.join(f'{json.dumps(name)}: {json.dumps(line)}' for name, line in lines.items())
   FILE.parent.mkdir(exist_ok=True)
   FILE.write_text(f'{{\n{rows}\n}}\n')
@@ -248,5 +251,5 @@ def renew():
 
 if __name__ == '__main__':
   if sys.argv[1:] != ['--renew']:
-    sys.exit('python -m tests.test_golden --renew writes the numbers anew.')
+    sys.exit('python -m tests.test_golden --renew writes the lines anew that have changed.')
   renew()
