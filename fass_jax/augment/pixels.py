@@ -72,16 +72,41 @@ def posterize(images: Array, bits: Array) -> Array:
   return images & spread(jnp.uint8(255) << (8 - kept))
 
 
-def autocontrast(images: Array) -> Array:
-  """Stretches each channel to 0 .. 255: floor(255 (x - lo) / (hi - lo)).
+def _one_lower() -> np.ndarray:
+  """Returns where Pillow's `autocontrast` is one below the quotient 255 (x - lo) / (hi - lo).
 
-  Pillow computes in float64, where some whole quotients (also 255 at x = hi) are slightly too
-  small; Pillow's result is then one lower.
+  Pillow multiplies in float64, where some whole quotients come out slightly too small. The quotient
+  is whole for x = lo + k (hi - lo) / g, k = 0 .. g, g = gcd(hi - lo, 255); it is too small only
+  where g <= 17.
+
+  Returns:
+    uint32 `[256, 256]` by (lo, hi): bit k is set where the whole quotient of k is too small.
+  """
+  low, high, k = np.meshgrid(np.arange(256), np.arange(256), np.arange(18), indexing='ij')
+  span = np.maximum(high - low, 1)
+  share = np.gcd(span, 255)
+  scale = 255.0 / span
+  found = ((low + k * (span // share)) * scale - low * scale).astype(int)
+  lower = (found < k * (255 // share)) & (k <= share) & (high > low)
+  return (lower.astype(np.uint32) << k.astype(np.uint32)).sum(-1, dtype=np.uint32)
+
+
+_ONE_LOWER, _WITH_255 = _one_lower(), np.gcd(np.arange(256), 255).astype(np.int32)
+
+
+def autocontrast(images: Array) -> Array:
+  """Stretches each channel to 0 .. 255: 255 (x - lo) / (hi - lo), truncated as Pillow does.
+
+  Pillow's float64 makes some whole quotients one lower, also 255 at x = hi; see `_one_lower`.
   """
   low = images.min((1, 2), keepdims=True).astype(jnp.int32)
-  span = images.max((1, 2), keepdims=True).astype(jnp.int32) - low
-  stretched = 255 * (images - low) // jnp.maximum(span, 1)
-  return jnp.where(span > 0, stretched, images).astype(jnp.uint8)
+  high = images.max((1, 2), keepdims=True).astype(jnp.int32)
+  above, span = images - low, jnp.maximum(high - low, 1)
+  scaled = 255 * above
+  place = above * jnp.asarray(_WITH_255)[span] // span  # k; no bit is set above 17
+  lower = jnp.asarray(_ONE_LOWER)[low, high] >> jnp.minimum(place, 31).astype(jnp.uint32) & 1
+  lower = jnp.where(scaled % span == 0, lower, 0).astype(jnp.int32)
+  return jnp.where(high > low, scaled // span - lower, images).astype(jnp.uint8)
 
 
 def equalize(images: Array) -> Array:

@@ -83,16 +83,17 @@ def test_by_hand():
     np.testing.assert_array_equal(at(name, x, value)[0, 0, :, 0], want, name)
 
 
-def test_autocontrast_is_the_exact_floor():
-  """Pillow's float64 is one below it where the quotient is whole, and nowhere else."""
-  x = oracle.images(16, 8)
-  low, high = (f(x, (1, 2), keepdims=True).astype(int) for f in (np.min, np.max))
-  whole = 255 * (x - low) // (high - low)
+def test_autocontrast_is_pillows_for_every_range_and_value():
+  """An image a pair (lo, hi): each value between them once; Pillow rounds some down by one."""
+  pairs = [(low, high) for low in range(0, 256, 5) for high in range(low, 256, 3)]
+  values = [np.linspace(low, high, 256).round().astype(np.uint8) for low, high in pairs]
+  x = np.repeat(np.stack(values).reshape(-1, 16, 16, 1), 3, -1)
   got = at('autocontrast', x, 0)
-  np.testing.assert_array_equal(got, whole)
-  lower = got != oracle.pillow('autocontrast', x, 0)
-  assert ((255 * (x - low) % (high - low))[lower] == 0).all()
-  np.testing.assert_array_equal((got - oracle.pillow('autocontrast', x, 0))[lower], 1)
+  np.testing.assert_array_equal(got, oracle.pillow('autocontrast', x, 0))
+  low, high = (np.array(part).reshape(-1, 1, 1, 1) for part in zip(*pairs))
+  floor = 255 * (x.astype(int) - low) // np.maximum(high - low, 1)
+  lower = (got != floor) & (high > low)
+  assert lower.sum() > 100 and (floor - got)[lower].max() == 1
 
 
 def test_blur_keeps_the_mean_and_spreads_a_point():
