@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fass_jax import score
-from launch.benchmarks import growth, roofline
+from launch.benchmarks import growth, report, roofline
 from tests import runs
 
 # what the device could do
@@ -123,6 +123,11 @@ def test_the_step_touches_rows_of_the_score_and_not_all_of_it():
   pick = jax.jit(growth.choose).lower(jax.random.key(0), labels, state.matrix, classes).compile()
   # an operation for each entry would be 4 million; the bytes count a gather's whole operand
   assert roofline.cost(pick)['flops'] < c * c
+
+
+def test_the_page_of_figures_is_made_from_the_results():
+  page = (runs.REPO / 'docs' / 'performance.md').read_text()
+  assert report.renewed(page, runs.REPO / 'results') == page
 
 
 # the loops of PyTorch

@@ -176,9 +176,13 @@ def save(figures: dict[str, Any], repo: pathlib.Path, keys: Sequence[str]) -> No
   if file.exists():
     figures = json.loads(file.read_text()) | {k: figures[k] for k in keys}
   file.write_text(json.dumps(figures, indent=2) + '\n')
-  known = [json.loads(p.read_text()) for p in sorted(folder.glob('benchmark-*.json'))]
   path = repo / 'docs' / 'performance.md'
-  before, rest = path.read_text().split(BEGIN)
-  after = rest.split(END)[1]
+  path.write_text(renewed(path.read_text(), folder))
+
+
+def renewed(page: str, folder: pathlib.Path) -> str:
+  """Returns docs/performance.md with the tables of all results in a folder."""
+  known = [json.loads(p.read_text()) for p in sorted(folder.glob('benchmark-*.json'))]
+  before, rest = page.split(BEGIN)
   body = '\n'.join(markdown(f) for f in known)
-  path.write_text(f'{before}{BEGIN}\n{body}{END}{after}')
+  return f'{before}{BEGIN}\n{body}{END}{rest.split(END)[1]}'
