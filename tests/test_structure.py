@@ -100,18 +100,28 @@ def test_the_pages_name_every_equation_and_method():
     assert text.count(f'| `{name}` | {row.title} |') == 1
 
 
-def test_the_diff_of_a_loss_is_the_code_that_there_is():
-  """docs/extending.md: three files, and every line it adds stands in its file."""
-  text = (runs.REPO / 'docs' / 'extending.md').read_text()
-  (diff,) = re.findall(r'```diff\n(.*?)```', text, re.S)
+def parts_of(diff):
+  """Returns the files of a diff and their lines, without the lines that say where."""
   parts = re.split(r'^--- .*\n\+\+\+ b/(.*)\n', diff, flags=re.M)[1:]
-  added = dict(zip(parts[::2], parts[1::2]))
-  assert len(added) == 3
-  for name, lines in added.items():
-    there = (runs.REPO / name).read_text().splitlines()
-    new = [line[1:] for line in lines.splitlines() if line.startswith('+')]
-    assert new and not set(new) - set(there), name
-    assert not [line for line in lines.splitlines() if line.startswith('-')]
+  lines = ([x for x in part.splitlines() if not x.startswith('@@')] for part in parts[1::2])
+  return dict(zip(parts[::2], lines))
+
+
+def test_the_diffs_of_a_loss_and_of_a_signal_fit_the_code():
+  """docs/extending.md: three files each; the loss is there, the signal could be."""
+  text = (runs.REPO / 'docs' / 'extending.md').read_text()
+  loss, signal = map(parts_of, re.findall(r'```diff\n(.*?)```', text, re.S))
+  assert len(loss) == len(signal) == 3
+  for diff, marks in ((loss, '+ '), (signal, ' ')):
+    for name, lines in diff.items():
+      assert not [line for line in lines if line.startswith('-')]
+      if diff is signal and name.endswith('recall.py'):
+        compile('\n'.join(x.removeprefix('+') for x in lines), name, 'exec')
+        continue
+      there = (runs.REPO / name).read_text().splitlines()
+      stand = [line[1:] for line in lines if line[:1] in marks]
+      assert stand and not set(stand) - set(there), name
+      assert diff is loss or not {x[1:] for x in lines if x.startswith('+')} & set(there)
 
 
 def test_the_readme_example_runs():
