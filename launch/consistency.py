@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,13 +22,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+REPO = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # the checkout this script belongs to, installed or not
+
 from fass_jax.classifiers import prior_shift
 from fass_jax.losses import pairwise, prior, softmax
 from fass_jax.losses.sigmoid import sigmoid_loss
 from fass_jax.losses.weights import inverse_frequency_weights
 from fass_jax.types import Array
 
-REPO = pathlib.Path(__file__).resolve().parent.parent
 PRIOR = np.array([0.95, 0.05])  # negative class, positive class
 CENTRES = np.array([[-1.0, -1.0], [1.0, 1.0]])
 BAYES = 0.5 * math.erfc(1.0)  # Phi(-sqrt 2)
