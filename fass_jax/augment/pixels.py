@@ -73,14 +73,11 @@ def posterize(images: Array, bits: Array) -> Array:
 
 
 def _one_lower() -> np.ndarray:
-  """Returns where Pillow's `autocontrast` is one below the quotient 255 (x - lo) / (hi - lo).
+  """Returns where Pillow's `autocontrast` is one below 255 (x - lo) / (hi - lo), by (lo, hi).
 
-  Pillow multiplies in float64, where some whole quotients come out slightly too small. The quotient
-  is whole for x = lo + k (hi - lo) / g, k = 0 .. g, g = gcd(hi - lo, 255); it is too small only
-  where g <= 17.
-
-  Returns:
-    uint32 `[256, 256]` by (lo, hi): bit k is set where the whole quotient of k is too small.
+  Its float64 makes some whole quotients slightly too small. They are whole for
+  x = lo + k (hi - lo) / g, k = 0 .. g, g = gcd(hi - lo, 255), and too small only where g <= 17.
+  uint32 `[256, 256]`: bit k is set where the quotient of k is too small.
   """
   low, high, k = np.meshgrid(np.arange(256), np.arange(256), np.arange(18), indexing='ij')
   span = np.maximum(high - low, 1)
@@ -102,11 +99,10 @@ def autocontrast(images: Array) -> Array:
   low = images.min((1, 2), keepdims=True).astype(jnp.int32)
   high = images.max((1, 2), keepdims=True).astype(jnp.int32)
   above, span = images - low, jnp.maximum(high - low, 1)
-  scaled = 255 * above
   place = above * jnp.asarray(_WITH_255)[span] // span  # k; no bit is set above 17
   lower = jnp.asarray(_ONE_LOWER)[low, high] >> jnp.minimum(place, 31).astype(jnp.uint32) & 1
-  lower = jnp.where(scaled % span == 0, lower, 0).astype(jnp.int32)
-  return jnp.where(high > low, scaled // span - lower, images).astype(jnp.uint8)
+  lower = jnp.where(255 * above % span == 0, lower, 0).astype(jnp.int32)
+  return jnp.where(high > low, 255 * above // span - lower, images).astype(jnp.uint8)
 
 
 def equalize(images: Array) -> Array:
