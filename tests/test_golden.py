@@ -161,6 +161,10 @@ class Trial:
     }
 
 
+def rounded(line):
+  return jax.tree.map(lambda x: float(f'{float(x):.8g}'), line)
+
+
 def lines_of(method, look=lambda run: None):
   """Returns the numbers of a method, `{method or method/stage: line}`; `look` sees each run."""
   sets = [EARLIER[method]] if method in EARLIER else []
@@ -173,7 +177,7 @@ def lines_of(method, look=lambda run: None):
     trial = Trial(part.config)
     run = trial.run()
     look(run[0])
-    found[name] = jax.tree.map(lambda x: float(f'{float(x):.8g}'), trial.numbers(*run))
+    found[name] = rounded(trial.numbers(*run))
   return found
 
 
@@ -211,6 +215,14 @@ def test_a_step_comes_to_what_is_recorded(method):
     assert now.keys() == then.keys(), f'{name}: {now.keys() ^ then.keys()} came or went; {HOW}'
     wrong += [f'{name} {k}: {then[k]} -> {now[k]}' for k in now if not agree(now[k], then[k])]
   assert not wrong, '\n'.join([*wrong, HOW])
+
+
+def test_the_step_as_one_program_comes_to_the_same():
+  config = runs.config_of('--config=digits_lt.py:fass', '--config.engine.precision=float32')
+  trial = Trial(config, compiled=True)
+  now, then = flatten(rounded(trial.numbers(*trial.run()))), flatten(recorded()['fass'])
+  assert now.keys() == then.keys()
+  assert not [k for k in now if not agree(now[k], then[k])]
 
 
 def test_no_two_methods_do_the_same():

@@ -17,7 +17,7 @@ THESIS = [
   'ldam+doda', 'ldam+fass', 'ldam+cmo+cuda+fass', 'bcl', 'bcl+cuda', 'bcl+doda', 'bcl+fass',
   'ride', 'ride+cmo', 'ride+cuda', 'ride+doda', 'ride+fass', 'ride+cmo+cuda+fass', 'drw+fass',
 ]  # fmt: skip
-# rows that the thesis lacks; test_methods.py has them, with the linear net
+# rows that the thesis lacks; test_methods.py has them
 CONTROLS = ['cmo+cuda', 'ldam+cmo+cuda', 'ride+cmo+cuda']
 # beside FASS alone; between them they hold every piece of FASS' rows
 REAL = ['bcl+fass', 'ride+cmo+cuda+fass']

@@ -6,6 +6,8 @@ the images. Sums use integers wherever Pillow's result is exact in integers.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -72,6 +74,7 @@ def posterize(images: Array, bits: Array) -> Array:
   return images & spread(jnp.uint8(255) << (8 - kept))
 
 
+@functools.cache
 def _one_lower() -> np.ndarray:
   """Returns where Pillow's `autocontrast` is one below 255 (x - lo) / (hi - lo), by (lo, hi).
 
@@ -88,19 +91,14 @@ def _one_lower() -> np.ndarray:
   return (lower.astype(np.uint32) << k.astype(np.uint32)).sum(-1, dtype=np.uint32)
 
 
-_ONE_LOWER, _WITH_255 = _one_lower(), np.gcd(np.arange(256), 255).astype(np.int32)
-
-
 def autocontrast(images: Array) -> Array:
-  """Stretches each channel to 0 .. 255: 255 (x - lo) / (hi - lo), truncated as Pillow does.
-
-  Pillow's float64 makes some whole quotients one lower, also 255 at x = hi; see `_one_lower`.
-  """
+  """Stretches each channel to 0 .. 255: 255 (x - lo) / (hi - lo), truncated as Pillow does."""
   low = images.min((1, 2), keepdims=True).astype(jnp.int32)
   high = images.max((1, 2), keepdims=True).astype(jnp.int32)
   above, span = images - low, jnp.maximum(high - low, 1)
-  place = above * jnp.asarray(_WITH_255)[span] // span  # k; no bit is set above 17
-  lower = jnp.asarray(_ONE_LOWER)[low, high] >> jnp.minimum(place, 31).astype(jnp.uint32) & 1
+  share = jnp.asarray(np.gcd(np.arange(256, dtype=np.int32), 255))[span]
+  place = above * share // span  # k; no bit is set above 17
+  lower = jnp.asarray(_one_lower())[low, high] >> jnp.minimum(place, 31).astype(jnp.uint32) & 1
   lower = jnp.where(255 * above % span == 0, lower, 0).astype(jnp.int32)
   return jnp.where(high > low, 255 * above // span - lower, images).astype(jnp.uint8)
 

@@ -10,18 +10,16 @@ from fass_jax.losses.combine import weighted_mean
 from fass_jax.nets.base import apply
 from fass_jax.recipe import optimiser
 from fass_jax.types import Time
+from tests.parity import marks
 
 try:
   import torch
 
   from launch.benchmarks import torch_baseline as baseline
-except ImportError:  # a skip right here would count where the marker leaves these tests out
+except ImportError:
   torch = None
 
-WHY = 'needs the extra parity: pip install -e .[parity]'
-pytestmark = [
-  pytest.mark.parity, pytest.mark.real_net, pytest.mark.skipif(torch is None, reason=WHY),
-]  # fmt: skip
+pytestmark = marks(torch is not None)
 
 DEPTH, CLASSES, BATCH = 14, 10, 16  # two blocks a stage: with a stride, and without
 

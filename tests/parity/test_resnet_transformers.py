@@ -10,17 +10,15 @@ from safetensors.numpy import save_file
 from fass_jax import nets
 from fass_jax.nets.base import apply
 from fass_jax.nets.pretrained import read, to_variables
+from tests.parity import marks
 
 try:
   import torch
   import transformers
-except ImportError:  # a skip right here would count where the marker leaves these tests out
+except ImportError:
   transformers = None
 
-WHY = 'needs the extra parity: pip install -e .[parity]'
-pytestmark = [
-  pytest.mark.parity, pytest.mark.real_net, pytest.mark.skipif(transformers is None, reason=WHY),
-]  # fmt: skip
+pytestmark = marks(transformers is not None)
 CLASSES, SIDE, BATCH = 11, 64, 2
 BASIC = {'layer_type': 'basic', 'hidden_sizes': [64, 128, 256, 512]}
 CONFIGS = {10: {**BASIC, 'depths': [1] * 4}, 18: {**BASIC, 'depths': [2] * 4}, 50: {}}
