@@ -130,10 +130,6 @@ TABLES = {
       ('tau-norm, tau = 1, nothing held out', 'tau_norm',
        {'classifier_args.tau': '1', 'data.held_out': 0.0}),
     ],
-    'remarks': (
-      'The rows of DODA, CUDA and the strong recipe were run before `autocontrast` was corrected: '
-      'it was one grey level high in 1.7 % of the pixels that it touched.',
-    ),
   },
   # the eight rows that the README shows are in it too, and are not run twice
   'digits_methods': {
@@ -147,9 +143,6 @@ TABLES = {
       'tau = 1: table "digits why").',
       'Of a classifier that is fitted after training (`tau_norm`, `ncm`, `post_hoc`) "best" is the '
       'epoch that was best without it.',
-      '`bcl+doda`, `cmo+cuda`, `ldam+cmo+cuda` and the rows of `ride` with CUDA or DODA were run '
-      'before `autocontrast` was corrected: it was one grey level high in 1.7 % of the pixels that '
-      'it touched.',
     ),
   },
   **_EVIDENCE['TABLES'],

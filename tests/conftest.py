@@ -37,7 +37,11 @@ def _tried(flags):
   Returns:
     Those of the flags that it does not complain of, and whether it started.
   """
-  program = 'import jax; jax.jit(lambda x: x + 1)(0.0)'
+  # without the pass of `_WANTED` older versions compile no scatter
+  program = (
+    'import jax, jax.numpy as jnp;'
+    'jax.jit(lambda x, i: x.at[i].add(1.0))(jnp.zeros(4), jnp.array([2, 2, 0]))'
+  )
   env = {**os.environ, 'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ' '.join(flags)}
   done = subprocess.run([sys.executable, '-c', program], env=env, capture_output=True, text=True)
   return [f for f in flags if f not in done.stderr], done.returncode == 0
@@ -86,8 +90,6 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:  # the first process of a session
     '--xla_backend_optimization_level=0',
     # a fifth of the time goes into kernels for single operations that are as good without it
     '--xla_disable_hlo_passes=fusion-wrapper',
-    # the older way to emit fusions compiles in four fifths of the time; jax 0.12 has dropped it
-    '--xla_cpu_use_fusion_emitters=false',
     _ALONE,
   ]
   _GIVEN = os.environ.get('XLA_FLAGS', '')
