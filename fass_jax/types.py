@@ -87,6 +87,22 @@ class Targets(NamedTuple):
   value: Array | None = None  # float32 [B], the continuous target of bin `a` (regression)
 
 
+class Examples(NamedTuple):
+  """A batch as a loss sees it, beside the network's outputs."""
+
+  labels: Array  # int32 [B], the labels that this call of the loss is about
+  targets: Targets  # the pair targets of the view
+  mask: Array  # bool or float [B], 0 excludes a sample; a loss that compares samples reads it
+
+
+class Context(NamedTuple):
+  """What a loss reads of the run."""
+
+  classes: Classes
+  signals: dict[str, PyTree]  # the states of the signals before the step
+  time: Time
+
+
 class Outputs(NamedTuple):
   """The outputs of a network for a batch."""
 
@@ -158,14 +174,15 @@ class Term(NamedTuple):
   """A weighted loss over views."""
 
   views: tuple[str, ...]
-  # each (outs, labels, classes, signals, t) -> (values, weights) has its own mean; the term's loss
-  # is the sum of the means
+  # each (outs, examples, context) -> (values, weights) has its own mean; the term's loss is the sum
+  # of the means
   losses: tuple[Callable[..., tuple[Array, Array]], ...]
   joint: bool  # True: the loss takes all views as one batch
   weight: Callable[[Time], Array]
   per_batch: bool  # True: divide by the batch size instead of the sum of the weights
   batch_size: int
   needs_teacher: bool = False  # True: the loss reads a teacher's logits
+  labels: str = 'both'  # which labels of a mixed image the loss is about, see `combine.pair_loss`
 
 
 class Inspector(NamedTuple):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fass_jax.types import Examples, Targets
+
 CLASSES = 10
 
 
@@ -52,3 +54,10 @@ def with_signals(signals):
     ),
   }
   return {name: by_hand[name](state) for name, state in signals.items()}
+
+
+def examples(labels, mask=None):
+  """Returns a batch of images that are not mixed, as a loss sees it."""
+  full = jnp.ones(jnp.shape(labels)) if labels is not None else None
+  on = full if mask is None else mask
+  return Examples(labels, Targets(labels, labels, full), on)

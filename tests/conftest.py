@@ -148,7 +148,10 @@ FIRST = (
 
 
 # on the oldest Python: the equations, the losses, one step of every method, the face of the package
-SMOKE = ('test_score', 'test_mixing', 'test_losses', 'test_golden', 'test_package', 'test_samplers')
+SMOKE = (
+  'test_score', 'test_mixing', 'test_losses', 'test_combine', 'test_golden', 'test_package',
+  'test_samplers',
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

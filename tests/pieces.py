@@ -11,9 +11,10 @@ import numpy as np
 from fass_jax.augment import chain
 from fass_jax.recipe.build import build
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Outputs, Time
+from fass_jax.types import Context, Outputs, Time
 from tests import runs
 from tests.bench import Run, digits, ops_of, quick
+from tests.by_hand import examples
 
 
 def class_index():
@@ -85,9 +86,9 @@ def weighted(run: Run, times: float = 4.0):
   loss, epochs = run.recipe.terms['natural'].losses[0], run.config.epochs
   outs = Outputs(jnp.zeros((10, max(1, run.config.net.experts), 10)), jnp.zeros((10, 1)))
   first, last = (
-    np.asarray(loss(outs, jnp.arange(10), class_index(), {}, at(e, epochs))[1]).reshape(10, -1)[
-      :, 0
-    ]
+    np.asarray(
+      loss(outs, examples(jnp.arange(10)), Context(class_index(), {}, at(e, epochs)))[1]
+    ).reshape(10, -1)[:, 0]
     for e in (0, epochs - 1)
   )
   assert last[-1] > times * last[0]
@@ -105,7 +106,11 @@ def another_loss(run: Run):
   c = run.config.net.experts
   z = 3.0 * jax.random.normal(jax.random.key(1), (10, c, 10))
   plain = build(runs.config_of('--config=digits_lt.py:ce'), digits()).terms['natural'].losses
-  args = Outputs(z, jnp.zeros((10, 1))), jnp.arange(10), class_index(), {}, at(0, 5)
+  args = (
+    Outputs(z, jnp.zeros((10, 1))),
+    examples(jnp.arange(10)),
+    Context(class_index(), {}, at(0, 5)),
+  )
   ours = sum(np.asarray(f(*args)[0]) for f in run.recipe.terms['natural'].losses)
   assert np.abs(ours - np.asarray(plain[0](*args)[0])).max() > 0.1
 

@@ -22,7 +22,7 @@ from fass_jax.engine.forward import forward
 from fass_jax.recipe import optimiser
 from fass_jax.recipe.build import build
 from fass_jax.run import loop, resume, session
-from fass_jax.types import Time, UserError
+from fass_jax.types import Context, Time, UserError
 from fass_jax.workdir import checkpoint
 from tests import pieces, runs, tiny
 from tests.bench import Bench
@@ -237,7 +237,7 @@ def test_range_loss_moves_the_network():
 
   def loss(params):
     outs = forward(recipe, params, state.batch_stats, inputs)[0]
-    context = b.store.classes, {}, t
+    context = Context(b.store.classes, {}, t)
     (value,) = step.term_parts(recipe, recipe.terms['range'], outs, inputs, context)
     return value
 

@@ -10,8 +10,9 @@ from fass_jax.data.load import load
 from fass_jax.losses.weights import effective_number_weights
 from fass_jax.recipe import terms
 from fass_jax.recipe.build import build
-from fass_jax.types import Classes, Outputs, Time, UserError
+from fass_jax.types import Classes, Context, Outputs, Time, UserError
 from tests import runs
+from tests.by_hand import examples
 
 COUNTS = jnp.array([100, 10, 1])
 CLASSES = Classes(COUNTS, jnp.array([0, 100, 110]), jnp.arange(111))
@@ -26,7 +27,9 @@ def weights_at(recipe, epoch, part=0):
   logits = jnp.zeros((3, 3 if recipe.terms['natural'].losses[1:] else 1, 3))
   outs = Outputs(logits, jnp.zeros((3, 1)))
   t = Time(jnp.asarray(0), jnp.asarray(epoch), jnp.asarray(0.0))
-  return recipe.terms['natural'].losses[part](outs, jnp.arange(3), CLASSES, {}, t)[1]
+  return recipe.terms['natural'].losses[part](
+    outs, examples(jnp.arange(3)), Context(CLASSES, {}, t)
+  )[1]
 
 
 def test_deferred_weights_begin_in_the_last_fifth():
@@ -150,7 +153,7 @@ def test_two_whole_views_are_one_joint_term():
 @pytest.mark.parametrize('how', [{'start': 'skip'}, {'rho': 0.5}])
 def test_views_that_are_no_whole_batches(how):
   config = two_views(**how)
-  with pytest.raises(UserError, match='give --config.terms.natural.views two views'):
+  with pytest.raises(UserError, match='give two --config.terms.natural.views'):
     terms.build_term(config.terms.natural, 'natural', config)
 
 

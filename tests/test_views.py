@@ -9,7 +9,7 @@ import pytest
 from fass_jax.engine import step
 from fass_jax.engine.forward import join
 from fass_jax.engine.views import Input
-from fass_jax.types import Outputs, Targets, Term
+from fass_jax.types import Context, Outputs, Targets, Term
 
 
 class Seen(NamedTuple):
@@ -44,8 +44,7 @@ def test_rows_masks_and_pair_targets_are_joined():
   np.testing.assert_array_equal(out.features[:, 0], [1, 2, 3, 4])
   np.testing.assert_array_equal(out.embedding[:, 0], [1, 2, 3, 4])
   np.testing.assert_array_equal(mask, [1, 1, 1, 0])
-  np.testing.assert_array_equal(out.extra['mask'], mask)
-  assert set(out.extra) == {'prototypes', 'mask'} and out.route is None and targets.value is None
+  assert set(out.extra) == {'prototypes'} and out.route is None and targets.value is None
   np.testing.assert_array_equal(targets.a, [0, 1, 1, 1])
   np.testing.assert_array_equal(targets.b, [0, 1, 0, 2])
   np.testing.assert_allclose(targets.lam, [1, 1, 0.25, 0.5])
@@ -63,13 +62,13 @@ def part_of(mixed, per_batch=False):
   """The scalar of a joint loss whose value is 10 (label + 1) + feature, and the calls it took."""
   calls: list[Any] = []
 
-  def loss(outs, labels, classes, signals, t):
-    calls.append(labels)
-    return 10.0 * (labels + 1) + outs.features[:, 0], jnp.ones(labels.shape)
+  def loss(outs, examples, context):
+    calls.append(examples.labels)
+    return 10.0 * (examples.labels + 1) + outs.features[:, 0], jnp.ones(examples.labels.shape)
 
   term = Term(('one', 'two'), (loss,), True, lambda t: jnp.ones(()), per_batch, 2)
   recipe = Recipe({'one': Seen(False), 'two': Seen(mixed)})
-  (value,) = step.term_parts(recipe, term, OUT, {'one': ONE, 'two': TWO}, (None, {}, None))
+  (value,) = step.term_parts(recipe, term, OUT, {'one': ONE, 'two': TWO}, Context(None, {}, None))
   return float(value), len(calls)
 
 

@@ -96,13 +96,11 @@ def join(outs: Sequence[Outputs], inputs: Sequence[Input]) -> tuple[Outputs, Tar
   """Concatenates several views to one batch, for a loss that compares them.
 
   Returns:
-    The outputs of all views, with the mask in `extra['mask']`, because a loss must not compare with
-    padding; the pair targets of all rows; the mask.
+    The outputs, the pair targets and the mask of all rows; `extra` is that of the first view.
   """
   mask = jnp.concatenate([x.mask for x in inputs])
   targets = jax.tree.map(lambda *rows: jnp.concatenate(rows), *(x.targets for x in inputs))
-  joined = _by_row(lambda *rows: jnp.concatenate(rows), *outs)
-  return joined._replace(extra={**outs[0].extra, 'mask': mask}), targets, mask
+  return _by_row(lambda *rows: jnp.concatenate(rows), *outs), targets, mask
 
 
 def _separately(

@@ -22,7 +22,7 @@ from fass_jax.engine.views import (
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
 from fass_jax.recipe import optimiser
 from fass_jax.recipe.build import Recipe
-from fass_jax.types import Array, Outputs, PyTree, Term, Time, TrainState
+from fass_jax.types import Array, Context, Outputs, PyTree, Term, Time, TrainState
 
 
 def clock(recipe: Recipe, step: Array) -> Time:
@@ -163,7 +163,7 @@ def update_tally(
 
 
 def term_parts(
-  recipe: Recipe, term: Term, outs: dict[str, Outputs], inputs: dict[str, Input], context: Any
+  recipe: Recipe, term: Term, outs: dict[str, Outputs], inputs: dict[str, Input], context: Context
 ) -> list[Array]:
   """Returns the scalars that a term sums: one per active view and part of its loss."""
   divisor = float(term.batch_size) if term.per_batch else None
@@ -172,7 +172,9 @@ def term_parts(
     out, targets, mask = join([outs[v] for v in views], [inputs[v] for v in views])
     mixed = any(recipe.views[v].mixed_label for v in views)
     every = divisor and divisor * len(views)  # the joint batch has the rows of all views
-    return [pair_loss(f, out, targets, mask, context, mixed, every) for f in term.losses]
+    return [
+      pair_loss(f, out, targets, mask, context, mixed, every, term.labels) for f in term.losses
+    ]
   return [
     pair_loss(
       loss,
@@ -182,6 +184,7 @@ def term_parts(
       context,
       recipe.views[v].mixed_label,
       divisor,
+      term.labels,
     )
     for v in views
     for loss in term.losses
@@ -211,7 +214,7 @@ def train_step(
     v: build_view(recipe, v, batches[recipe.views[v].stream], key, state.signals, t, store, plan)
     for v in active
   }
-  context = (store.classes, state.signals, t)
+  context = Context(store.classes, state.signals, t)
   from_teacher = teacher_logits(recipe, inputs, store)
 
   def loss_fn(params: PyTree) -> tuple[Array, Any]:

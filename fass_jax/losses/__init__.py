@@ -3,8 +3,9 @@
     balanced_softmax(logits [B, C], labels [B], counts [C]) -> [B]
 
 `LOSSES` lists the losses that a config names. These have the signature of the train step,
-`(outs, labels, classes, signals, t) -> (values, weights)`; `outs` is an `Outputs`, values and
-weights have equal shapes. No loss reduces its values; the train step does, with `combine`.
+`(outs, examples, context) -> (values, weights)`, see `Outputs`, `Examples` and `Context` in
+`types.py`; values and weights have equal shapes. No loss reduces its values; the train step does,
+with `combine`.
 """
 
 from fass_jax.losses.adaptive import adaptive_adjustment

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -44,7 +43,7 @@ from fass_jax.losses.sigmoid import focal_sigmoid, sigmoid_loss
 from fass_jax.losses.softmax import cross_entropy, label_smoothing
 from fass_jax.losses.temperatures import cdt
 from fass_jax.losses.weights import inverse_frequency_weights
-from fass_jax.types import Array, Classes, Outputs, Time
+from fass_jax.types import Array, Context, Examples, Outputs, Time
 
 Schedule = Callable[[Time], Array]
 
@@ -52,11 +51,8 @@ Schedule = Callable[[Time], Array]
 def of_logits(function: Callable[[Array, Array, Array], Array]) -> Loss:
   """Wraps `(logits [B, C], labels, counts) -> values [B]` as a loss on the experts' mean logits."""
 
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del signals, t
-    values = function(outs.logits.mean(axis=1), labels, classes.count)
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    values = function(outs.logits.mean(axis=1), examples.labels, context.classes.count)
     return values, jnp.ones_like(values)
 
   return loss
@@ -73,12 +69,10 @@ def reweight(loss: Loss, class_weights: Callable[[Array], Array], share: Schedul
     share: time -> a number in [0, 1].
   """
 
-  def weighted(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    values, weights = loss(outs, labels, classes, signals, t)
-    on = share(t)
-    own = (1.0 - on + on * class_weights(classes.count))[labels]
+  def weighted(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    values, weights = loss(outs, examples, context)
+    on = share(context.time)
+    own = (1.0 - on + on * class_weights(context.classes.count))[examples.labels]
     return values, weights * own.reshape(own.shape + (1,) * (weights.ndim - 1))
 
   return weighted
@@ -95,13 +89,17 @@ def _ride(
   scale: float, max_margin: float, gamma: float, factor: float, late: Schedule
 ) -> tuple[Loss, Loss]:
   def part(which: int) -> Loss:
-    def loss(
-      outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-    ) -> tuple[Array, Array]:
-      del signals
+    def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
       # both parts call `ride`; under jit the compiler drops the unused half
       values = ride(
-        outs.logits, labels, classes.count, scale, max_margin, gamma, factor, late(t) > 0
+        outs.logits,
+        examples.labels,
+        context.classes.count,
+        scale,
+        max_margin,
+        gamma,
+        factor,
+        late(context.time) > 0,
       )[which]
       return values, jnp.ones_like(values)
 
@@ -111,24 +109,17 @@ def _ride(
 
 
 def _contrastive(temperature: float) -> tuple[Loss]:
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del classes, signals, t
-    extra = outs.extra
-    mask = extra.get('mask')
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
     assert outs.embedding is not None, 'the network has no projection'
-    values = balanced_contrastive(outs.embedding, labels, extra['prototypes'], temperature, mask)
-    return values, jnp.ones_like(values) if mask is None else jnp.asarray(mask, float)
+    labels, mask, prototypes = examples.labels, examples.mask, outs.extra['prototypes']
+    values = balanced_contrastive(outs.embedding, labels, prototypes, temperature, mask)
+    return values, jnp.asarray(mask, float)
 
   return (loss,)
 
 
 def _distillation(temperature: float, power: float = 1.0) -> tuple[Loss]:
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del labels, classes, signals, t
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
     assert outs.teacher is not None, 'this view has no teacher logits'
     values = distillation(outs.logits.mean(axis=1), outs.teacher, temperature, power)
     return values, jnp.ones_like(values)
@@ -137,38 +128,29 @@ def _distillation(temperature: float, power: float = 1.0) -> tuple[Loss]:
 
 
 def _router(positive: float) -> tuple[Loss]:
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del classes, signals, t
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
     assert outs.route is not None, 'the network has no router'
-    values = router_loss(outs.route, outs.logits, labels, positive)
+    values = router_loss(outs.route, outs.logits, examples.labels, positive)
     return values, jnp.ones_like(values)
 
   return (loss,)
 
 
 def _range(k: int, margin: float, intra: float, inter: float) -> tuple[Loss]:
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del classes, signals, t
-    mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    mask = jnp.asarray(examples.mask, float)
     # concatenate the experts' features
-    features = outs.features.reshape(len(labels), -1)
-    value = range_loss(features, labels, mask, k, margin, intra, inter)
+    features = outs.features.reshape(len(mask), -1)
+    value = range_loss(features, examples.labels, mask, k, margin, intra, inter)
     return jnp.broadcast_to(value, mask.shape), mask
 
   return (loss,)
 
 
 def _bbn(epochs: int) -> tuple[Loss]:
-  def loss(
-    outs: Outputs, labels: Array, classes: Classes, signals: dict[str, Any], t: Time
-  ) -> tuple[Array, Array]:
-    del classes, signals
-    values = bbn_loss(outs.logits, labels, bbn_alpha(t.epoch, epochs))
-    mask = jnp.asarray(outs.extra.get('mask', jnp.ones(labels.shape)), float)
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    values = bbn_loss(outs.logits, examples.labels, bbn_alpha(context.time.epoch, epochs))
+    mask = jnp.asarray(examples.mask, float)
     # the loss blends the logits of rows i and B + i, so a mask on one applies to both
     pair = mask[: len(mask) // 2] * mask[len(mask) // 2 :]
     return values, jnp.concatenate([pair, pair])

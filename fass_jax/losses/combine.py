@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 
-from fass_jax.types import Array, Classes, Outputs, Targets, Term, Time
+from fass_jax.types import Array, Context, Examples, Outputs, Targets, Term, Time
 
 
 def weighted_mean(values: Array, weights: Array, divisor: float | None = None) -> Array:
@@ -29,33 +28,39 @@ def pair_loss(
   outs: Outputs,
   targets: Targets,
   mask: Array,
-  context: tuple[Classes, dict[str, Any], Time],
+  context: Context,
   mixed_label: bool,
   divisor: float | None = None,
+  labels: str = 'both',
 ) -> Array:
   """Returns the loss for a pair target (a, b, lam).
 
-  The result is sum(lam w_a l_a) / sum(w_a) + sum((1 - lam) w_b l_b) / sum(w_b). Every loss sees
-  integer labels only, as margin losses require.
+  The result is sum(lam w_a l_a) / sum(w_a) + sum((1 - lam) w_b l_b) / sum(w_b). Most losses see
+  integer labels only, as margin losses require. A loss that is not linear in the label says so with
+  `labels`, and is called once.
 
   Args:
     loss: a function of `LOSSES`.
     outs: the network's outputs for the view.
     targets: the pair `(a, b, lam)`, each `[B]`.
     mask: `[B]`, 0 excludes a sample.
-    context: the loss's other inputs: classes, signals, time.
+    context: what the loss reads of the run.
     mixed_label: False means lam = 1 for all samples; the second sum is then not computed.
     divisor: see `weighted_mean`.
+    labels: 'both', as above; 'own': label a of every row; 'unmixed': label a of the rows with
+      lam = 1, the others are masked out; 'pair': the loss reads `examples.targets` itself.
   """
+  if labels == 'unmixed' and mixed_label:
+    mask = jnp.asarray(mask, bool) & (targets.lam == 1.0)
 
-  def half(labels: Array, share: Array | None) -> Array:
-    values, weights = loss(outs, labels, *context)
+  def half(own: Array, share: Array | None) -> Array:
+    values, weights = loss(outs, Examples(own, targets, mask), context)
     on = jnp.asarray(mask, float).reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
     if share is not None:
       values = values * share.reshape(on.shape)
     return weighted_mean(values, weights * on, divisor)
 
-  if not mixed_label:
+  if not mixed_label or labels != 'both':
     return half(targets.a, None)
   return half(targets.a, targets.lam) + half(targets.b, 1.0 - targets.lam)
 

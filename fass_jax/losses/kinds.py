@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from fass_jax.types import Array, Classes, Outputs, Time
+from fass_jax.types import Array, Context, Examples, Outputs
 
-Loss = Callable[[Outputs, Array, Classes, dict[str, Any], Time], tuple[Array, Array]]
+Loss = Callable[[Outputs, Examples, Context], tuple[Array, Array]]
 
 
 class Prior(NamedTuple):
@@ -52,6 +52,7 @@ class Kind(NamedTuple):
   joint: bool = False  # takes all views of its term as one batch
   needs_teacher: bool = False  # reads a teacher's logits
   beside: bool = False  # trains no classifier, so it needs another loss that does
+  labels: str = 'both'  # which labels of a mixed image it is about, see `combine.pair_loss`
 
 
 def needs_cosine(use: Use) -> str:
@@ -104,8 +105,8 @@ def needs_whole_pair(use: Use) -> str:
     return ''
   return (
     f'{use.term}: {_inside(use.name)} blends two whole batches in every step, one with natural and '
-    f'one with reversed class frequencies; give {use.term}.views two views whose streams have '
-    'rho=1.0 and start=on.'
+    f'one with reversed class frequencies; give two {use.term}.views whose streams have rho=1.0 '
+    'and start=on.'
   )
 
 

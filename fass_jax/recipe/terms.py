@@ -222,5 +222,6 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]
     per_batch=c.divisor == 'batch',
     batch_size=config.batch_size,
     needs_teacher=kind.needs_teacher,
+    labels=kind.labels,
   )
   return term, _text(c, config, parameters)

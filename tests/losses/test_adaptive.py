@@ -6,7 +6,8 @@ import numpy as np
 
 from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.build import LOSSES
-from fass_jax.types import Classes, Outputs
+from fass_jax.types import Classes, Context, Outputs
+from tests.by_hand import examples
 from tests.losses import oracle
 
 
@@ -27,7 +28,9 @@ def test_against_numpy():
   moved[rows, labels] -= 30 * hard / np.log2(1 + n[labels] / 5)
   (loss,) = LOSSES['ala'].build(scale=30.0)
   outs = Outputs(jnp.asarray(z)[:, None], jnp.zeros((60, 1)))
-  values, weights = loss(outs, jnp.asarray(labels), Classes(jnp.asarray(n), None, None), {}, None)
+  values, weights = loss(
+    outs, examples(jnp.asarray(labels)), Context(Classes(jnp.asarray(n), None, None), {}, None)
+  )
   np.testing.assert_allclose(values, oracle.ce(moved, labels), rtol=1e-5, atol=1e-5)
   np.testing.assert_array_equal(weights, np.ones(60))
 

@@ -7,7 +7,8 @@ import pytest
 from fass_jax.losses import combine
 from fass_jax.losses.bbn import bbn_alpha, bbn_logits, bbn_loss
 from fass_jax.losses.build import LOSSES
-from fass_jax.types import Outputs, Targets, Time
+from fass_jax.types import Context, Outputs, Targets, Time
+from tests.by_hand import examples
 from tests.losses import oracle
 
 
@@ -63,13 +64,15 @@ def test_the_mean_of_the_rows_is_the_papers_loss():
   (loss,) = LOSSES['bbn'].build(epochs=10)
   outs = Outputs(jnp.asarray(z, jnp.float32), jnp.zeros((12, 2, 1)))
   targets = Targets(jnp.asarray(y), jnp.asarray(y), jnp.ones(12))
-  got = combine.pair_loss(loss, outs, targets, jnp.ones(12), (None, {}, at(4)), False)
+  got = combine.pair_loss(loss, outs, targets, jnp.ones(12), Context(None, {}, at(4)), False)
   alpha = 1 - 0.4**2
   mixed = alpha * z[:6, 0] + (1 - alpha) * z[6:, 1]
   want = (alpha * oracle.ce(mixed, y[:6]) + (1 - alpha) * oracle.ce(mixed, y[6:])).mean()
   np.testing.assert_allclose(got, want, rtol=1e-5)
   # divided by the rows of both views it is the same
-  again = combine.pair_loss(loss, outs, targets, jnp.ones(12), (None, {}, at(4)), False, 12.0)
+  again = combine.pair_loss(
+    loss, outs, targets, jnp.ones(12), Context(None, {}, at(4)), False, 12.0
+  )
   np.testing.assert_allclose(again, want, rtol=1e-5)
 
 
@@ -78,7 +81,7 @@ def test_mixed_labels():
   z = jnp.asarray(rng.normal(size=(4, 2, 3)), jnp.float32)
   a, b, lam = jnp.array([0, 1, 2, 0]), jnp.array([2, 2, 2, 0]), jnp.array([0.3, 0.6, 1.0, 1.0])
   (loss,) = LOSSES['bbn'].build(epochs=10)
-  outs, context = Outputs(z, jnp.zeros((4, 2, 1))), (None, {}, at(5))
+  outs, context = Outputs(z, jnp.zeros((4, 2, 1))), Context(None, {}, at(5))
   got = combine.pair_loss(loss, outs, Targets(a, b, lam), jnp.ones(4), context, True)
   one, two = bbn_loss(z, a, 0.75), bbn_loss(z, b, 0.75)
   np.testing.assert_allclose(got, (lam * one + (1 - lam) * two).mean(), rtol=1e-5)
@@ -88,8 +91,8 @@ def test_a_filler_takes_its_partner_out():
   """A row's logits are a blend of two images: where one does not count, neither label does."""
   z, mask = jnp.zeros((4, 2, 3)), jnp.array([1, 0, 1, 1], bool)
   (loss,) = LOSSES['bbn'].build(epochs=10)
-  outs = Outputs(z, jnp.zeros((4, 2, 1)), None, {'mask': mask})
-  _, weights = loss(outs, jnp.zeros(4, int), None, {}, at(0))
+  outs = Outputs(z, jnp.zeros((4, 2, 1)))
+  _, weights = loss(outs, examples(jnp.zeros(4, int), mask), Context(None, {}, at(0)))
   np.testing.assert_array_equal(weights, [1, 0, 1, 0])
 
 

@@ -12,7 +12,8 @@ from fass_jax.losses.margins import ldam
 from fass_jax.losses.weights import effective_number_weights
 from fass_jax.recipe.optimiser import piecewise
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Outputs, Targets, Time
+from fass_jax.types import Context, Outputs, Targets, Time
+from tests.by_hand import examples
 from tests.losses import oracle
 
 (cross_entropy,) = build.LOSSES['ce'].build()
@@ -58,7 +59,7 @@ def weights(counts):
 def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
   outs, labels = outputs()
   for part in build.LOSSES[name].build(**params):
-    values, w = part(outs, labels, CLASSES, {}, at(0))
+    values, w = part(outs, examples(labels), Context(CLASSES, {}, at(0)))
     assert values.shape == w.shape == (6,) and values.dtype == w.dtype == jnp.float32
     assert (w == 1).all() and np.isfinite(values).all()
 
@@ -74,15 +75,17 @@ def test_ldam_reads_the_counts_of_the_data_set_and_the_mean_of_the_experts():
   outs, labels = outputs()
   (loss,) = build.LOSSES['ldam'].build(scale=30.0, max_margin=0.5)
   want = ldam(outs.logits.mean(1), labels, jnp.array([40, 20, 10, 5]), 30.0, 0.5)
-  np.testing.assert_allclose(loss(outs, labels, CLASSES, {}, at(0))[0], want, rtol=1e-6)
+  np.testing.assert_allclose(
+    loss(outs, examples(labels), Context(CLASSES, {}, at(0)))[0], want, rtol=1e-6
+  )
 
 
 def test_deferred_reweighting():
   outs, labels = outputs()
   loss = build.reweight(cross_entropy, weights, DRW)
-  plain, ones = cross_entropy(outs, labels, CLASSES, {}, at(0))
+  plain, ones = cross_entropy(outs, examples(labels), Context(CLASSES, {}, at(0)))
   for epoch, want in ((159, ones), (160, weights(CLASSES.count)[labels])):
-    values, w = loss(outs, labels, CLASSES, {}, at(epoch))
+    values, w = loss(outs, examples(labels), Context(CLASSES, {}, at(epoch)))
     np.testing.assert_array_equal(values, plain)
     np.testing.assert_array_equal(w, want)
 
@@ -92,7 +95,9 @@ def test_reweighted_pairs_are_two_weighted_means():
   outs, a = outputs()
   b, lam, w = jnp.roll(a, 1), jnp.full(6, 0.3), np.float64(weights(CLASSES.count))
   loss = build.reweight(cross_entropy, weights, DRW)
-  got = combine.pair_loss(loss, outs, Targets(a, b, lam), jnp.ones(6), (CLASSES, {}, at(170)), True)
+  got = combine.pair_loss(
+    loss, outs, Targets(a, b, lam), jnp.ones(6), Context(CLASSES, {}, at(170)), True
+  )
   z = np.float64(outs.logits).mean(1)
   want = sum(
     share * (w[y] * oracle.ce(z, y)).sum() / w[y].sum()
@@ -102,11 +107,11 @@ def test_reweighted_pairs_are_two_weighted_means():
 
 
 def test_weights_of_values_with_an_expert_axis():
-  def each(outs, labels, classes, signals, t):
+  def each(outs, examples, context):
     return outs.logits[:, :, 0], jnp.ones((6, 3))
 
   outs, labels = outputs()
-  _, w = build.reweight(each, weights, DRW)(outs, labels, CLASSES, {}, at(170))
+  _, w = build.reweight(each, weights, DRW)(outs, examples(labels), Context(CLASSES, {}, at(170)))
   np.testing.assert_allclose(w, np.repeat(weights(CLASSES.count)[labels][:, None], 3, 1), rtol=0)
 
 
@@ -114,9 +119,9 @@ def test_weights_of_values_with_an_expert_axis():
 def test_ride_weighs_its_margins_and_not_its_diversity(epoch):
   outs, labels = outputs()
   first, second = build.LOSSES['ride'].build(30.0, 0.5, -0.45, 0.05, DRW)
-  context, late = (CLASSES, {}, at(epoch)), epoch >= 160
+  context, late = Context(CLASSES, {}, at(epoch)), epoch >= 160
   got = sum(
-    combine.weighted_mean(*part(outs, labels, *context))
+    combine.weighted_mean(*part(outs, examples(labels), context))
     for part in (build.reweight(first, weights, DRW), second)
   )
   one, two = ride(outs.logits, labels, CLASSES.count, 30.0, 0.5, -0.45, 0.05, late)
@@ -129,11 +134,10 @@ def test_contrastive_reads_the_extra_outputs():
   z, p = (jnp.asarray(oracle.unit_rows(rng, n, 8)) for n in (6, 4))
   (loss,) = build.LOSSES['balanced_contrastive'].build(temperature=0.1)
   outs, labels = outputs(extra={'embedding': z, 'prototypes': p})
-  values, w = loss(outs, labels, CLASSES, {}, at(0))
+  values, w = loss(outs, examples(labels), Context(CLASSES, {}, at(0)))
   np.testing.assert_allclose(values, balanced_contrastive(z, labels, p, 0.1), rtol=1e-6)
   assert (w == 1).all()
   mask = jnp.arange(6) < 4
-  outs = outs._replace(extra=outs.extra | {'mask': mask})
-  values, w = loss(outs, labels, CLASSES, {}, at(0))
+  values, w = loss(outs, examples(labels, mask), Context(CLASSES, {}, at(0)))
   np.testing.assert_allclose(values, balanced_contrastive(z, labels, p, 0.1, mask), rtol=1e-6)
   np.testing.assert_array_equal(w, mask)

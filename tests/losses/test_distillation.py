@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fass_jax.losses import LOSSES, distillation
-from fass_jax.types import Outputs
+from fass_jax.types import Context, Outputs
+from tests.by_hand import examples
 from tests.losses import oracle
 
 distill = jax.jit(distillation.distillation, static_argnums=(2, 3))
@@ -72,6 +73,6 @@ def test_the_student_is_the_mean_of_its_experts():
   experts = jnp.stack([jnp.asarray(z) + d for d in (-1.0, 0.0, 1.0)], axis=1)
   outs = Outputs(experts, jnp.zeros((6, 1)), teacher=jnp.asarray(teacher))
   (loss,) = LOSSES['distillation'].build(temperature=1.5)
-  values, weights = loss(outs, None, None, {}, None)
+  values, weights = loss(outs, examples(None), Context(None, {}, None))
   np.testing.assert_allclose(values, distill(z, teacher, 1.5), rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(weights, np.ones(6))

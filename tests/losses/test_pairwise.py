@@ -10,7 +10,8 @@ from fass_jax.losses import margins, pairwise, prior
 from fass_jax.losses.build import LOSSES
 from fass_jax.losses.softmax import cross_entropy
 from fass_jax.losses.weights import inverse_frequency_weights
-from fass_jax.types import Classes, Outputs
+from fass_jax.types import Classes, Context, Outputs
+from tests.by_hand import examples
 from tests.losses import oracle
 
 N = np.array([400, 50, 9, 1, 40])
@@ -185,6 +186,8 @@ def test_many_classes_need_no_square_array():
 def test_a_weighted_loss_keeps_its_weights_apart():
   (loss,) = LOSSES['weighted_la'].build(tau=0.25)
   outs = Outputs(jnp.asarray(Z)[:, None], jnp.zeros((60, 1)))
-  values, weights = loss(outs, jnp.asarray(Y), Classes(jnp.asarray(N), None, None), {}, None)
+  values, weights = loss(
+    outs, examples(jnp.asarray(Y)), Context(Classes(jnp.asarray(N), None, None), {}, None)
+  )
   close(values, prior.logit_adjustment(Z, Y, N, 0.25))
   close(values * weights, prior.weighted_logit_adjustment(Z, Y, N, 0.25))

@@ -10,7 +10,8 @@ import pytest
 from fass_jax.losses import range_loss as module
 from fass_jax.losses.build import LOSSES
 from fass_jax.losses.kinds import needs_embedding
-from fass_jax.types import Outputs
+from fass_jax.types import Context, Outputs
+from tests.by_hand import examples
 
 range_loss = jax.jit(module.range_loss, static_argnames='k')
 
@@ -92,8 +93,8 @@ def test_as_the_step_calls_it():
   kind = LOSSES['range']
   assert kind.joint and needs_embedding not in kind.refuses
   (loss,) = kind.build(k=2, margin=5.0, intra=1.0, inter=1.0)
-  outs = Outputs(jnp.zeros((6, 2, 2)), jnp.asarray(x), None, {'mask': mask})
-  values, weights = loss(outs, y, None, {}, None)
+  outs = Outputs(jnp.zeros((6, 2, 2)), jnp.asarray(x))
+  values, weights = loss(outs, examples(y, mask), Context(None, {}, None))
   want = by_loops(x.reshape(6, 6), np.asarray(y), np.asarray(mask), 2, 5.0, 1.0, 1.0)
   np.testing.assert_allclose(values, np.full(6, want), rtol=1e-4)
   np.testing.assert_array_equal(weights, mask)

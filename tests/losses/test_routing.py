@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.losses import LOSSES, routing
-from fass_jax.types import Outputs
+from fass_jax.types import Context, Outputs
+from tests.by_hand import examples
 
 
 def of_ensembles(right):
@@ -56,7 +57,7 @@ def test_loss_against_numpy():
   labels = rng.integers(0, 3, 200)
   outs = Outputs(jnp.asarray(logits), jnp.zeros((200, 1)), route=jnp.asarray(route))
   (loss,) = LOSSES['router'].build(positive=100.0)
-  values, weights = loss(outs, jnp.asarray(labels), None, {}, None)
+  values, weights = loss(outs, examples(jnp.asarray(labels)), Context(None, {}, None))
   want = oracle(route, logits, labels, 100.0)
   np.testing.assert_allclose(values, want, rtol=1e-4)
   assert (want > 20).sum() > 20 and values.shape == weights.shape == (200,)

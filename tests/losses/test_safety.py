@@ -15,8 +15,9 @@ from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.kinds import needs_cosine
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.recipe.terms import loss_parameters
-from fass_jax.types import Classes, Outputs, Time
+from fass_jax.types import Classes, Context, Outputs, Time
 from tests import runs
+from tests.by_hand import examples
 
 few_examples = hypothesis.settings(max_examples=20, deadline=None, database=None, derandomize=True)
 B, E, C = 4, 2, 3
@@ -54,10 +55,12 @@ def gradient(name, given):
   def value(given, labels, n, epoch):
     z, x, embedding, teacher, route = given
     z = jnp.clip(z, -SCALE, SCALE) if cosine else z
-    extra = {'prototypes': jnp.eye(C, dtype=z.dtype), 'mask': jnp.ones(B, bool)}
+    extra = {'prototypes': jnp.eye(C, dtype=z.dtype)}
     outs = Outputs(z, x, embedding, extra, route, teacher)
     found = [
-      part(outs, labels, Classes(n, None, None), {}, Time(epoch, epoch, epoch / 200))
+      part(
+        outs, examples(labels), Context(Classes(n, None, None), {}, Time(epoch, epoch, epoch / 200))
+      )
       for part in parts
     ]
     return sum((v * w).sum() for v, w in found), found

@@ -7,7 +7,8 @@ import pytest
 
 from fass_jax.losses import sigmoid
 from fass_jax.losses.build import LOSSES
-from fass_jax.types import Classes, Outputs
+from fass_jax.types import Classes, Context, Outputs
+from tests.by_hand import examples
 from tests.losses import oracle
 
 sigmoid_loss = jax.jit(sigmoid.sigmoid_loss)
@@ -79,5 +80,7 @@ def test_alpha_of_zero_in_a_config_is_none():
   z, y = oracle.random_logits(2, 8, 3)
   (loss,) = LOSSES['focal_sigmoid'].build(gamma=1.0, alpha=0.0)
   outs = Outputs(jnp.asarray(z)[:, None], jnp.zeros((8, 1)))
-  values, _ = loss(outs, jnp.asarray(y), Classes(jnp.ones(3), None, None), {}, None)
+  values, _ = loss(
+    outs, examples(jnp.asarray(y)), Context(Classes(jnp.ones(3), None, None), {}, None)
+  )
   np.testing.assert_allclose(values, by_class(z, y, 1.0), rtol=1e-5)

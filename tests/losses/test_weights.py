@@ -9,7 +9,7 @@ from fass_jax.counts import class_counts
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.combine import pair_loss
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
-from fass_jax.types import Classes, Outputs, Targets
+from fass_jax.types import Classes, Context, Outputs, Targets
 
 # head and tail of the deferred reweighting, beta .9999
 DRW = [
@@ -58,7 +58,7 @@ def test_both_normalisations_by_hand():
   weighted = reweight(loss, lambda n: inverse_frequency_weights(n, 1.0), lambda t: jnp.ones(()))
   z = jnp.array([[[0.0, 0.0]], [[np.log(3), 0.0]], [[np.log(3), 0.0]]])
   outs, y = Outputs(z, jnp.zeros((3, 1))), jnp.array([0, 1, 1])
-  context = (Classes(jnp.array([1, 4]), None, None), {}, None)
+  context = Context(Classes(jnp.array([1, 4]), None, None), {}, None)
   args = (weighted, outs, Targets(y, y, jnp.ones(3)), jnp.ones(3), context, False)
   # 1.6 ln 2 + 2 (.4 ln 4) = 3.2 ln 2, over 2.4 or over 3
   np.testing.assert_allclose(pair_loss(*args), 4 / 3 * np.log(2), rtol=1e-6)
