@@ -11,6 +11,7 @@ DEFERRED_WEIGHTS: dict[str, Any] = {
 COSINE_HEAD: dict[str, Any] = {'net.head': 'cosine'}
 
 PAPERS = {
+  'CAR 2026': 'CAR, confusion-aware spectral regularisation, CVPR 2026, arXiv:2603.16732',
   'Ahn 2023': 'Ahn et al., "CUDA: Curriculum of Data Augmentation for Long-Tailed Recognition", '
   'ICLR 2023, arXiv:2302.05499',
   'Alshammari 2022': 'Alshammari et al., "Long-Tailed Recognition via Weight Balancing", CVPR '

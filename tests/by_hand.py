@@ -45,6 +45,9 @@ def with_signals(signals):
   c = np.arange(CLASSES)
   by_hand = {
     'score': lambda s: s._replace(matrix=confusions()),
+    'confusion': lambda s: s._replace(
+      matrix=(confusions() * (1 - jnp.eye(CLASSES))).T, seen=jnp.asarray(c < 9)
+    ),
     'levels': lambda s: s._replace(level=jnp.asarray(3 * c % 10 + 1, jnp.int32)),
     'ops': lambda s: s._replace(
       weight=jnp.asarray(1 + (c[:, None] + 2 * c[None]) % 7, jnp.int32),

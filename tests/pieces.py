@@ -178,6 +178,12 @@ def scored(run: Run):
   assert run.rows[-1]['terms']['fs'] > 0
 
 
+def confused(run: Run):
+  """The steps have moved the confusion, whose diagonal stays 0."""
+  began, now = run.began['confusion'].matrix, np.asarray(run.state.signals['confusion'].matrix)
+  assert np.abs(now - began).max() > 1e-3 and (np.diag(now) == 0).all() and (now >= 0).all()
+
+
 def three_experts(run: Run):
   assert run.config.net.experts == 3 and run.config.optim.nesterov
   assert abs(run.config.optim.weight_decay - 5e-4) < 1e-9
@@ -231,6 +237,7 @@ ACTIVE = {
   'equalised': (another_loss,),
   'cdt': (another_loss,),
   'range': (with_term('range', 'range'),),
+  'car': (with_term('car', 'car'), confused),
   'class_balanced': (evened(),),
   'square_root': (evened(),),
   'reversed': (evened(),),

@@ -50,5 +50,18 @@ METHODS = {
   'equalised': _loss(
     'Equalisation loss: rare classes are pushed down less.', 'Tan 2020', loss='equalised'
   ),
+  # alpha .3, beta .5, r0 .5, as the published command has them; the paper's are .5, .5, .2
+  'car': Method(
+    {
+      'signals.confusion.kind': 'confusion',
+      'signals.confusion.decay': 0.5,
+      'terms.car.views': ('natural',),
+      'terms.car.loss': 'car',
+      'terms.car.weight': 0.3,
+    },
+    'CAR: a penalty on the largest confusions of the classes.',
+    _PAPERS['CAR 2026'],
+    'signal, term',
+  ),
   'cdt': _loss('Class-dependent temperatures.', 'Ye 2020', loss='cdt'),
 }

@@ -48,6 +48,14 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
     'intra': Key(1.0, 'Factor of the distances inside a class.', at_least=0),
     'inter': Key(1.0, 'Factor of the distance between class centres.', at_least=0),
   },
+  'car': {
+    'r0': Key(0.5, 'Bounds the weight of a rare class.', above=0),
+    'by': Key(
+      'frequency',
+      "Class weights by 'frequency' n_c / N, which makes them almost equal, or by 'count'.",
+      choices=('frequency', 'count'),
+    ),
+  },
   'balanced_contrastive': {'temperature': Key(0.1, 'Temperature of the similarities.', above=0)},
   'distillation': {
     'temperature': Key(1.5, 'Temperature of teacher and student.', above=0),

@@ -103,7 +103,8 @@ TERM_KEYS: dict[str, Key] = {
 SIGNAL_KEYS: dict[str, Key] = {
   'kind': Key(
     'score_matrix',
-    "What is remembered: 'score_matrix' (FASS), 'levels' (CUDA) or 'op_weights' (DODA).",
+    "What is remembered: 'score_matrix' (FASS), 'levels' (CUDA), 'op_weights' (DODA) or "
+    "'confusion' (CAR).",
     table='signals',
   ),
   'view': Key('natural', 'The view that the signal watches.', table='views of terms'),
@@ -120,7 +121,26 @@ SIGNAL_KEYS: dict[str, Key] = {
     of=('score_matrix',),
   ),
   'decay': Key(
-    0.0, 'Weight of older epochs (EMA); 0 forgets them.', at_least=0, below=1, of=('score_matrix',)
+    0.0,
+    "Weight of older epochs, of a 'confusion' of older steps (EMA); 0 forgets them.",
+    at_least=0,
+    below=1,
+    of=('score_matrix', 'confusion'),
+  ),
+  'temperature': Key(1.0, 'Temperature of the softmax.', above=0, of=('confusion',)),
+  'margin': Key(0.0, 'Added to the difference of two logits.', of=('confusion',)),
+  'gate_gradient': Key(False, 'Let the gradient pass the sigmoid too.', of=('confusion',)),
+  'absent': Key(
+    'zero',
+    "Classes that a batch lacks: their column moves to 'zero', or they 'keep' it.",
+    choices=('zero', 'keep'),
+    of=('confusion',),
+  ),
+  'begin': Key(
+    'first',
+    "A column begins with its 'first' batch, without gradient, or at 'zero'.",
+    choices=('first', 'zero'),
+    of=('confusion',),
   ),
   'chance': Key(
     0.5,

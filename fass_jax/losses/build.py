@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from fass_jax.losses import car
 from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.bbn import bbn_alpha, bbn_loss
 from fass_jax.losses.contrastive import balanced_contrastive
@@ -43,6 +44,7 @@ from fass_jax.losses.sigmoid import focal_sigmoid, sigmoid_loss
 from fass_jax.losses.softmax import cross_entropy, label_smoothing
 from fass_jax.losses.temperatures import cdt
 from fass_jax.losses.weights import inverse_frequency_weights
+from fass_jax.signals.confusion import Reading
 from fass_jax.types import Array, Context, Examples, Outputs, Time
 
 Schedule = Callable[[Time], Array]
@@ -271,6 +273,13 @@ LOSSES: dict[str, Kind] = {
     refuses=(needs_two_branches, needs_whole_pair),
     joint=True,
     corrects_prior=True,
+  ),
+  'car': Kind(
+    car.penalty,
+    _reads('car', 'r0', 'by') | {name: f'signals.{car.SIGNAL}.{name}' for name in Reading._fields},
+    refuses=(car.needs_confusion,),
+    beside=True,
+    labels='unmixed',  # the confusion of a batch is not linear in the label
   ),
   'distillation': Kind(
     _distillation,

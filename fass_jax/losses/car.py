@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from fass_jax.types import Array
+from fass_jax.losses.kinds import Loss, Use
+from fass_jax.signals.confusion import Reading, read, soft_confusion
+from fass_jax.types import Array, Context, Examples, Outputs
 
+__all__ = ['class_weights', 'needs_confusion', 'penalty', 'soft_confusion', 'spectral_norm']
 
-def soft_confusion(
-  logits: Array,
-  labels: Array,
-  num_classes: int,
-  *,
-  temperature: float = 1.0,
-  margin: float = 0.0,
-  gate_gradient: bool = False,
-  mask: Array | None = None,
-) -> Array:
-  """Returns the differentiable confusion of a batch: column j tells what images of class j become.
-
-    c_ij = mean over samples of class j of sigmoid(margin + z_i - z_j) softmax(z / temperature)_i
-
-  with c_jj = 0. A perfect classifier has c = 0.
-
-  Args:
-    logits: float `[B, C]`, z.
-    labels: integer `[B]`.
-    num_classes: C.
-    temperature: > 0, of the softmax alone.
-    margin: added to the difference of the logits.
-    gate_gradient: False holds the sigmoid constant, as the published program does.
-    mask: bool `[B]`, True: the row counts; None: all do.
-
-  Returns:
-    float32 `[C, C]` in [0, 1], row predicted, column true; the columns of absent classes are 0.
-
-  Reference: CAR, confusion-aware spectral regularisation, arXiv:2603.16732.
-  """
-  z = jnp.asarray(logits, float)
-  on = jnp.ones(labels.shape) if mask is None else jnp.asarray(mask, float)
-  own = jnp.take_along_axis(z, labels[:, None], axis=1)
-  gate = jax.nn.sigmoid(margin + z - own)
-  gate = gate if gate_gradient else jax.lax.stop_gradient(gate)
-  wrong = 1.0 - jax.nn.one_hot(labels, num_classes)
-  # where: a masked row may be inf or nan, and 0 * nan is nan
-  rows = jnp.where(on[:, None] > 0, wrong * gate * jax.nn.softmax(z / temperature), 0.0)
-  sums = jnp.zeros((num_classes, num_classes)).at[labels].add(rows)
-  counts = jnp.zeros(num_classes).at[labels].add(on)
-  return (sums / jnp.maximum(counts, 1.0)[:, None]).T
+SIGNAL = 'confusion'  # the name of the signal that the loss reads
 
 
 def class_weights(counts: Array, r0: float, by: str = 'frequency') -> Array:
@@ -112,3 +77,35 @@ def spectral_norm(matrix: Array, iterations: int = 100) -> Array:
   u = unit(times(held, v))
   u, v = jax.lax.stop_gradient((u, v))
   return jnp.vdot(u, times(m, v), precision=jax.lax.Precision.HIGHEST)
+
+
+def penalty(r0: float, by: str, **reading: Any) -> tuple[Loss]:
+  """Returns the loss ||C diag(w)||_2 of the confusion C after the batch, the same for each sample.
+
+  Args:
+    r0: see `class_weights`.
+    by: see `class_weights`.
+    **reading: the parameters of the signal, see `signals.confusion.Reading`.
+
+  Reference: CAR, confusion-aware spectral regularisation, arXiv:2603.16732.
+  """
+  how = Reading(**reading)
+
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    after = read(context.signals[SIGNAL], outs, examples.labels, examples.mask, how)
+    w = class_weights(context.classes.count, r0, by)
+    weights = jnp.asarray(examples.mask, float)
+    return jnp.broadcast_to(spectral_norm(after.matrix * w[None, :]), weights.shape), weights
+
+  return (loss,)
+
+
+def needs_confusion(use: Use) -> str:
+  """Returns a message unless the run has the signal whose matrix the loss reads."""
+  section = use.config.signals.get(SIGNAL)
+  if section is not None and section.kind == 'confusion':
+    return ''
+  return (
+    f"{use.name} reads the signal '{SIGNAL}', which this run lacks: add the method car, or set "
+    f'--config.signals.{SIGNAL}.kind=confusion.'
+  )

@@ -87,7 +87,7 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
     if effect.uniform:
       total += _at_end(term.weight) / len(n)
       continue
-    if kind.joint or kind.needs_teacher:
+    if kind.joint or kind.needs_teacher or kind.beside:
       continue  # no labels against logits
     for name in views_of(term):
       view = config.views[name]

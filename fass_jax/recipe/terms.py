@@ -16,7 +16,7 @@ from fass_jax.losses.kinds import Use, ViewOfTerm
 from fass_jax.losses.weights import CLASS_WEIGHTS, WEIGHT_TEXTS
 from fass_jax.recipe.optimiser import is_ever_on, piecewise
 from fass_jax.recipe.streams import size_of
-from fass_jax.recipe.text import number, over_time
+from fass_jax.recipe.text import over_time, value
 from fass_jax.sampling.named import PARTNERS
 from fass_jax.types import Array, Term, UserError
 
@@ -174,9 +174,9 @@ def _text(c: ConfigDict, config: ConfigDict, parameters: dict[str, Any]) -> str:
   """Returns what a reader is told of a term."""
   loss, r = loss_of(c, config), config.reweight
   text = f'{loss} of {", ".join(views_of(c))}; weight {over_time(c.weight, config.epochs)}'
-  numbers = {k: v for k, v in parameters.items() if not callable(v)}
-  if numbers:
-    text += '; ' + ', '.join(f'{k} {number(v)}' for k, v in numbers.items())
+  plain = {k: v for k, v in parameters.items() if not callable(v)}
+  if plain:
+    text += '; ' + ', '.join(f'{k} {value(v)}' for k, v in plain.items())
   if c.divisor == 'batch':
     text += '; divided by the batch size'
   if loss == config.loss and r.kind != 'none':

@@ -30,10 +30,12 @@ def over_time(pairs: Any, epochs: int) -> str:
   return ', '.join(parts)
 
 
+def value(x: Any) -> str:
+  """Writes a value of a config: a number as `number` does, all else as it is."""
+  return number(x) if isinstance(x, float) else str(x)
+
+
 def named(section: Mapping[str, Any], keys: tuple[str, ...]) -> str:
   """Writes some values of a section: 'form matrix, decay 0.9'."""
 
-  def text(value: Any) -> str:
-    return number(value) if isinstance(value, float) else str(value)
-
-  return ', '.join(f'{k} {text(section[k])}' for k in keys)
+  return ', '.join(f'{k} {value(section[k])}' for k in keys)

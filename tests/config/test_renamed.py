@@ -78,8 +78,14 @@ def test_a_whole_config_has_todays_keys():
   old['stages']['student']['loss_args'] = {'distill_temperature': 2.0, 'distill_power': 0.5}
   new = renew_config(old)
   assert new.keys() == old.keys() and new['signals'] == {}
-  assert flatten(new).keys() == flatten(runs.config_of(*words)).keys()
-  assert new['loss_args'] == LOSS_ARGS | {'focal': {'gamma': 2.5}}
+  # losses that are younger than that commit are not in it
+  known = {home.split('.')[1] for homes in RENAMED.values() for home in homes}
+  younger = {
+    f'loss_args.{loss}.{key}' for loss in LOSS_ARGS.keys() - known for key in LOSS_ARGS[loss]
+  }
+  assert flatten(new).keys() == flatten(runs.config_of(*words)).keys() - younger
+  then = {loss: args for loss, args in LOSS_ARGS.items() if loss in known}
+  assert new['loss_args'] == then | {'focal': {'gamma': 2.5}}
   assert new['stages']['student']['loss_args'] == {
     'distillation': {'temperature': 2.0, 'power': 0.5}
   }

@@ -5,7 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.losses import car
+from fass_jax.losses import LOSSES, car
+from fass_jax.signals.confusion import Confusion, advance, confusion
+from fass_jax.types import Classes, Context, Outputs, Targets, UserError
+from tests import bench, runs
+from tests.by_hand import examples
 
 C = 5
 
@@ -27,14 +31,14 @@ def by_hand(z, y, temperature=1.0, margin=0.0):
   return found / np.maximum(n, 1)
 
 
-def confusion(**how):
+def of_batch(**how):
   return jax.jit(lambda z, y, m: car.soft_confusion(z, y, C, mask=m, **how))
 
 
 @pytest.mark.parametrize('how', [{}, {'temperature': 0.5, 'margin': 0.1}])
 def test_confusion_is_the_mean_over_the_samples_of_a_class(how):
   z, y = batch()
-  got = np.asarray(confusion(**how)(z, y, None))
+  got = np.asarray(of_batch(**how)(z, y, None))
   np.testing.assert_allclose(got, by_hand(z, y, **how), atol=1e-6)
   assert (got[:, 4] == 0).all() and (np.diag(got) == 0).all() and got.max() > 0.1
 
@@ -43,14 +47,14 @@ def test_rows_outside_the_mask_do_not_count():
   z, y = batch()
   on = np.arange(len(y)) % 3 > 0
   broken = np.where(on[:, None], z, np.nan)
-  got = np.asarray(confusion()(broken, y, on))
+  got = np.asarray(of_batch()(broken, y, on))
   np.testing.assert_allclose(got, by_hand(z[on], y[on]), atol=1e-6)
-  assert (np.asarray(confusion()(z, y, np.zeros(len(y), bool))) == 0).all()
+  assert (np.asarray(of_batch()(z, y, np.zeros(len(y), bool))) == 0).all()
 
 
 def test_a_perfect_classifier_has_no_confusion():
   y = np.arange(C)
-  assert np.asarray(confusion()(50.0 * np.eye(C), y, None)).max() < 1e-20
+  assert np.asarray(of_batch()(50.0 * np.eye(C), y, None)).max() < 1e-20
   # by hand: two classes, logits (0, 0): sigmoid(0) * softmax = 1/2 * 1/2
   got = car.soft_confusion(jnp.zeros((1, 2)), jnp.array([1]), 2)
   np.testing.assert_allclose(got, [[0, 0.25], [0, 0]])
@@ -120,3 +124,118 @@ def test_norm_at_the_edges():
   np.testing.assert_allclose(both(one)[1], one / 2, atol=1e-6)
   np.testing.assert_allclose(both(np.eye(C))[0], 1.0, rtol=1e-6)
   np.testing.assert_allclose(both(np.full((C, C), 1e-25))[0], C * 1e-25, rtol=1e-5)
+
+
+# the mean over steps
+
+OLD = np.array([[0.0, 0.4, 0.2], [0.1, 0.0, 0.6], [0.3, 0.5, 0.0]])
+NEW = np.array([[0.0, 0.8, 0.0], [0.5, 0.0, 0.0], [0.1, 0.2, 0.0]])  # class 2 is absent
+PRESENT = np.array([True, True, False])
+
+
+def after(seen, present=PRESENT, **how):
+  how = {'decay': 0.75, 'absent': 'zero', 'begin': 'first'} | how
+  state = Confusion(jnp.asarray(OLD), jnp.asarray(seen))
+  return advance(state, jnp.asarray(NEW), jnp.asarray(present), **how)
+
+
+def test_the_mean_moves_and_an_absent_class_fades_or_is_kept():
+  full, mean = np.ones(3, bool), 0.75 * OLD + 0.25 * NEW
+  got = after(full)
+  np.testing.assert_allclose(got.matrix, mean, rtol=1e-6)
+  kept = after(full, absent='keep')
+  np.testing.assert_allclose(kept.matrix, np.where(PRESENT, mean, OLD), rtol=1e-6)
+  nothing = after(full, present=np.zeros(3, bool))
+  np.testing.assert_allclose(nothing.matrix, OLD, rtol=1e-6)
+
+
+def test_the_first_batch_is_the_mean_or_the_mean_begins_at_zero():
+  none, mean = np.zeros(3, bool), 0.75 * OLD + 0.25 * NEW
+  np.testing.assert_allclose(after(none).matrix, NEW, rtol=1e-6)
+  assert after(none).seen.all() and not after(none, present=none).seen.any()
+  np.testing.assert_allclose(after(none, begin='zero').matrix, mean, rtol=1e-6)
+  kept = after(none, absent='keep')
+  np.testing.assert_array_equal(kept.seen, PRESENT)
+  np.testing.assert_allclose(kept.matrix, np.where(PRESENT, NEW, OLD), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  'seen, begin, share', [(True, 'first', 0.25), (False, 'first', 0.0), (False, 'zero', 0.25)]
+)
+def test_the_batch_alone_has_a_gradient(seen, begin, share):
+  state = jnp.asarray(OLD), jnp.full(3, seen)
+
+  def total(old, batch):
+    how = {'decay': 0.75, 'absent': 'zero', 'begin': begin}
+    return advance(Confusion(old, state[1]), batch, jnp.asarray(PRESENT), **how).matrix.sum()
+
+  by_old, by_batch = jax.grad(total, (0, 1))(state[0], jnp.asarray(NEW))
+  assert (by_old == 0).all()
+  np.testing.assert_allclose(by_batch, np.full((3, 3), share))
+
+
+# the loss and the signal of a run
+
+HOW = {'temperature': 1.0, 'margin': 0.0, 'gate_gradient': False, 'decay': 0.5}
+HOW |= {'absent': 'zero', 'begin': 'first'}
+
+
+def given(z, y, mask=None, seen=True):
+  """The outputs, the batch and the run of a step, with a memory of equal confusions."""
+  memory = jnp.asarray(0.1 * (1 - np.eye(C)), jnp.float32)
+  signals = {'confusion': Confusion(memory, jnp.full(C, seen))}
+  context = Context(Classes(jnp.array([40, 20, 10, 5, 2]), None, None), signals, None)
+  return Outputs(jnp.asarray(z)[:, None], jnp.zeros((len(y), 1))), examples(y, mask), context
+
+
+def test_the_penalty_and_its_gradient():
+  z, y = batch(5)
+  (loss,) = LOSSES['car'].build(r0=0.2, by='count', **HOW)
+  args = given(z, y)
+  values, weights = loss(*args)
+  w = np.array([40, 20, 10, 5, 2])
+  w = (w + 0.2) ** -0.5 / ((w + 0.2) ** -0.5).mean()
+  matrix = 0.05 * (1 - np.eye(C)) + 0.5 * by_hand(z, y)
+  np.testing.assert_allclose(values, np.full(len(y), svd(matrix * w)[0]), rtol=1e-5)
+  assert (weights == 1).all()
+  grad = jax.grad(lambda z: loss(args[0]._replace(logits=z), *args[1:])[0].mean())(args[0].logits)
+  assert np.isfinite(grad).all() and np.abs(grad).max() > 1e-3
+  # the first batch begins the mean, and has no gradient yet
+  outs, rows, context = given(z, y, seen=False)
+  grad = jax.grad(lambda z: loss(outs._replace(logits=z), rows, context)[0].mean())(outs.logits)
+  assert (grad == 0).all()
+
+
+def test_a_batch_without_unmixed_rows_adds_nothing_and_keeps_the_memory():
+  z, y = batch(5)
+  (loss,) = LOSSES['car'].build(r0=0.2, by='count', **HOW)
+  outs, rows, context = given(z, y, mask=jnp.zeros(len(y), bool))
+
+  def value(z):
+    values, weights = loss(outs._replace(logits=z), rows, context)
+    return (values * weights).sum()
+
+  assert value(outs.logits) == 0 and (jax.grad(value)(outs.logits) == 0).all()
+  signal = confusion('natural', *HOW.values())
+  targets = Targets(jnp.asarray(y), jnp.asarray(y), jnp.full(len(y), 0.5))  # all are mixed
+  state = signal.observe(context.signals['confusion'], outs, targets, jnp.ones(len(y), bool))
+  np.testing.assert_array_equal(state.matrix, context.signals['confusion'].matrix)
+
+
+def test_the_signal_remembers_what_the_loss_saw():
+  z, y = batch(5)
+  outs, rows, context = given(z, y)
+  signal = confusion('natural', *HOW.values())
+  state = signal.observe(context.signals['confusion'], outs, rows.targets, rows.mask)
+  np.testing.assert_allclose(state.matrix, 0.05 * (1 - np.eye(C)) + 0.5 * by_hand(z, y), rtol=1e-5)
+  found = signal.describe(state, state)
+  np.testing.assert_allclose(found['confusion_norm'], svd(state.matrix)[0], rtol=1e-5)
+
+
+def test_what_lacks_the_signal_or_mixes_every_image_is_refused():
+  with pytest.raises(UserError, match="reads the signal 'confusion', which this run lacks"):
+    bench.Bench('--config=digits_lt.py:car', '--config.signals.confusion.kind=levels')
+  with pytest.raises(UserError, match="The signal 'confusion' would never be active"):
+    bench.Bench('--config=digits_lt.py:car+mixup')
+  config = runs.config_of('--config=digits_lt.py:car+cmo')
+  assert config.terms.car.weight == 0.3 and config.views.natural.mix == 'cutmix_batch'
