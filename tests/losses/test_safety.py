@@ -15,6 +15,7 @@ from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.kinds import needs_cosine
 from fass_jax.losses.weights import effective_number_weights, inverse_frequency_weights
 from fass_jax.recipe.terms import loss_parameters
+from fass_jax.signals.confusion import Confusion
 from fass_jax.types import Classes, Context, Outputs, Time
 from tests import runs
 from tests.by_hand import examples
@@ -41,10 +42,14 @@ def rows(*shape):
   return arrays(np.float32, shape, elements=extremes, fill=st.sampled_from([0.0, 1.0, 1e4, -1e4]))
 
 
+SIGNALS = {'confusion': Confusion(jnp.full((C, C), 0.1), jnp.ones(C, bool))}
+
+
 @functools.cache
 def gradient(name, given):
   """The gradient of a loss's parts by all that a network gives it, and the parts themselves."""
-  config = runs.config_of(f'--config.net.scale={SCALE}')
+  # with the parameters of the signal that a loss reads
+  config = runs.config_of('--config=digits_lt.py:car', f'--config.net.scale={SCALE}')
   given = dict(given)
   weights = given.pop('weights', None)
   parts = LOSSES[name].build(**(loss_parameters(config, name) | given))
@@ -59,7 +64,9 @@ def gradient(name, given):
     outs = Outputs(z, x, embedding, extra, route, teacher)
     found = [
       part(
-        outs, examples(labels), Context(Classes(n, None, None), {}, Time(epoch, epoch, epoch / 200))
+        outs,
+        examples(labels),
+        Context(Classes(n, None, None), SIGNALS, Time(epoch, epoch, epoch / 200)),
       )
       for part in parts
     ]
