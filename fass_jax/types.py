@@ -86,6 +86,10 @@ class Targets(NamedTuple):
   lam: Array  # float32 [B], in [0, 1]
   value: Array | None = None  # float32 [B], the continuous target of bin `a` (regression)
 
+  def unmixed(self, mask: Array) -> Array:
+    """Returns bool `[B]`: the samples that count in `mask` and are not mixed."""
+    return mask.astype(bool) & (self.lam == 1.0)
+
 
 class Examples(NamedTuple):
   """A batch as a loss sees it, beside the network's outputs."""

@@ -44,7 +44,7 @@ from fass_jax.losses.sigmoid import focal_sigmoid, sigmoid_loss
 from fass_jax.losses.softmax import cross_entropy, label_smoothing
 from fass_jax.losses.temperatures import cdt
 from fass_jax.losses.weights import inverse_frequency_weights
-from fass_jax.signals.confusion import Reading
+from fass_jax.signals.confusion import Parameters
 from fass_jax.types import Array, Context, Examples, Outputs, Time
 
 Schedule = Callable[[Time], Array]
@@ -276,7 +276,8 @@ LOSSES: dict[str, Kind] = {
   ),
   'car': Kind(
     car.penalty,
-    _reads('car', 'r0', 'by') | {name: f'signals.{car.SIGNAL}.{name}' for name in Reading._fields},
+    _reads('car', 'r0', 'by')
+    | {name: f'signals.{car.SIGNAL}.{name}' for name in Parameters._fields},
     refuses=(car.needs_confusion,),
     beside=True,
     labels='unmixed',  # the confusion of a batch is not linear in the label

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fass_jax.losses.kinds import Loss, Use
-from fass_jax.signals.confusion import Reading, read, soft_confusion
+from fass_jax.signals.confusion import Parameters, soft_confusion, update
 from fass_jax.types import Array, Context, Examples, Outputs
 
 __all__ = ['class_weights', 'needs_confusion', 'penalty', 'soft_confusion', 'spectral_norm']
@@ -79,20 +79,20 @@ def spectral_norm(matrix: Array, iterations: int = 100) -> Array:
   return jnp.vdot(u, times(m, v), precision=jax.lax.Precision.HIGHEST)
 
 
-def penalty(r0: float, by: str, **reading: Any) -> tuple[Loss]:
+def penalty(r0: float, by: str, **parameters: Any) -> tuple[Loss]:
   """Returns the loss ||C diag(w)||_2 of the confusion C after the batch, the same for each sample.
 
   Args:
     r0: see `class_weights`.
     by: see `class_weights`.
-    **reading: the parameters of the signal, see `signals.confusion.Reading`.
+    **parameters: the parameters of the signal, see `signals.confusion.Parameters`.
 
   Reference: CAR, confusion-aware spectral regularisation, arXiv:2603.16732.
   """
-  how = Reading(**reading)
+  how = Parameters(**parameters)
 
   def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
-    after = read(context.signals[SIGNAL], outs, examples.labels, examples.mask, how)
+    after = update(context.signals[SIGNAL], outs, examples.labels, examples.mask, how)
     w = class_weights(context.classes.count, r0, by)
     weights = jnp.asarray(examples.mask, float)
     return jnp.broadcast_to(spectral_norm(after.matrix * w[None, :]), weights.shape), weights

@@ -51,7 +51,7 @@ def pair_loss(
       lam = 1, the others are masked out; 'pair': the loss reads `examples.targets` itself.
   """
   if labels == 'unmixed' and mixed_label:
-    mask = jnp.asarray(mask, bool) & (targets.lam == 1.0)
+    mask = targets.unmixed(mask)
 
   def half(own: Array, share: Array | None) -> Array:
     values, weights = loss(outs, Examples(own, targets, mask), context)

@@ -61,7 +61,7 @@ def soft_confusion(
   return (sums / jnp.maximum(counts, 1.0)[:, None]).T
 
 
-def advance(
+def moving_mean(
   state: Confusion, batch: Array, present: Array, decay: float, absent: str, begin: str
 ) -> Confusion:
   """Returns C' = decay C + (1 - decay) c for the confusion c of a batch; C is held constant.
@@ -86,8 +86,8 @@ def advance(
   return Confusion(jnp.where(moves[None, :], new, old), state.seen | moves)
 
 
-class Reading(NamedTuple):
-  """How a batch enters the confusion; see `soft_confusion` and `advance`."""
+class Parameters(NamedTuple):
+  """How a batch enters the confusion; see `soft_confusion` and `moving_mean`."""
 
   temperature: float
   margin: float
@@ -97,7 +97,9 @@ class Reading(NamedTuple):
   begin: str
 
 
-def read(state: Confusion, outs: Outputs, labels: Array, mask: Array, how: Reading) -> Confusion:
+def update(
+  state: Confusion, outs: Outputs, labels: Array, mask: Array, how: Parameters
+) -> Confusion:
   """Returns the state after a batch, with the gradient of the batch's share.
 
   Args:
@@ -118,7 +120,7 @@ def read(state: Confusion, outs: Outputs, labels: Array, mask: Array, how: Readi
     mask=on > 0,
   )
   present = jnp.zeros(num_classes).at[labels].add(on) > 0
-  return advance(state, batch, present, how.decay, how.absent, how.begin)
+  return moving_mean(state, batch, present, how.decay, how.absent, how.begin)
 
 
 def confusion(view: str, *parameters: Any) -> Signal:
@@ -126,15 +128,15 @@ def confusion(view: str, *parameters: Any) -> Signal:
 
   Args:
     view: the view with the predictions.
-    *parameters: those of `Reading`, in its order.
+    *parameters: those of `Parameters`, in its order.
   """
-  how = Reading(*parameters)
+  how = Parameters(*parameters)
 
   def init(num_classes: int) -> Confusion:
     return Confusion(jnp.zeros((num_classes, num_classes)), jnp.zeros((num_classes,), bool))
 
   def observe(state: Confusion, outs: Outputs, targets: Targets, mask: Array) -> Confusion:
-    return read(state, outs, targets.a, jnp.asarray(mask, bool) & (targets.lam == 1.0), how)
+    return update(state, outs, targets.a, targets.unmixed(mask), how)
 
   def refresh(state: Confusion, inspector: Inspector, key: Array, epoch: Array) -> Confusion:
     del inspector, key, epoch

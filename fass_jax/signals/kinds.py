@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fass_jax.signals.confusion import Reading, confusion
+from fass_jax.signals.confusion import Parameters, confusion
 from fass_jax.signals.levels import levels
 from fass_jax.signals.op_weights import op_weights
 from fass_jax.signals.score_matrix import score_matrix
@@ -26,7 +26,7 @@ SIGNALS: dict[str, SignalKind] = {
   'score_matrix': SignalKind(
     score_matrix, ('form', 'source', 'decay'), keeps_scores=True, unmixed=True
   ),
-  'confusion': SignalKind(confusion, Reading._fields, unmixed=True),
+  'confusion': SignalKind(confusion, Parameters._fields, unmixed=True),
   'levels': SignalKind(levels, ('chance', 'accept', 'images', 'most')),
   'op_weights': SignalKind(op_weights, ('chance', 'start'), reads_epochs=True),
 }

@@ -27,8 +27,7 @@ def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
   def observe(state: score.Score, outs: Outputs, targets: Targets, mask: Array) -> score.Score:
     if source == 'pass':
       return state
-    # only unmixed images: their lam is 1
-    weight = jnp.asarray(mask, float) * (targets.lam == 1.0)
+    weight = jnp.asarray(targets.unmixed(mask), float)
     return score.observe(state, outs.logits.mean(axis=1), targets.a, weight)
 
   swap = jax.jit(functools.partial(score.refresh, decay=decay, form=form))

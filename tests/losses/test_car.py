@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fass_jax.losses import LOSSES, car
-from fass_jax.signals.confusion import Confusion, advance, confusion
+from fass_jax.signals.confusion import Confusion, confusion, moving_mean
 from fass_jax.types import Classes, Context, Outputs, Targets, UserError
 from tests import bench, runs
 from tests.by_hand import examples
@@ -136,7 +136,7 @@ PRESENT = np.array([True, True, False])
 def after(seen, present=PRESENT, **how):
   how = {'decay': 0.75, 'absent': 'zero', 'begin': 'first'} | how
   state = Confusion(jnp.asarray(OLD), jnp.asarray(seen))
-  return advance(state, jnp.asarray(NEW), jnp.asarray(present), **how)
+  return moving_mean(state, jnp.asarray(NEW), jnp.asarray(present), **how)
 
 
 def test_the_mean_moves_and_an_absent_class_fades_or_is_kept():
@@ -167,7 +167,7 @@ def test_the_batch_alone_has_a_gradient(seen, begin, share):
 
   def total(old, batch):
     how = {'decay': 0.75, 'absent': 'zero', 'begin': begin}
-    return advance(Confusion(old, state[1]), batch, jnp.asarray(PRESENT), **how).matrix.sum()
+    return moving_mean(Confusion(old, state[1]), batch, jnp.asarray(PRESENT), **how).matrix.sum()
 
   by_old, by_batch = jax.grad(total, (0, 1))(state[0], jnp.asarray(NEW))
   assert (by_old == 0).all()
