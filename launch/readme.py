@@ -57,7 +57,7 @@ def methods() -> str:
   """Returns docs/methods.md, a table per family, read from configs/methods/."""
   parts = ['# Methods', INTRO]
   for title, rows in families().items():
-    lines = ['| config string | method | reference | fills |', '|---|---|---|---|']
+    lines = ['| config string | method | reference | what it changes |', '|---|---|---|---|']
     lines += [f'| `{name}` | {m.title} | {m.reference} | {m.fills} |' for name, m in rows.items()]
     parts += [f'## {title}', '\n'.join(lines)]
   return '\n\n'.join(parts) + '\n'
