@@ -38,17 +38,28 @@ NOTES: dict[str, str] = {
 }  # fmt: skip
 
 
+# rows of a method with one part changed
+CONTROLS = (
+  ('ConCutMix without CutMix, a control', 'concutmix', {'views.natural.mix': 'none'}),
+  ("CAR, the paper's setting", 'car',
+   {'terms.car.weight': 0.5, 'loss_args.car.r0': 0.2, 'signals.confusion.margin': 0.1,
+    'signals.confusion.begin': 'zero'}),
+  ('CAR, absent classes keep their column', 'car', {'signals.confusion.absent': 'keep'}),
+)  # fmt: skip
+
+
 def every_method() -> list:
-  """Returns a row for each method that needs no other run, and each other row of tables 4, 5."""
+  """Returns each method that needs no other run, other rows of tables 4 and 5, and the controls."""
   known = method_rows()
   names = {name: row.title.rstrip('.') for name, row in known.items()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))
-  return [
-    _THESIS['Row'](label, method)
+  rows = [
+    (label, method, {})
     for method, label in names.items()
     if not any(name in known and known[name].needs_run for name in method.split('+'))
   ]
+  return [_THESIS['Row'](*row) for row in (*rows, *CONTROLS)]
 
 
 # blocks of chosen rows for the README: (table, labels of its rows; () is all that have figures)

@@ -20,7 +20,7 @@ run, often beside other work: no measure of a method's speed."""
 THESIS = """\
 Of the thesis' tables: "thesis" is what it prints (FASS is its "Ours"); "other figures" is what
 others report for the same setting, mostly for the best epoch; "ours" is what this code did. A band
-is the range in which most published figures of a row lie, and "in band?" says whether our best epoch
+is the range in which most published figures of a row lie; "in band?" says whether our best epoch
 lies in it. Where one figure is known, the band is that figure ± 0.4. The band of CE at IF 100 is
 where three sources agree; it leaves out 39.1 (RIDE's model zoo) and 40.3 (OpenLT)."""
 
@@ -104,7 +104,7 @@ def under_ce(table: Mapping[str, Any], runs: Runs, points: float = 10.0) -> dict
   means = {
     r.method: 100 * statistics.mean(x['last']['top1'] for x in mine)
     for r in rows
-    if (mine := lines_of(table, r, runs))
+    if not r.overrides and (mine := lines_of(table, r, runs))
   }
   ce = means.get('ce', 0.0)
   return {method: ce - mean for method, mean in means.items() if ce - mean > points}
