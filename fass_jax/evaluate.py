@@ -191,7 +191,7 @@ def material_of(
   data, e = kept.data, config.eval
   eye = passes.Eye(
     run.net,
-    shown.normaliser(run.preparation['mean'], run.preparation['std']),
+    shown.normaliser_of(run.preparation),
     shown.build_show(config, data),
     where,
   )

@@ -20,7 +20,7 @@ def mixup(key: Array | None, x: Array, partner: Array, lam: Array) -> tuple[Arra
 
   Args:
     key: unused; part of the common signature.
-    x: float `[B, H, W, 3]`, the images x_b; or features `[B, ...]` (Manifold Mixup).
+    x: float `[B, H, W, 3]`, the images x_b; or rows or features `[B, ...]` (Manifold Mixup).
     partner: same shape as x, the images x_t.
     lam: float `[B]`.
 

@@ -46,28 +46,50 @@ class Squares(NamedTuple):
   aspect: Any  # float32 [N], width / height of the original
 
 
-class Dataset(NamedTuple):
-  """A data set on the host."""
+class Column(NamedTuple):
+  """A column of a table that rows are read from."""
 
   name: str
-  train_images: np.ndarray | Squares | Pictures  # uint8 [N, H, W, 3], squares, or encoded
+  words: tuple[str, ...] = ()  # each is a column of zeros and ones; (): the column has numbers
+
+
+class Dataset(NamedTuple):
+  """A data set on the host; its examples are images, or rows of numbers.
+
+  A row is a row of a table, or features that an earlier network has computed.
+  """
+
+  name: str
+  # uint8 [N, H, W, 3], squares, or encoded; rows: float32 [N, F]
+  train_images: np.ndarray | Squares | Pictures
   train_labels: np.ndarray  # int32 [N], 0 .. C-1
   train_index: np.ndarray  # int32 [N], position in the original training set
-  test_images: np.ndarray | Pictures  # uint8 [M, H, W, 3], or encoded
+  test_images: np.ndarray | Pictures  # uint8 [M, H, W, 3], or encoded; rows: float32 [M, F]
   test_labels: np.ndarray  # int32 [M]
   class_names: tuple[str, ...]  # C names
   side: int = 0  # pixels per side of the network's input; 0: the size of the arrays
   # images held out from training, for choosing hyper-parameters without the test set
   held_images: np.ndarray | Squares | Pictures | None = None
   held_labels: np.ndarray | None = None  # int32 [H]
+  columns: tuple[Column, ...] = ()  # of the table that the rows come from; (): from no table
 
   @property
-  def image_shape(self) -> tuple[int, int, int]:
-    """The shape of the network's input images, `(H, W, 3)`."""
+  def image_shape(self) -> tuple[int, ...]:
+    """The shape of an input of the network: `(H, W, 3)`, or `(F,)` for rows."""
     if self.side:
       return self.side, self.side, 3
     assert isinstance(self.train_images, np.ndarray)
     return self.train_images.shape[1:]
+
+  @property
+  def is_rows(self) -> bool:
+    """Whether the examples are rows of numbers instead of images."""
+    return len(self.image_shape) == 1
+
+  @property
+  def noun(self) -> str:
+    """What messages call the examples: 'images' or 'rows'."""
+    return 'rows' if self.is_rows else 'images'
 
 
 class Classes(NamedTuple):
@@ -165,7 +187,7 @@ class View(NamedTuple):
   """An augmented and possibly mixed batch of a stream, the network's input."""
 
   stream: str
-  augment: Callable[..., Array]  # (key, uint8 images, {op: strength [B]}) -> images
+  augment: Callable[..., Array]  # (key, images or rows as stored, {op: strength [B]}) -> the same
   augment_name: str  # views of a stream with equal names have the same pixels
   mix: Callable[..., tuple[Array, Array]] | None  # (key, x, partner, lam) -> (mixed, lam_real)
   label: Callable[..., tuple[Array, Array, Array]] | None  # (y_b, y_t, lam_real) -> pair target

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from fass_jax import nets
 from fass_jax.nets.base import BACKBONES
+from fass_jax.nets.inputs import INPUTS
 from fass_jax.nets.layers import Arithmetic, conv, in_branches
 from fass_jax.nets.norm import BatchNorm
 
@@ -40,12 +41,12 @@ class Tiny(nn.Module):
 
 
 def use_tiny_net(patch):
-  """Puts the two convolutions in the place of every backbone, behind the package's own heads."""
+  """Puts the two convolutions in the place of every backbone of images; the heads are real."""
 
   def body(depth, experts, reduced, branch, how):
     return Tiny(experts, reduced, how)
 
-  for name in BACKBONES:
+  for name in BACKBONES.keys() - INPUTS.keys():  # those for images
     patch.setitem(BACKBONES, name, body)
 
 

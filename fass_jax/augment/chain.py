@@ -40,6 +40,8 @@ OPS: dict[str, Op] = {
 }
 
 
+# ops that take rows [B, F] too; all others need images
+ROWS: tuple[str, ...] = ()
 # ops that crop a stored square; their strength is the original's aspect ratio
 CUT = ('resized_crop',)
 # ops that need a trained network's activation maps; their strength is a Sight
@@ -54,6 +56,11 @@ def cuts(names: Iterable[str]) -> bool:
 def looks(names: Iterable[str]) -> str:
   """Returns the first op that needs a trained network, or ''."""
   return next((name for name in names if name in LOOK), '')
+
+
+def needs_images(names: Iterable[str]) -> str:
+  """Returns the first op that cannot be applied to rows `[B, F]`, or ''."""
+  return next((name for name in names if name not in ROWS), '')
 
 
 def whole(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from fass_jax.types import Array
 
 
 class Mix(NamedTuple):
-  """A mix of two images or features."""
+  """A mix of two images, rows or features."""
 
   apply: Callable[..., tuple[Array, Array]]  # (key, x, partner, lam) -> (mixed, lam_real [B])
   of_features: bool = False  # True: mixes the head's input features instead of images
+  of_pixels: bool = False  # True: needs images [B, H, W, 3]; False: takes rows [B, F] too
 
 
 class Label(NamedTuple):
@@ -25,8 +26,8 @@ class Label(NamedTuple):
 
 MIXES: dict[str, Mix] = {
   'mixup': Mix(mixing.mixup),
-  'cutmix': Mix(mixing.cutmix),
-  'cutmix_batch': Mix(mixing.cutmix_batch),
+  'cutmix': Mix(mixing.cutmix, of_pixels=True),
+  'cutmix_batch': Mix(mixing.cutmix_batch, of_pixels=True),
   'manifold': Mix(mixing.mixup, of_features=True),
 }
 LABELS: dict[str, Label] = {

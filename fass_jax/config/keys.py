@@ -54,6 +54,7 @@ RUN_KEYS: dict[str, Key] = {
 NET_KEYS: dict[str, Key] = {
   'backbone': Key('resnet_cifar', 'The network before its head.', table='backbones'),
   'depth': Key(32, 'Number of layers.', at_least=1),
+  'hidden': Key((128, 128), 'Widths of the hidden layers.', at_least=1, of=('mlp',)),
   'head': Key(
     'linear',
     "The classifying layer: 'linear_torch' begins as PyTorch's, 'linear_prior' suits sigmoids.",

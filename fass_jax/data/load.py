@@ -88,8 +88,8 @@ def check(data: Dataset) -> Dataset:
   empty = np.flatnonzero(np.bincount(data.train_labels, minlength=num_classes) == 0)
   if len(empty):
     raise UserError(
-      f"{data.name}: class {empty[0]} ('{data.class_names[empty[0]]}') has no training image; "
-      'lower --config.imb_factor, or remove the class.'
+      f"{data.name}: class {empty[0]} ('{data.class_names[empty[0]]}') has no training "
+      f'{data.noun[:-1]}; lower --config.imb_factor, or remove the class.'
     )
   return data
 
@@ -108,6 +108,11 @@ def load(config: ConfigDict) -> Dataset:
     raise UserError(f'--config.data.image_size={size} is negative; 0 means the stored size.')
   data = check(DATASETS[kind](config))
   arrays = data.train_images, data.test_images
+  if size and data.is_rows:
+    raise UserError(
+      f'--config.data.image_size={size} has no effect on {data.name}, whose examples are rows of '
+      'numbers; set it to 0.'
+    )
   if size and all(isinstance(x, np.ndarray) and size != x.shape[1] for x in arrays):
     train, test = (resize(np.asarray(images), size) for images in arrays)
     data = data._replace(train_images=train, test_images=test)

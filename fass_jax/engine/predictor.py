@@ -75,7 +75,9 @@ def load(
 def predictor(
   run: FinishedRun, size: int, prior: tuple[np.ndarray, np.ndarray] | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns `predict(uint8 [n, side, side, 3]) -> float32 [n, C]`, probabilities, n <= `size`.
+  """Returns `predict(images) -> float32 [n, C]`, probabilities, n <= `size`.
+
+  The images are uint8 `[n, side, side, 3]`; rows are float32 `[n, F]`.
 
   The result is the mean of softmax(z) over the seeds. z are the logits, moved by `post_hoc` if a
   prior is given. Batches are padded to `size`, so that one program suffices.
@@ -85,7 +87,7 @@ def predictor(
     size: rows of the padded batch.
     prior: the prior that the logits imply and the target prior, each `[C]`; None: no change.
   """
-  normalise = shown.normaliser(run.preparation['mean'], run.preparation['std'])
+  normalise = shown.normaliser_of(run.preparation)
   moved = prior and (jnp.asarray(prior[0], float), jnp.asarray(prior[1], float))
 
   @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
@@ -97,7 +99,7 @@ def predictor(
     return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)
 
   def predict(images: np.ndarray) -> np.ndarray:
-    padded = np.zeros((size, *images.shape[1:]), np.uint8)
+    padded = np.zeros((size, *images.shape[1:]), images.dtype)
     padded[: len(images)] = images
     each = [program(variables, padded, moved) for variables in run.variables]
     return np.asarray(sum(each[1:], each[0]) / len(each))[: len(images)]

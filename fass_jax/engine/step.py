@@ -65,7 +65,7 @@ def init_tally(recipe: Recipe) -> PyTree:
 
 
 def init_state(
-  recipe: Recipe, key: Array, image_shape: tuple[int, int, int], variables: PyTree | None = None
+  recipe: Recipe, key: Array, image_shape: tuple[int, ...], variables: PyTree | None = None
 ) -> TrainState:
   """Returns the initial state of a run; draws the network's variables if they are not given."""
   if variables is None:
@@ -81,7 +81,7 @@ def init_state(
   )
 
 
-def draw_variables(recipe: Recipe, key: Array, image_shape: tuple[int, int, int]) -> PyTree:
+def draw_variables(recipe: Recipe, key: Array, image_shape: tuple[int, ...]) -> PyTree:
   """Draws the network's initial variables from the run's key."""
   return recipe.net.init(site(key, 'init'), image_shape)
 

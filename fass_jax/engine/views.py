@@ -18,7 +18,8 @@ from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
 class Store(NamedTuple):
   """The constant inputs of a step: the training set and a teacher."""
 
-  images: Array | Squares | None  # uint8 [N, H, W, 3]; None: `pixels` has the images of a step
+  # uint8 [N, H, W, 3], or rows, float32 [N, F]; None: `pixels` has the images of a step
+  images: Array | Squares | None
   labels: Array  # int32 [N]
   classes: Classes
   teacher: PyTree = None  # params and batch_stats of the teacher network
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
 class Input(NamedTuple):
   """The network's input for a view."""
 
-  x: Array  # float32 [n, H, W, 3]
+  x: Array  # float32 [n, H, W, 3], or rows [n, F]
   targets: Targets
   mask: Array  # bool [n]
   labels: Array  # int32 [n], classes of the first images
@@ -109,7 +110,7 @@ def take(recipe: Recipe, store: Store, index: Array, name: str) -> tuple[Array, 
     name: a result of `pixel_site`.
 
   Returns:
-    uint8 `[n, H, W, 3]`; the strengths of ops from `chain.asked`.
+    uint8 `[n, H, W, 3]`, or rows, float32 `[n, F]`; the strengths of ops from `chain.asked`.
   """
   spread, sight = recipe.where.spread, None
   if recipe.teacher is not None:

@@ -20,7 +20,9 @@ from fass_jax.nets.heads import (
   Router,
   running_mean,
 )
+from fass_jax.nets.inputs import input_of
 from fass_jax.nets.layers import Arithmetic
+from fass_jax.nets.mlp import mlp
 from fass_jax.nets.norm import BatchNorm
 from fass_jax.nets.resnet import resnet, resnext
 from fass_jax.nets.resnet_cifar import resnet_cifar
@@ -30,6 +32,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   'resnet_cifar': resnet_cifar,
   'resnet': resnet,
   'resnext': resnext,
+  'mlp': mlp,
 }
 HEADS: dict[str, Callable[..., nn.Module]] = {
   'linear': lambda c, scale, precision, scaled: LinearHead(c, precision, scaled=scaled),
@@ -62,7 +65,7 @@ class Network(NamedTuple):
   evaluation mode, before the mean over the pixels.
   """
 
-  init: Callable[[Array, tuple[int, int, int]], PyTree]
+  init: Callable[[Array, tuple[int, ...]], PyTree]
   embed: Callable[[PyTree, Array, bool], tuple[Array, PyTree]]
   head: Callable[[PyTree, Array, bool], tuple[Outputs, PyTree]]
   maps: Callable[[PyTree, Array], Array] | None = None  # None: the network has no feature maps
@@ -75,7 +78,7 @@ def apply(
   train: bool,
   between: Callable[[Array], Array] | None = None,
 ) -> tuple[Outputs, PyTree]:
-  """Applies the network: `x` float `[B, H, W, 3]` -> (Outputs, new batch statistics).
+  """Applies the network: `x` float `[B, H, W, 3]`, or rows `[B, F]` -> (Outputs, batch statistics).
 
   With `between`, the input of the head is `between(features)`.
   """
@@ -108,6 +111,7 @@ def build(
   scale: float,
   num_classes: int,
   *,
+  hidden: Sequence[int] = (),
   experts: int = 1,
   reduced: bool = True,
   branch: str = 'stages',
@@ -127,6 +131,7 @@ def build(
     head: a key of `HEADS`.
     scale: scale of a cosine head.
     num_classes: C.
+    hidden: widths of the layers of 'mlp', which has no depth.
     experts: E, copies of the last blocks and of the head; the mean of their logits predicts.
     reduced: True: the experts' blocks have 3/4 of the channels.
     branch: the part of the backbone per expert: 'stages' (the last two) or the last 'block'.
@@ -145,22 +150,30 @@ def build(
   Raises:
     UserError: if the backbone does not have this depth, or the options are incompatible.
   """
+  how = _arithmetic(precision, convolution)
+  _check(experts, reduced, branch, projection, router)
+  sizes = {'depth': depth, 'hidden': tuple(hidden)}
+  own = {key: sizes[key] for key in input_of(backbone).sizes}
+  body = BACKBONES[backbone](**own, experts=experts, reduced=reduced, branch=branch, how=how)
+  heads = [HEADS[head](num_classes, scale, how.precision, class_scale) for _ in range(experts)]
+  top: Any = heads[0]
+  if experts > 1:
+    top = ExpertHeads(heads, Router(precision=how.precision) if router else None)
+  elif projection:
+    top = ContrastiveHead(top, projection)
+  net = assemble(body, top, moving)
+  return net if input_of(backbone).axes == 3 else net._replace(maps=None)
+
+
+def _arithmetic(precision: str, convolution: str) -> Arithmetic:
+  """Returns the arithmetic of a network, see `build`."""
   dtype, digits = PRECISIONS[precision]
   if jax.dtypes.canonicalize_dtype(dtype) != dtype:
     raise UserError(
       f'--config.engine.precision={precision} needs JAX_ENABLE_X64=1 in the environment; set it, '
       'or use float32.'
     )
-  how = Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
-  _check(experts, reduced, branch, projection, router)
-  body = BACKBONES[backbone](depth=depth, experts=experts, reduced=reduced, branch=branch, how=how)
-  heads = [HEADS[head](num_classes, scale, digits, class_scale) for _ in range(experts)]
-  top: Any = heads[0]
-  if experts > 1:
-    top = ExpertHeads(heads, Router(precision=digits) if router else None)
-  elif projection:
-    top = ContrastiveHead(top, projection)
-  return assemble(body, top, moving)
+  return Arithmetic(dtype, digits, CONVOLUTIONS[convolution])
 
 
 def _check(experts: int, reduced: bool, branch: str, projection: int, router: bool) -> None:
@@ -199,7 +212,7 @@ def _still(root: str, moving: Sequence[str]) -> contextlib.AbstractContextManage
 def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
   """Returns the network of two Linen modules, a backbone and a head; for `moving` see `build`."""
 
-  def init(key: Array, image_shape: tuple[int, int, int]) -> PyTree:
+  def init(key: Array, image_shape: tuple[int, ...]) -> PyTree:
     body_key, head_key = jax.random.split(key)
     x = jnp.zeros((1, *image_shape), jnp.float32)
     # eval_shape avoids compiling the forward pass, because only its shapes are needed

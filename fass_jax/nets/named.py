@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from fass_jax import nets
-from fass_jax.nets.base import SCALED
+from fass_jax.nets.base import BACKBONES, SCALED
+from fass_jax.nets.inputs import input_of
+from fass_jax.types import UserError
 
 
 def describe_network(net: ConfigDict) -> str:
   """Returns a description of a section `net` for the recipe's printout."""
-  text = f'{net.backbone}, depth {net.depth}, {net.head} head'
+  sizes = ', '.join(f'{key} {net[key]}' for key in input_of(net.backbone).sizes)
+  text = f'{net.backbone}, {sizes}, {net.head} head'
   if net.head in SCALED:
     text += f' of scale {net.scale:g}'
   if net.experts > 1:
@@ -18,6 +23,28 @@ def describe_network(net: ConfigDict) -> str:
     text += ', each with its own last block' * (net.branch == 'block')
   text += ', a learned scale per class' * net.class_scale
   return text + (f', projection to {net.projection}' if net.projection else '')
+
+
+def check_input(backbone: str, shape: Sequence[int], data: str) -> None:
+  """Checks that a backbone takes the examples of a data set.
+
+  Args:
+    backbone: a key of `BACKBONES`.
+    shape: of an example.
+    data: name of the data set.
+
+  Raises:
+    UserError: for images where the backbone takes rows, or rows where it takes images.
+  """
+  if input_of(backbone).axes == len(shape):
+    return
+  other = ' or '.join(name for name in BACKBONES if input_of(name).axes == len(shape))
+  rows, images = f'rows of {shape[0]} numbers', 'images'
+  takes, given = (images, rows) if len(shape) == 1 else ('rows of numbers', images)
+  raise UserError(
+    f'--config.net.backbone={backbone} takes {takes}, but the examples of {data} are {given}; use '
+    f'--config.net.backbone={other}.'
+  )
 
 
 def network(
@@ -40,6 +67,7 @@ def network(
     net.head,
     net.scale,
     num_classes,
+    hidden=tuple(net.hidden),
     experts=net.experts,
     reduced=net.reduced,
     branch=net.branch,

@@ -17,7 +17,7 @@ from fass_jax.config.check import check
 from fass_jax.config.stages import OWN
 from fass_jax.data.store import is_resident
 from fass_jax.nets import paths
-from fass_jax.nets.named import describe_network, network
+from fass_jax.nets.named import check_input, describe_network, network
 from fass_jax.recipe import classifier, images, optimiser
 from fass_jax.recipe import terms as terms_
 from fass_jax.recipe import views as views_
@@ -50,7 +50,7 @@ class Recipe(NamedTuple):
   net: nets.Network
   optimizer: optax.GradientTransformation
   learning_rate: Callable[[Time], Array]
-  normalise: images.Normaliser  # uint8 [B, H, W, 3] -> float32
+  normalise: images.Normaliser  # uint8 [B, H, W, 3], or rows float32 [B, F] -> float32
   show: Callable[..., Array]  # (stored images, aspect of squares or None) -> images, in evaluation
   streams: dict[str, Stream]
   views: dict[str, View]  # in the order in which their batch statistics are folded
@@ -67,32 +67,41 @@ def _natural_first(section: Mapping[str, Any]) -> list[str]:
   return sorted(section, key=lambda name: (name != 'natural', name))
 
 
-def _count_steps(config: ConfigDict, size: int) -> int:
-  """Returns the steps per epoch over `size` images."""
-  drop = config.last_batch == 'drop'
+def _count_steps(config: ConfigDict, data: Dataset) -> int:
+  """Returns the steps per epoch over the training set."""
+  size, noun, drop = len(data.train_labels), data.noun, config.last_batch == 'drop'
   if config.batch_size > size:
     if drop:
       raise UserError(
         f'--config.batch_size={config.batch_size} is larger than the training set of {size} '
-        f'images, and --config.last_batch=drop leaves nothing; take at most {size}.'
+        f'{noun}, and --config.last_batch=drop leaves nothing; take at most {size}.'
       )
     log.warning(
-      'A batch of %d is larger than the training set of %d images: each epoch is a single, partly '
+      'A batch of %d is larger than the training set of %d %s: each epoch is a single, partly '
       'empty step; use --config.batch_size=%d or less for more steps per epoch.',
       config.batch_size,
       size,
+      noun,
       max(1, size // 4),
     )
   return size // config.batch_size if drop else -(-size // config.batch_size)
 
 
+def _network(
+  net: ConfigDict, config: ConfigDict, data: Dataset, moving: tuple[str, ...] = ()
+) -> nets.Network:
+  """Returns the network of a section `net` for the examples and classes of a data set."""
+  check_input(net.backbone, data.image_shape, data.name)
+  return network(net, config.engine, len(data.class_names), moving)
+
+
 def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.Network]:
   """Returns the parts that train, () for all, and the network that is trained."""
-  o, num_classes = config.optim, len(data.class_names)
+  o = config.optim
   drift = o.frozen_statistics == 'drift'
   only = paths.prefixes(o.only)
   only = () if '' in only else only
-  net = network(config.net, config.engine, num_classes, () if drift else only)
+  net = _network(config.net, config, data, () if drift else only)
   if not only:
     return only, net
   if not config.start.run and not config.start.weights:
@@ -132,11 +141,13 @@ def _optimiser(config: ConfigDict, only: tuple[str, ...]) -> tuple[Any, Any, str
 def _data_line(config: ConfigDict, data: Dataset) -> str:
   n = np.bincount(data.train_labels, minlength=len(data.class_names))
   text = (
-    f'{config.data.kind}: {len(data.train_labels)} images of {len(n)} classes ({n.max()} to '
+    f'{config.data.kind}: {len(data.train_labels)} {data.noun} of {len(n)} classes ({n.max()} to '
     f'{n.min()})'
   )
   if data.held_labels is not None:
     text += f', {len(data.held_labels)} held out'
+  if data.is_rows:
+    text += f', {data.image_shape[0]} numbers a row'
   if data.side:
     kept = 'on the device as squares' if is_resident(config, data) else 'decoded as needed'
     return f'{text}, {data.side} x {data.side}, {kept}'
@@ -171,7 +182,7 @@ def _lines(
   return (
     ('data', _data_line(config, data)),
     ('network', describe_network(config.net)),
-    ('length', f'{config.epochs} epochs of {steps} steps of {config.batch_size} images'),
+    ('length', f'{config.epochs} epochs of {steps} steps of {config.batch_size} {data.noun}'),
     *((f'{kind} {name}', text) for kind, built in texts.items() for name, text in built.items()),
     *_other_runs(config),
     ('optimiser', of_optimiser),
@@ -197,22 +208,23 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   """
   check(config, TABLES)
   terms_.check(config)
-  num_classes, steps = len(data.class_names), _count_steps(config, len(data.train_labels))
+  num_classes, steps = len(data.class_names), _count_steps(config, data)
   terms, of_terms = _apart(
     {n: terms_.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)}
   )
   # views in the order in which the terms name them
   order = dict.fromkeys(v for term in terms.values() for v in term.views)
   normalise = images.build_normaliser(config, data)
-  teaches = None if teacher is None else network(teacher, config.engine, num_classes)
+  teaches = teacher and _network(teacher, config, data)
   looks = None if teaches is None else _activation_map(teaches, normalise)
   views, of_views = _apart(
     {n: views_.build(config.views[n], n, config, data, looks) for n in order}
   )
   used, score = {'natural', *(v.stream for v in views.values())}, views_.score_of(config)
+  sizes = config.batch_size, config.epochs
   streams, of_streams = _apart(
     {
-      n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score)
+      n: build_stream(config.streams[n], n, *sizes, score, data.noun)
       for n in _natural_first(config.streams)
       if n in used
     }

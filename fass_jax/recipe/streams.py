@@ -66,9 +66,9 @@ def _check(c: ConfigDict, name: str, score: str) -> None:
     raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
 
 
-def _text(c: ConfigDict, size: int, sampler: str, epochs: int) -> str:
+def _text(c: ConfigDict, size: int, noun: str, sampler: str, epochs: int) -> str:
   """Returns what a reader is told of a stream."""
-  text = f'{size} images a step, {sampler}'
+  text = f'{size} {noun} a step, {sampler}'
   if c.rho < 1:
     text += f', rho {number(c.rho)} ({c.gate})'
   if c.partner != 'none':
@@ -79,7 +79,9 @@ def _text(c: ConfigDict, size: int, sampler: str, epochs: int) -> str:
   return text + (', off in the first epoch' if c.start == 'skip' else '')
 
 
-def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) -> tuple[Stream, str]:
+def build(
+  c: ConfigDict, name: str, batch_size: int, epochs: int, score: str, noun: str = 'images'
+) -> tuple[Stream, str]:
   """Fills a stream: its sampler, its size, its partners and how much of them is mixed in.
 
   Args:
@@ -88,6 +90,7 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     batch_size: B.
     epochs: of the run.
     score: the signal that keeps a score matrix, '' for none.
+    noun: what the examples are called, 'images' or 'rows'.
 
   Returns:
     The stream, and the line that says what it is.
@@ -118,4 +121,4 @@ def build(c: ConfigDict, name: str, batch_size: int, epochs: int, score: str) ->
     shared=c.shared,
     score=score if reads_scores(c) else '',
   )
-  return stream, _text(c, size, words, epochs)
+  return stream, _text(c, size, noun, words, epochs)

@@ -30,6 +30,30 @@ def _check_mix(c: ConfigDict, key: str, stream: ConfigDict) -> None:
     )
 
 
+def _check_rows(c: ConfigDict, name: str, config: ConfigDict, data: Dataset) -> None:
+  """Refuses what needs images where the examples are rows."""
+  if not data.is_rows:
+    return
+  op, mix = chain.needs_images(ops_of(c, config)), MIXES.get(c.mix)
+  there = f'the examples of {data.name} are rows of {data.image_shape[0]} numbers'
+  if op:
+    key = f'augment.{op}'
+    if op in tuple(c.augment):
+      key = f'views.{name}.augment'
+    elif op in config.data.augment:
+      key = 'data.augment'
+    raise UserError(
+      f'--config.{key} has {op}, which needs images, but {there}; drop it, or the method that sets '
+      'it.'
+    )
+  if mix and mix.of_pixels:
+    others = ' or '.join(n for n, m in MIXES.items() if not m.of_pixels)
+    raise UserError(
+      f'--config.views.{name}.mix={c.mix} needs images, but {there}; use {others}, or drop the '
+      'method that sets it.'
+    )
+
+
 def build(
   c: ConfigDict, name: str, config: ConfigDict, data: Dataset, activation_map: ActivationMap | None
 ) -> tuple[View, str]:
@@ -46,12 +70,13 @@ def build(
     The view, and the line that says what it is.
 
   Raises:
-    UserError: for a mix that does not fit its stream.
+    UserError: for a mix that does not fit its stream, or a piece that needs images on rows.
   """
   stream = config.streams[c.stream]
   mix = MIXES.get(c.mix)  # None for 'none'
   if mix:
     _check_mix(c, f'views.{name}', stream)
+  _check_rows(c, name, config, data)
   asked = ops_of(c, config)
   names = tuple(op for op in chain.OPS if op in asked)
   label = LABELS[c.label] if mix else None

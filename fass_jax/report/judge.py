@@ -34,7 +34,7 @@ class Material(NamedTuple):
   """The inputs for fitting and evaluating a classifier: a pass and the sets."""
 
   net: Network
-  image_shape: tuple[int, int, int]
+  image_shape: tuple[int, ...]
   fold: Fold  # a pass that reads the complete outputs
   train: Images | None  # None: not needed
   held: Images | None  # held-out images

@@ -198,7 +198,7 @@ def teacher_net(earlier: SavedRun) -> ConfigDict:
 
 
 def check_teacher(
-  recipe: Recipe, earlier: SavedRun, teacher: PyTree, size: tuple[int, int, int]
+  recipe: Recipe, earlier: SavedRun, teacher: PyTree, size: tuple[int, ...]
 ) -> None:
   """Checks that a teacher has the classes of this run.
 
@@ -206,7 +206,7 @@ def check_teacher(
     recipe: the recipe with the teacher's network, built for the classes of this run.
     earlier: the teacher's run.
     teacher: variables of the teacher.
-    size: height, width and channels of an image.
+    size: height, width and channels of an image, or the length of a row.
 
   Raises:
     UserError: for the first leaf with another shape.

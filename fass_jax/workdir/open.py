@@ -21,6 +21,7 @@ log = logging.getLogger('fass_jax')
 
 # the notes of a checkpoint that prediction needs
 NOTES = ('classes', 'counts', 'side', 'centre', 'upright', 'mean', 'std')
+LATER = ('unit', 'columns')  # notes that older checkpoints of images lack
 
 
 class SavedRun(NamedTuple):
@@ -42,7 +43,7 @@ class FinishedRun(NamedTuple):
   at: str  # step or epoch of the variables, for messages
   classes: tuple[str, ...]  # C names
   counts: tuple[int, ...]  # [C], training images per class
-  preparation: dict[str, Any]  # image preparation at test time, see `recipe.images`
+  preparation: dict[str, Any]  # of an image or row at test time, see `recipe.images`
   implied: Implied | None  # the class prior that its logits imply; None in old checkpoints
 
 
@@ -134,6 +135,6 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
     at=f'epoch {", ".join(map(str, best))}' if which == 'best' else f'step {meta["step"]}',
     classes=tuple(notes['classes']),
     counts=tuple(notes['counts']),
-    preparation={name: notes[name] for name in NOTES[2:]},
+    preparation={name: notes[name] for name in (*NOTES[2:], *LATER) if name in notes},
     implied=_implied(notes),
   )

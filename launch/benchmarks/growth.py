@@ -125,7 +125,7 @@ def noise(num_images: int, num_classes: int, side: int) -> Dataset:
   return Dataset('noise', images, labels, labels, images[:1], labels[:1], names)
 
 
-def made_up(recipe: recipes.Recipe, image_shape: tuple[int, int, int]) -> Any:
+def made_up(recipe: recipes.Recipe, image_shape: tuple[int, ...]) -> Any:
   """Returns a train state of small random numbers; real initial values compile more slowly."""
   rng = np.random.default_rng(0)
 
