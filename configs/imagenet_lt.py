@@ -18,13 +18,6 @@ from typing import Any
 
 from fass_jax.config import image_config, with_methods
 
-# ConCutMix' authors: cosine, and of 100 epochs 70 without semantic labels
-CONCUTMIX: dict[str, Any] = {
-  'net.head': 'cosine', 'net.projection': 1024, 'terms.natural.weight': 1.0,
-  'terms.contrast.weight': 0.35, 'loss_args.balanced_contrastive.temperature': 0.07,
-  'loss_args.concutmix.tau': 0.99, 'loss_args.concutmix.omega': ((0, 0.0), (0.7, 200 / 255)),
-  'optim.lr': 0.1, 'optim.curve': 'cosine', 'augment.autoaugment': False,
-}  # fmt: skip
 # What methods set otherwise on ImageNet than on CIFAR, after their authors. `bcl` keeps the steps
 # of 100 epochs that all rows here have; its authors train 90 epochs, cosine, without a warm-up.
 OTHERWISE: dict[str, dict[str, Any]] = {
@@ -36,8 +29,6 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
     'loss_args.balanced_contrastive.temperature': 0.07,
   },
-  'concutmix': CONCUTMIX,
-  'concutmix_area': {k: v for k, v in CONCUTMIX.items() if k != 'loss_args.concutmix.omega'},
   'cb_focal': {'reweight.beta': 0.999, 'loss_args.focal_sigmoid.gamma': 0.5},
   # no settings of its authors: the steps of all others
   'bbn': {'optim.schedule': ((0, 1.0), (0.6, 0.1), (0.8, 0.01))},

@@ -16,13 +16,6 @@ from typing import Any
 
 from fass_jax.config import image_config, with_methods
 
-# ConCutMix' authors
-CONCUTMIX: dict[str, Any] = {
-  'net.head': 'cosine', 'net.projection': 1024, 'terms.natural.weight': 1.0,
-  'terms.contrast.weight': 0.35, 'loss_args.balanced_contrastive.temperature': 0.07,
-  'optim.lr': 0.2, 'optim.weight_decay': 1e-4, 'optim.curve': 'cosine',
-  'augment.autoaugment': False, 'loss_args.concutmix.tau': 1.0,
-}  # fmt: skip
 # what methods set otherwise here than on CIFAR, in their authors' settings: Cui et al., CVPR 2019
 # (focal loss); Zhou et al., CVPR 2020 (the longer of their two schedules); Kang et al., ICLR 2020
 OTHERWISE: dict[str, dict[str, Any]] = {
@@ -32,8 +25,6 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     'optim.schedule': ((0, 1.0), (0.6666, 0.1), (0.8888, 0.01)),
   },
   'crt': {'stages.classifier.epochs': 0.3},
-  'concutmix': CONCUTMIX | {'loss_args.concutmix.omega': ((0, 0.0), (0.8, 1628 / 255))},
-  'concutmix_area': CONCUTMIX,
 }  # fmt: skip
 
 

@@ -138,7 +138,6 @@ class Outputs(NamedTuple):
   extra: dict[str, Array] = {}  # other inputs of a loss (prototypes, ...), not per sample
   route: Array | None = None  # float32 [B, E - 1]; above 0: the next expert is used too
   teacher: Array | None = None  # float32 [B, C], a teacher's logits for the same images
-  projection: Array | None = None  # float32 [B, P], the embedding before it is normalised
 
 
 class Time(NamedTuple):

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.augment import chain
-from fass_jax.losses.prior import logit_adjustment
 from fass_jax.recipe.build import build
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Context, Examples, Outputs, Targets, Time
+from fass_jax.types import Context, Outputs, Time
 from tests import runs
 from tests.bench import Run, digits, ops_of, quick
 from tests.by_hand import examples
@@ -195,28 +194,6 @@ def strong(run: Run):
   assert (c.batch_size, c.optim.lr, c.optim.weight_decay) == (256, 0.15, 5e-4)
 
 
-def rectified(late: bool):
-  """Whether the label of a mixed image moves after half of the run; before, it is that by area."""
-
-  def check(run: Run):
-    loss, epochs = run.recipe.terms['natural'].losses[0], run.config.epochs
-    z = 3.0 * jax.random.normal(jax.random.key(1), (10, 1, 10))
-    features = jax.random.normal(jax.random.key(2), (20, 4))
-    outs = Outputs(z, features[:10], projection=features[:10], extra={'centres': features[10:]})
-    a, share = jnp.arange(10), jnp.full(10, 0.7)
-    pair = Examples(a, Targets(a, (a + 3) % 10, share), jnp.ones(10))
-    first, last = (
-      np.asarray(loss(outs, pair, Context(class_index(), {}, at(e, epochs)))[0])
-      for e in (0, epochs - 1)
-    )
-    tau = run.config.loss_args.concutmix.tau
-    by_area = [logit_adjustment(z[:, 0], y, class_index().count, tau) for y in (pair.targets[:2])]
-    np.testing.assert_allclose(first, 0.7 * by_area[0] + 0.3 * by_area[1], rtol=1e-5)
-    assert (np.abs(last - first).max() > 1e-4) == late
-
-  return check
-
-
 _FASS = (scored, mixed('mixup', 'cutmix'))
 _BCL = (contrasted, another_loss)
 ACTIVE = {
@@ -240,8 +217,6 @@ ACTIVE = {
   'randaugment': (with_op('randaugment'),),
   'bcl': _BCL,
   'bcl_full': (*_BCL, strong, with_op('autoaugment'), with_op('cutout')),
-  'concutmix': (contrasted, mixed('natural'), rectified(late=True), with_op('autoaugment')),
-  'concutmix_area': (contrasted, mixed('natural'), rectified(late=False)),
   'ride': (weighted, another_loss, three_experts, with_op('rotation15')),
   'fass': _FASS,
   'fass_mixup': (scored, mixed('mixup')),

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fass_jax.augment.blur import blur
 from fass_jax.augment.cam import ActivationMap, Sight, cam
 from fass_jax.augment.classwise import cuda, doda
 from fass_jax.augment.crop_flip import random_crop, random_flip
@@ -30,7 +29,6 @@ OPS: dict[str, Op] = {
   'flip': random_flip,
   'simclr': simclr,  # replaces crop and flip
   'jitter': jitter,
-  'blur': blur,
   'rotation15': rotation15,
   'autoaugment': autoaugment,
   'randaugment': rand_augment(),

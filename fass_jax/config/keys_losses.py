@@ -56,17 +56,6 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
       choices=('frequency', 'count'),
     ),
   },
-  'concutmix': {
-    'tau': Key(1.0, 'Power of the class prior that is added.', at_least=0),
-    'k': Key(30, 'Nearest class centres that share the semantic label.', at_least=1),
-    'omega': Key(
-      ((0, 0.0), (0.5, 20 / 255)),
-      'Weight of the semantic label, over time; 0 is the label by area alone.',
-      at_least=0,
-      at_most=100,
-      schedule=True,
-    ),
-  },
   'balanced_contrastive': {'temperature': Key(0.1, 'Temperature of the similarities.', above=0)},
   'distillation': {
     'temperature': Key(1.5, 'Temperature of teacher and student.', above=0),

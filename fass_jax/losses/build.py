@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from fass_jax.losses import car
 from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.bbn import bbn_alpha, bbn_loss
-from fass_jax.losses.concutmix import concutmix
 from fass_jax.losses.contrastive import balanced_contrastive
 from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
@@ -282,14 +281,6 @@ LOSSES: dict[str, Kind] = {
     refuses=(car.needs_confusion,),
     beside=True,
     labels='unmixed',  # the confusion of a batch is not linear in the label
-  ),
-  'concutmix': Kind(
-    concutmix,
-    _reads('concutmix', 'tau', 'k', 'omega'),
-    prior=lambda tau, k, omega: _takes_out(tau),
-    refuses=(needs_embedding,),
-    corrects_prior=True,
-    labels='pair',  # its label is not linear in those of the two images
   ),
   'distillation': Kind(
     _distillation,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
-from fass_jax.losses.kinds import Loss
-from fass_jax.losses.prior import soft_logit_adjustment
-from fass_jax.types import Array, Context, Examples, Outputs, Time
+from fass_jax.types import Array
 
 
 def rectify_labels(
@@ -33,14 +29,13 @@ def rectify_labels(
   Returns:
     float32 `[B, C]`, rows sum to 1; features and centres have no gradient.
 
-  Reference: Pan et al., Enhanced Long-Tailed Recognition with Contrastive CutMix Augmentation,
-  arXiv:2407.04911.
+  Reference: ConCutMix, https://github.com/PanHaulin/ConCutMix.
   """
   t, n = jnp.asarray(targets, float), jnp.maximum(jnp.asarray(counts, float), 1.0)
   x, m = (jax.lax.stop_gradient(jnp.asarray(v, float)) for v in (features, centres))
   distance = jnp.linalg.norm(x[:, None, :] - m[None, :, :], axis=-1)
-  # an image may be a centre, and the square of a distance may overflow
-  near, index = jax.lax.top_k(1.0 / jnp.clip(distance, 1e-6, 1e30), min(k, m.shape[0]))
+  # at least 1e-6: an image may be a centre
+  near, index = jax.lax.top_k(1.0 / jnp.maximum(distance, 1e-6), min(k, m.shape[0]))
   share = near / near.sum(axis=1, keepdims=True)
   semantic = jnp.zeros_like(t).at[jnp.arange(t.shape[0])[:, None], index].set(share)
   total = jnp.log(n).sum()
@@ -48,36 +43,3 @@ def rectify_labels(
   w = jnp.log((t * n[None, :]).sum(axis=1)) / jnp.where(total > 0, total, 1.0)
   moved = (w * omega)[:, None]
   return (1.0 - moved) * t + moved * semantic
-
-
-def concutmix(tau: float, k: int, omega: Callable[[Time], Array]) -> tuple[Loss]:
-  """Returns the loss: logit adjustment with the rectified label of both classes of a mixed image.
-
-    L = -sum_c r_c log softmax(z + tau log pi)_c,   r = rectify_labels(lam 1_a + (1 - lam) 1_b)
-
-  Args:
-    tau: power of the class prior pi.
-    k: see `rectify_labels`.
-    omega: time -> omega; 0 leaves the label by area, for which L is
-      lam LA(a) + (1 - lam) LA(b) with the losses LA of `logit_adjustment`.
-
-  Reference: Pan et al., Enhanced Long-Tailed Recognition with Contrastive CutMix Augmentation,
-  arXiv:2407.04911.
-  """
-
-  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
-    assert outs.projection is not None, 'the network has no projection'
-    counts, pair = context.classes.count, examples.targets
-    a, b = (jax.nn.one_hot(label, outs.logits.shape[-1]) for label in (pair.a, pair.b))
-    label = rectify_labels(
-      pair.lam[:, None] * a + (1.0 - pair.lam)[:, None] * b,
-      outs.projection,
-      outs.extra['centres'],
-      counts,
-      k,
-      omega(context.time),
-    )
-    values = soft_logit_adjustment(outs.logits.mean(axis=1), label, counts, tau)
-    return values, jnp.ones_like(values)
-
-  return (loss,)

@@ -7,7 +7,6 @@ prior pi_c = n_c / N of the training set. An empty class is not in the sum; wher
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
@@ -54,26 +53,6 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
   Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
   """
   return two_rate(logits, labels, counts, tau, tau)
-
-
-def soft_logit_adjustment(logits: Array, targets: Array, counts: Array, tau: float) -> Array:
-  """Returns -sum_c t_c log softmax(z + tau log pi)_c, `logit_adjustment` of labels with shares.
-
-  Args:
-    logits: float `[B, C]`.
-    targets: float `[B, C]`, t >= 0; each row sums to 1. A share of an empty class does not count.
-    counts: `[C]`, training images per class; for tau > 0 an empty class is not in the sum.
-    tau: 0 is cross entropy.
-
-  Returns:
-    float32 `[B]` in nats, >= 0.
-
-  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
-  """
-  prior, _ = _prior(counts)
-  log_p = jax.nn.log_softmax(jnp.asarray(logits, float) + xlogy(tau, prior)[None, :])
-  # where: an empty class has log p = -inf, and 0 * inf is nan
-  return -jnp.where((prior > 0)[None, :], targets * log_p, 0.0).sum(axis=1)
 
 
 def two_rate(logits: Array, labels: Array, counts: Array, tau1: float, tau2: float) -> Array:

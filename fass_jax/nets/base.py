@@ -253,6 +253,9 @@ def assemble(body: Any, top: Any, moving: Sequence[str] = ()) -> Network:
     if isinstance(out, Outputs):
       return out, stats
     # plain heads return only logits, [B, C], or [B, E, C] with experts
-    return Outputs(out if out.ndim == 3 else out[:, None, :], features), stats
+    if isinstance(out, jax.Array):
+      return Outputs(out if out.ndim == 3 else out[:, None, :], features), stats
+    logits, embedding, prototypes = out
+    return Outputs(logits[:, None, :], features, embedding, {'prototypes': prototypes}), stats
 
   return Network(init, embed, head_fn, maps)

@@ -157,7 +157,7 @@ class ExpertHeads(nn.Module):
 
 
 class _Projection(nn.Module):
-  """Linear, batch normalisation, ReLU, linear."""
+  """Linear, batch normalisation, ReLU, linear, then normalisation to unit norm."""
 
   hidden: int
   size: int
@@ -167,12 +167,8 @@ class _Projection(nn.Module):
     dense = functools.partial(nn.Dense, kernel_init=he_normal, param_dtype=wide(x.dtype))
     x = dense(self.hidden, name='in')(x)
     x = jax.nn.relu(BatchNorm(name='bn')(x, train))
-    return dense(self.size, name='out')(x)
-
-
-def unit_rows(x: jax.Array) -> jax.Array:
-  """Returns rows of unit norm; a row of zeros stays one, with a finite gradient."""
-  return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+    x = dense(self.size, name='out')(x)
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
 
 
 class ContrastiveHead(nn.Module):
@@ -191,11 +187,10 @@ class ContrastiveHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> Any:
-    """Returns Outputs; `extra` has the prototypes and, before they are normalised, the centres."""
+    """Returns logits `[B, C]`, embedding `[B, size]`, prototypes `[C, size]`."""
     logits = self.head(features, train)
     inner = self.head.variables['params']
     columns = (inner['kernel'] if 'kernel' in inner else inner['linear']['kernel']).T
-    images = _Projection(self.hidden, self.size, name='image')(features, train)
-    centres = _Projection(self.hidden, self.size, name='prototype')(columns, train)
-    extra = {'prototypes': unit_rows(centres), 'centres': centres}
-    return Outputs(logits[:, None, :], features, unit_rows(images), extra, projection=images)
+    embedding = _Projection(self.hidden, self.size, name='image')(features, train)
+    prototypes = _Projection(self.hidden, self.size, name='prototype')(columns, train)
+    return logits, embedding, prototypes

@@ -67,8 +67,7 @@ def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
 def test_what_sees_its_views_as_one_batch_and_what_needs_an_embedding():
   assert {n for n, k in build.LOSSES.items() if k.joint} == {'balanced_contrastive', 'range', 'bbn'}
   assert {n for n, k in build.LOSSES.items() if needs_embedding in k.refuses} == {
-    'balanced_contrastive',
-    'concutmix',
+    'balanced_contrastive'
   }
 
 

@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fass_jax.losses.concutmix import concutmix, rectify_labels
-from fass_jax.losses.prior import logit_adjustment, soft_logit_adjustment
-from fass_jax.types import Classes, Context, Examples, Outputs, Targets
+from fass_jax.losses.concutmix import rectify_labels
 
 B, C, P = 6, 5, 4
 COUNTS = np.array([500, 120, 30, 9, 5])
@@ -69,51 +67,3 @@ def test_features_and_centres_have_no_gradient():
   by_t, by_x, by_m = jax.jit(jax.grad(total, (0, 1, 2)))(t, x, m)
   assert np.isfinite(by_t).all() and np.abs(by_t).max() > 0
   assert (by_x == 0).all() and (by_m == 0).all()
-
-
-def mixed(seed=4):
-  """Returns logits, outputs and pair targets of B mixed images."""
-  rng, (_, x, m) = np.random.default_rng(seed), given(seed)
-  z = jnp.asarray(3 * rng.normal(size=(B, 1, C)), jnp.float32)
-  x, m = jnp.asarray(x, jnp.float32), jnp.asarray(m, jnp.float32)
-  a, b = (jnp.asarray(rng.integers(0, C, B), jnp.int32) for _ in range(2))
-  outs = Outputs(z, x, projection=x, extra={'centres': m})
-  lam = jnp.asarray(rng.uniform(size=B), jnp.float32)
-  return outs, Examples(a, Targets(a, b, lam), jnp.ones(B))
-
-
-def loss_of(tau, omega, outs, pair):
-  (loss,) = concutmix(tau, 3, lambda t: jnp.asarray(omega))
-  counts = jnp.asarray(COUNTS)
-  return loss(outs, pair, Context(Classes(counts, counts, counts), {}, None))[0]
-
-
-@pytest.mark.parametrize('tau', [0.0, 0.9])
-def test_without_omega_it_is_logit_adjustment_of_both_labels(tau):
-  outs, pair = mixed()
-  la = [
-    logit_adjustment(outs.logits[:, 0], y, COUNTS, tau) for y in (pair.targets.a, pair.targets.b)
-  ]
-  want = pair.targets.lam * la[0] + (1 - pair.targets.lam) * la[1]
-  np.testing.assert_allclose(loss_of(tau, 0.0, outs, pair), want, rtol=1e-5)
-
-
-def test_with_omega_against_numpy():
-  outs, pair = mixed(5)
-  lam = np.asarray(pair.targets.lam)[:, None]
-  t = lam * np.eye(C)[pair.targets.a] + (1 - lam) * np.eye(C)[pair.targets.b]
-  x, m = (np.asarray(v, float) for v in (outs.projection, outs.extra['centres']))
-  r = by_hand(t, x, m, COUNTS, 3, 0.5)
-  z = np.asarray(outs.logits[:, 0], float) + 0.9 * np.log(COUNTS / COUNTS.sum())
-  log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
-  got = loss_of(0.9, 0.5, outs, pair)
-  np.testing.assert_allclose(got, -(r * log_p).sum(1), rtol=1e-5)
-  assert np.abs(got - loss_of(0.9, 0.0, outs, pair)).max() > 1e-3
-
-
-def test_an_empty_class_has_no_share():
-  z, t = jnp.asarray([[1.0, 2.0, 3.0]]), jnp.asarray([[0.5, 0.3, 0.2]])
-  value, grad = jax.value_and_grad(lambda z: soft_logit_adjustment(z, t, [8, 2, 0], 1.0).sum())(z)
-  p = np.array([8 * np.e, 2 * np.e**2])
-  np.testing.assert_allclose(value, -(np.array([0.5, 0.3]) @ np.log(p / p.sum())), rtol=1e-6)
-  assert np.isfinite(grad).all()

@@ -60,8 +60,8 @@ def gradient(name, given):
   def value(given, labels, n, epoch):
     z, x, embedding, teacher, route = given
     z = jnp.clip(z, -SCALE, SCALE) if cosine else z
-    extra = dict.fromkeys(('prototypes', 'centres'), jnp.eye(C, dtype=z.dtype))
-    outs = Outputs(z, x, embedding, extra, route, teacher, projection=embedding)
+    extra = {'prototypes': jnp.eye(C, dtype=z.dtype)}
+    outs = Outputs(z, x, embedding, extra, route, teacher)
     found = [
       part(
         outs,
