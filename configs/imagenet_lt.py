@@ -18,6 +18,16 @@ from typing import Any
 
 from fass_jax.config import image_config, with_methods
 
+# ConCutMix's authors on ImageNet-LT, 100 epochs of ResNet-50; with ResNeXt-50 they correct the
+# labels after 60 of 90 and after 120 of 180 epochs
+_CONCUTMIX: dict[str, Any] = {
+  'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
+  'loss_args.balanced_contrastive.temperature': 0.07, 'loss_args.rectified_la.tau': 0.99,
+  'loss_args.rectified_la.share': ((0, 0.0), (0.7, 1.0)),
+  'optim.lr': 0.1, 'optim.curve': 'cosine', 'optim.warmup_epochs': 0.0,
+  'augment.autoaugment': False, 'augment.randaugment': True,
+  'views.contrast1.augment': ('simclr',), 'views.contrast2.augment': ('simclr',),
+}  # fmt: skip
 # What methods set otherwise on ImageNet than on CIFAR, after their authors. `bcl` keeps the steps
 # of 100 epochs that all rows here have; its authors train 90 epochs, cosine, without a warm-up.
 OTHERWISE: dict[str, dict[str, Any]] = {
@@ -29,6 +39,9 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
     'loss_args.balanced_contrastive.temperature': 0.07,
   },
+  'concutmix': _CONCUTMIX | {'loss_args.rectified_la.omega': 200 / 255},
+  'concutmix_area': _CONCUTMIX,
+  'concutmix_plain': _CONCUTMIX,
   'cb_focal': {'reweight.beta': 0.999, 'loss_args.focal_sigmoid.gamma': 0.5},
   # no settings of its authors: the steps of all others
   'bbn': {'optim.schedule': ((0, 1.0), (0.6, 0.1), (0.8, 0.01))},

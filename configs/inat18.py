@@ -16,10 +16,22 @@ from typing import Any
 
 from fass_jax.config import image_config, with_methods
 
+# ConCutMix's authors on iNaturalist 2018
+_CONCUTMIX: dict[str, Any] = {
+  'net.projection': 1024, 'terms.natural.weight': 1.0, 'terms.contrast.weight': 0.35,
+  'loss_args.balanced_contrastive.temperature': 0.07, 'loss_args.rectified_la.tau': 0.99,
+  'loss_args.rectified_la.share': ((0, 0.0), (0.8, 1.0)),
+  'optim.lr': 0.2, 'optim.weight_decay': 1e-4, 'optim.curve': 'cosine', 'optim.warmup_epochs': 0.0,
+  'augment.autoaugment': False, 'augment.randaugment': True,
+  'views.contrast1.augment': ('simclr',), 'views.contrast2.augment': ('simclr',),
+}  # fmt: skip
 # what methods set otherwise here than on CIFAR, in their authors' settings: Cui et al., CVPR 2019
 # (focal loss); Zhou et al., CVPR 2020 (the longer of their two schedules); Kang et al., ICLR 2020
 OTHERWISE: dict[str, dict[str, Any]] = {
   'cb_focal': {'reweight.beta': 0.999, 'loss_args.focal_sigmoid.gamma': 0.5},
+  'concutmix': _CONCUTMIX | {'loss_args.rectified_la.omega': 1628 / 255},
+  'concutmix_area': _CONCUTMIX,
+  'concutmix_plain': _CONCUTMIX,
   'bbn': {
     'epochs': 180, 'batch_size': 128, 'optim.lr': 0.05,
     'optim.schedule': ((0, 1.0), (0.6666, 0.1), (0.8888, 0.01)),

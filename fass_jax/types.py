@@ -134,8 +134,9 @@ class Outputs(NamedTuple):
 
   logits: Array  # float32 [B, E, C], at the scale used at test time
   features: Array  # float32 [B, D], or [B, E, D]: input of the head
-  embedding: Array | None = None  # float32 [B, P], unit norm, for contrastive losses
-  extra: dict[str, Array] = {}  # other inputs of a loss (prototypes, ...), not per sample
+  embedding: Array | None = None  # float32 [B, P], a projection, before it is normalised
+  # other inputs of a loss, not per sample: prototypes [C, P] before they are normalised, ...
+  extra: dict[str, Array] = {}
   route: Array | None = None  # float32 [B, E - 1]; above 0: the next expert is used too
   teacher: Array | None = None  # float32 [B, C], a teacher's logits for the same images
 

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fass_jax.augment import chain
+from fass_jax.losses.prior import logit_adjustment
+from fass_jax.losses.softmax import cross_entropy
 from fass_jax.recipe.build import build
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Context, Outputs, Time
+from fass_jax.types import Context, Outputs, Targets, Time
 from tests import runs
 from tests.bench import Run, digits, ops_of, quick
 from tests.by_hand import examples
@@ -167,9 +169,37 @@ def with_op(name):
   return check
 
 
+def blurred(run: Run):
+  """Half of the images of the contrast are blurred; the natural view has no blur."""
+  views = [v for v in run.recipe.views.values() if 'blur' in ops_of(v)]
+  assert len(views) == 2 and all(16 < changed(view, 'blur') < 48 for view in views)
+
+
 def contrasted(run: Run):
   assert all(r['terms']['contrast'] > 0 for r in run.rows)
   assert run.rows[-1]['terms']['contrast'] != run.rows[0]['terms']['contrast']
+
+
+def corrected(moves):
+  """The label of a mixed image is that of its area, and late in a run it moves or does not."""
+
+  def check(run: Run):
+    (loss,), k = run.recipe.terms['natural'].losses, run.config.loss_args.rectified_la
+    a, (z, x, m) = jnp.arange(10), (jax.random.normal(key, (10, 10)) for key in _KEYS)
+    pair = Targets(a, jnp.roll(a, 1), jnp.full(10, 0.25))
+    outs = Outputs(z[:, None], x, x, {'prototypes': m})
+
+    def values(epoch):
+      context = Context(class_index(), {}, at(epoch, run.config.epochs))
+      return np.asarray(loss(outs, examples(a)._replace(targets=pair), context)[0])
+
+    counts = class_index().count
+    own, other = (logit_adjustment(z, y, counts, k.tau) for y in (pair.a, pair.b))
+    np.testing.assert_allclose(values(0), 0.25 * own + 0.75 * other, rtol=1e-4)
+    assert (np.abs(values(run.config.epochs - 1) - values(0)) > 1e-5).any() == moves
+    assert np.abs(own - cross_entropy(z, a)).max() > 0.1
+
+  return check
 
 
 def scored(run: Run):
@@ -194,6 +224,7 @@ def strong(run: Run):
   assert (c.batch_size, c.optim.lr, c.optim.weight_decay) == (256, 0.15, 5e-4)
 
 
+_KEYS = jax.random.split(jax.random.key(1), 3)
 _FASS = (scored, mixed('mixup', 'cutmix'))
 _BCL = (contrasted, another_loss)
 ACTIVE = {
@@ -217,6 +248,9 @@ ACTIVE = {
   'randaugment': (with_op('randaugment'),),
   'bcl': _BCL,
   'bcl_full': (*_BCL, strong, with_op('autoaugment'), with_op('cutout')),
+  'concutmix': (contrasted, mixed('natural'), corrected(True)),
+  'concutmix_area': (contrasted, mixed('natural'), corrected(False)),
+  'concutmix_plain': (contrasted, corrected(False), blurred),
   'ride': (weighted, another_loss, three_experts, with_op('rotation15')),
   'fass': _FASS,
   'fass_mixup': (scored, mixed('mixup')),

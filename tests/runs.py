@@ -250,11 +250,8 @@ def linear_net(num_classes, branches=1):
 
   def head(variables, features, is_training):
     w = variables['params']['w']
-    embedding, prototypes = (
-      x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + 1e-6) for x in (features @ w, w.T @ w)
-    )
     logits = (features @ w).reshape(len(features), branches, num_classes)
-    outs = Outputs(logits, features, embedding, {'prototypes': prototypes})
+    outs = Outputs(logits, features, features @ w, {'prototypes': w.T @ w})
     return outs, variables['batch_stats']
 
   return Network(init, embed, head)

@@ -11,13 +11,13 @@ _PAPERS = _SHARED['PAPERS']
 FAMILY = 'Contrast'
 
 
-def _contrast(*views):
+def _contrast(*views, ops=('simclr',)):
   """Two strongly augmented views of the natural stream, in one pass with the natural view."""
   delta: dict = {'views.natural.group': 'contrast'}
   for draw, name in enumerate(views, 1):
     delta |= {
       f'views.{name}.stream': 'natural',
-      f'views.{name}.augment': ('simclr',),
+      f'views.{name}.augment': ops,
       f'views.{name}.draw': draw,
       f'views.{name}.group': 'contrast',
     }
@@ -43,7 +43,27 @@ _STRONG = {
   'optim.weight_decay': 5e-4,
   'optim.schedule': ((0, 1.0), (0.8, 0.1), (0.9, 0.01)),
   'augment.autoaugment': True,
-  'augment.cutout': True,
+}
+# ConCutMix's recipe without its CutMix: BCL with blur in the contrast and a power of the prior
+_CONCUTMIX_PLAIN = (
+  _BCL
+  | _contrast('contrast1', 'contrast2', ops=('simclr', 'blur'))
+  | _STRONG
+  | {
+    'loss': 'rectified_la',
+    'loss_args.rectified_la.tau': 0.9,
+    'loss_args.rectified_la.k': 30,
+    'loss_args.rectified_la.omega': 0.0,
+    'loss_args.rectified_la.share': ((0, 0.0), (0.5, 1.0)),
+  }
+)
+# foregrounds of any class in every second batch, with both labels
+_CONCUTMIX_AREA = _CONCUTMIX_PLAIN | {
+  'streams.natural.partner': 'class_uniform',
+  'streams.natural.lam': 'batch_beta',
+  'streams.natural.chance': ((0, 0.5),),
+  'views.natural.mix': 'cutmix_batch',
+  'views.natural.label': 'mixed',
 }
 
 METHODS = {
@@ -54,10 +74,28 @@ METHODS = {
     'two views, contrastive term, projection, loss',
   ),
   'bcl_full': Method(
-    _BCL | _STRONG,
+    _BCL | _STRONG | {'augment.cutout': True},
     'BCL with AutoAugment, Cutout and a batch of 256.',
     _PAPERS['Zhu 2022'],
     'as bcl, augmentation, optimiser',
+  ),
+  'concutmix': Method(
+    _CONCUTMIX_AREA | {'loss_args.rectified_la.omega': 20 / 255},
+    'ConCutMix: class-balanced CutMix on BCL, labels corrected by the class centres.',
+    _PAPERS['Pan 2024'],
+    'as bcl_full, partner, ratio and mix of the natural view, blur, loss',
+  ),
+  'concutmix_area': Method(
+    _CONCUTMIX_AREA,
+    'ConCutMix with the labels of CutMix, uncorrected.',
+    _PAPERS['Pan 2024'],
+    'as concutmix, labels by area',
+  ),
+  'concutmix_plain': Method(
+    _CONCUTMIX_PLAIN,
+    'The recipe of ConCutMix without CutMix, its control.',
+    _PAPERS['Pan 2024'],
+    'as concutmix, no mix',
   ),
   # ranges inside the classes of P x K batches, half a batch beside the natural one
   'range': Method(

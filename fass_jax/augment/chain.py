@@ -15,7 +15,7 @@ from fass_jax.augment.classwise import cuda, doda
 from fass_jax.augment.crop_flip import random_crop, random_flip
 from fass_jax.augment.cutout import cutout
 from fass_jax.augment.jitter import jitter
-from fass_jax.augment.policies import autoaugment, rand_augment, rotation15, simclr
+from fass_jax.augment.policies import autoaugment, blur, rand_augment, rotation15, simclr
 from fass_jax.augment.resized_crop import resized_crop
 from fass_jax.types import Array
 
@@ -28,6 +28,7 @@ OPS: dict[str, Op] = {
   'crop': random_crop,
   'flip': random_flip,
   'simclr': simclr,  # replaces crop and flip
+  'blur': blur,
   'jitter': jitter,
   'rotation15': rotation15,
   'autoaugment': autoaugment,

@@ -1,4 +1,4 @@
-"""Fixed policies: AutoAugment, RandAugment, RIDE's rotation and SimCLR's augmentation.
+"""Fixed policies: AutoAugment, RandAugment, RIDE's rotation, SimCLR's augmentation, blur.
 
 Ops take `(key, images uint8 [B, H, W, 3], strength [B])`; strength 0 means no op, and all other
 values are equivalent. Lengths are fractions of the image's side.
@@ -253,3 +253,16 @@ def simclr(key: Array, images: Array, strength: Array, serial: bool | None = Non
   x = color_jitter(kjitter, x, jax.random.bernoulli(kon, 0.8, (batch,)), serial)
   greyed = pixels.spread(jax.random.bernoulli(kgrey, 0.2, (batch,)))
   return _on(strength, jnp.where(greyed, pixels.grey(x), x), images)
+
+
+def blur(key: Array, images: Array, strength: Array) -> Array:
+  """Blurs half of the images, with a standard deviation uniform in .1 .. 2 pixels, as MoCo v2 does.
+
+  The arithmetic is Pillow's.
+
+  Reference: Chen et al., Improved Baselines with Momentum Contrastive Learning, arXiv:2003.04297.
+  """
+  kon, ksigma = jax.random.split(key)
+  on = jax.random.bernoulli(kon, 0.5, strength.shape) & (strength != 0)
+  sigma = jax.random.uniform(ksigma, strength.shape, minval=0.1, maxval=2.0)
+  return pixels.gaussian_blur(images, jnp.where(on, sigma, 0.0))

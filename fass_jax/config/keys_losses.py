@@ -15,6 +15,18 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
     ),
   },
   'logit_adjustment': {'tau': Key(1.0, 'Power of the class prior that is added.', at_least=0)},
+  'rectified_la': {
+    'tau': Key(1.0, 'Power of the class prior that is added.', at_least=0),
+    'k': Key(30, 'Nearest classes whose labels a mixed image gets.', at_least=1),
+    'omega': Key(20 / 255, 'Factor of the share of their labels; 0 is none.', at_least=0),
+    'share': Key(
+      ((0, 0.0), (0.5, 1.0)),
+      'Share of omega over time.',
+      at_least=0,
+      at_most=1,
+      schedule=True,
+    ),
+  },
   'weighted_la': {'tau': Key(0.5, 'From 0, class weights alone, to 1, margins alone.')},
   'two_rate': {
     'tau1': Key(1.0, "Power of the own class's prior; only tau1 = tau2 is published.", at_least=0),

@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from fass_jax.losses import car
+from fass_jax.losses import car, concutmix
 from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.bbn import bbn_alpha, bbn_loss
-from fass_jax.losses.contrastive import balanced_contrastive
+from fass_jax.losses.contrastive import contrast
 from fass_jax.losses.distillation import distillation
 from fass_jax.losses.experts import ride
 from fass_jax.losses.focal import focal
@@ -110,16 +110,6 @@ def _ride(
   return part(0), part(1)
 
 
-def _contrastive(temperature: float) -> tuple[Loss]:
-  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
-    assert outs.embedding is not None, 'the network has no projection'
-    labels, mask, prototypes = examples.labels, examples.mask, outs.extra['prototypes']
-    values = balanced_contrastive(outs.embedding, labels, prototypes, temperature, mask)
-    return values, jnp.asarray(mask, float)
-
-  return (loss,)
-
-
 def _distillation(temperature: float, power: float = 1.0) -> tuple[Loss]:
   def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
     assert outs.teacher is not None, 'this view has no teacher logits'
@@ -194,6 +184,14 @@ LOSSES: dict[str, Kind] = {
     prior=_takes_out,
     corrects_prior=True,
   ),
+  'rectified_la': Kind(
+    concutmix.rectified_la,
+    _reads('rectified_la', 'tau', 'k', 'omega', 'share'),
+    prior=lambda tau, **_: _takes_out(tau),
+    refuses=(needs_embedding, concutmix.needs_time),
+    corrects_prior=True,
+    labels='pair',  # the label of a mixed image moves towards the classes that it is near
+  ),
   'weighted_la': Kind(
     _weighted_la,
     _reads('weighted_la', 'tau'),
@@ -252,7 +250,7 @@ LOSSES: dict[str, Kind] = {
     refuses=(needs_cosine, needs_experts),
   ),
   'balanced_contrastive': Kind(
-    _contrastive,
+    contrast,
     _reads('balanced_contrastive', 'temperature'),
     refuses=(needs_embedding,),
     joint=True,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fass_jax.types import Array
+from fass_jax.losses.kinds import Loss
+from fass_jax.types import Array, Context, Examples, Outputs
+
+
+def unit_rows(x: Array) -> Array:
+  """Returns the rows of x `[n, P]` divided by their length; a row of zeros stays as it is."""
+  # bound the norm away from 0, where its gradient is infinite
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
 
 
 def balanced_contrastive(
@@ -58,3 +65,16 @@ def balanced_contrastive(
   positive = (same & keep).astype(float)
   values = log_d - (positive * sim).sum(1) / positive.sum(1)
   return jnp.where(on, values, 0.0)
+
+
+def contrast(temperature: float) -> tuple[Loss]:
+  """Returns `balanced_contrastive` as a loss of the normalised embeddings and prototypes."""
+
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    del context
+    assert outs.embedding is not None, 'the network has no projection'
+    rows, prototypes = unit_rows(outs.embedding), unit_rows(outs.extra['prototypes'])
+    values = balanced_contrastive(rows, examples.labels, prototypes, temperature, examples.mask)
+    return values, jnp.asarray(examples.mask, float)
+
+  return (loss,)

@@ -7,6 +7,7 @@ prior pi_c = n_c / N of the training set. An empty class is not in the sum; wher
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
@@ -53,6 +54,28 @@ def logit_adjustment(logits: Array, labels: Array, counts: Array, tau: float = 1
   Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
   """
   return two_rate(logits, labels, counts, tau, tau)
+
+
+def soft_logit_adjustment(logits: Array, targets: Array, counts: Array, tau: float = 1.0) -> Array:
+  """Returns -sum_c t_c log softmax(z + tau log pi)_c, which is `logit_adjustment` for one class.
+
+  Args:
+    logits: float `[B, C]`.
+    targets: float `[B, C]`, t >= 0; each row sums to 1.
+    counts: `[C]`, training images per class; for tau > 0 an empty class is in the sum only where
+      it has a target, as one image.
+    tau: >= 0.
+
+  Returns:
+    float32 `[B]` in nats.
+
+  Reference: Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314.
+  """
+  wrong, label = _prior(counts)
+  z, t = jnp.asarray(logits, float), jnp.asarray(targets, float)
+  own = z + xlogy(tau, label)[None, :]
+  every = jnp.where(t > 0, own, z + xlogy(tau, wrong)[None, :])
+  return jax.nn.logsumexp(every, axis=1) - (t * own).sum(axis=1)
 
 
 def two_rate(logits: Array, labels: Array, counts: Array, tau1: float, tau2: float) -> Array:

@@ -157,7 +157,7 @@ class ExpertHeads(nn.Module):
 
 
 class _Projection(nn.Module):
-  """Linear, batch normalisation, ReLU, linear, then normalisation to unit norm."""
+  """Linear, batch normalisation, ReLU, linear; the losses normalise the result."""
 
   hidden: int
   size: int
@@ -167,15 +167,14 @@ class _Projection(nn.Module):
     dense = functools.partial(nn.Dense, kernel_init=he_normal, param_dtype=wide(x.dtype))
     x = dense(self.hidden, name='in')(x)
     x = jax.nn.relu(BatchNorm(name='bn')(x, train))
-    x = dense(self.size, name='out')(x)
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-24))
+    return dense(self.size, name='out')(x)
 
 
 class ContrastiveHead(nn.Module):
   """A head with embeddings of images and one prototype per class, for a contrastive loss.
 
   The embeddings are a projection of the features; the prototypes are a second projection of the
-  classifier's weight vectors.
+  classifier's weight vectors. Neither is normalised here: some losses read distances.
 
   Reference: Zhu et al., Balanced Contrastive Learning for Long-Tailed Visual Recognition,
   arXiv:2207.09052.

@@ -179,8 +179,8 @@ def test_the_serial_path_is_the_default_on_a_cpu(monkeypatch):
 
 def test_order_of_the_chain():
   assert list(chain.OPS) == [
-    'resized_crop', 'cam', 'crop', 'flip', 'simclr', 'jitter', 'rotation15', 'autoaugment',
-    'randaugment', 'cuda', 'doda', 'cutout',
+    'resized_crop', 'cam', 'crop', 'flip', 'simclr', 'blur', 'jitter', 'rotation15',
+    'autoaugment', 'randaugment', 'cuda', 'doda', 'cutout',
   ]  # fmt: skip
 
 

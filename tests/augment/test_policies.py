@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fass_jax.augment import policies
+from fass_jax.augment import pixels, policies
 from tests.augment import oracle
 
 run_auto = jax.jit(policies.autoaugment, static_argnames='serial')
 run_rand = jax.jit(policies.rand_augment())
+run_blur = jax.jit(policies.blur)
 run_simclr = jax.jit(policies.simclr, static_argnames='serial')
 NAMES = policies.NAMES
 N = 200  # one batch size at 8 pixels: one compilation for several tests
@@ -219,3 +220,21 @@ def test_simclr_greys_a_fifth():
   one = oracle.images(1, 8)
   luma = np.asarray(ImageOps.grayscale(Image.fromarray(one[0])))
   np.testing.assert_array_equal(policies.pixels.grey(jnp.asarray(one))[0, :, :, 0], luma)
+
+
+def test_half_of_the_images_are_blurred_between_a_tenth_of_a_pixel_and_two():
+  x = np.tile(oracle.images(2, 16), (N, 1, 1, 1))
+  y = np.asarray(run_blur(jax.random.key(0), x, np.ones(2 * N, np.float32)))
+  noise = x[::2].astype(float), y[::2].astype(float)
+  # what remains of the differences of neighbours says how strong the blur is
+  sharp, left = (np.abs(np.diff(v, axis=2)).mean((1, 2, 3)) for v in noise)
+  kept = left / sharp
+  assert abs((kept == 1).mean() - 0.5) < 5 * 0.5 / N**0.5
+  ends = [np.asarray(pixels.gaussian_blur(x[:1], np.float32([s]))).astype(float) for s in (0.1, 2)]
+  weak, strong = (np.abs(np.diff(v, axis=2)).mean() / sharp[0] for v in ends)
+  assert strong - 1e-6 <= kept.min() < 1.3 * strong and kept[kept < 1].max() <= weak + 1e-6
+  for image, blurred in zip(x, y):
+    want = oracle.pillow('gaussian_blur', image[None], 2)[0]
+    assert np.abs(blurred.astype(float) - image).sum() <= 1.01 * np.abs(want * 1.0 - image).sum()
+  off = run_blur(jax.random.key(0), x, np.zeros(2 * N, np.float32))
+  np.testing.assert_array_equal(off, x)

@@ -67,7 +67,8 @@ def test_every_loss_of_logits_has_a_value_and_a_weight_a_sample(name, params):
 def test_what_sees_its_views_as_one_batch_and_what_needs_an_embedding():
   assert {n for n, k in build.LOSSES.items() if k.joint} == {'balanced_contrastive', 'range', 'bbn'}
   assert {n for n, k in build.LOSSES.items() if needs_embedding in k.refuses} == {
-    'balanced_contrastive'
+    'balanced_contrastive',
+    'rectified_la',
   }
 
 
@@ -133,7 +134,7 @@ def test_contrastive_reads_the_extra_outputs():
   rng = np.random.default_rng(0)
   z, p = (jnp.asarray(oracle.unit_rows(rng, n, 8)) for n in (6, 4))
   (loss,) = build.LOSSES['balanced_contrastive'].build(temperature=0.1)
-  outs, labels = outputs(extra={'embedding': z, 'prototypes': p})
+  outs, labels = outputs(extra={'embedding': 3.0 * z, 'prototypes': 0.5 * p})  # of any length
   values, w = loss(outs, examples(labels), Context(CLASSES, {}, at(0)))
   np.testing.assert_allclose(values, balanced_contrastive(z, labels, p, 0.1), rtol=1e-6)
   assert (w == 1).all()

@@ -15,6 +15,7 @@ balanced_softmax, logit_adjustment = (
   jax.jit(prior.balanced_softmax),
   jax.jit(prior.logit_adjustment),
 )
+soft = jax.jit(prior.soft_logit_adjustment)
 cross_entropy = jax.jit(softmax.cross_entropy)
 
 N = class_counts(500, 100, 100)
@@ -41,6 +42,21 @@ def test_against_numpy(tau, dtype):
   want = oracle.ce(z + tau * np.log(N / N.sum()), labels)
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
   assert got.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('tau', [0.0, 0.9])
+def test_soft_targets(tau):
+  z, y = oracle.random_logits(5, 6, 4)
+  n = np.array([50, 20, 0, 5])
+  # of one class: the loss of the class, an empty one too
+  np.testing.assert_allclose(
+    soft(z, np.eye(4)[y], n, tau), logit_adjustment(z, y, n, tau), rtol=1e-5, atol=1e-5
+  )
+  assert 2 in y
+  t = np.random.default_rng(6).dirichlet([1, 1, 1, 1], 6)
+  adjusted = z + tau * np.log(np.maximum(n, 1) / n.sum())
+  log_p = adjusted - np.log(np.exp(adjusted).sum(1, keepdims=True))
+  np.testing.assert_allclose(soft(z, t, n, tau), -(t * log_p).sum(1), rtol=1e-5)
 
 
 def test_tau_of_one_is_the_balanced_softmax():
