@@ -40,7 +40,6 @@ NOTES: dict[str, str] = {
 
 # rows of a method with one part changed
 CONTROLS = (
-  ('ConCutMix without CutMix, a control', 'concutmix', {'views.natural.mix': 'none'}),
   ("CAR, the paper's setting", 'car',
    {'terms.car.weight': 0.5, 'loss_args.car.r0': 0.2, 'signals.confusion.margin': 0.1,
     'signals.confusion.begin': 'zero'}),
