@@ -168,11 +168,13 @@ def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
 
   data = load(config)
   now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
-  if (data.class_names, tuple(now)) != (run.classes, run.counts):
+  columns = [[c.name, list(c.words)] for c in data.columns] == run.preparation.get('columns', [])
+  if (data.class_names, tuple(now)) != (run.classes, run.counts) or not columns:
     raise UserError(
-      f'The training set is not the one that the run saw: {sum(run.counts)} images of '
-      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now; bring the old one back, or '
-      'say where it is by --config.data.dir or --config.data.root.'
+      f'The training set is not the one that the run saw: {sum(run.counts)} {data.noun} of '
+      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now'
+      f'{"" if columns else " with other columns or words"}; bring the old one back, or say where '
+      'it is by --config.data.dir, --config.data.root or --config.data.file.'
     )
   if not train:
     with config.unlocked():

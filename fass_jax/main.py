@@ -17,7 +17,7 @@ from fass_jax.config import stages
 log = logging.getLogger('fass_jax')
 
 HELP = """\
-Train an image classifier on long-tailed data.
+Train a classifier of images, or of rows of a table, on long-tailed data.
 
   python -m fass_jax.main                                            digits, FASS, no download
   python -m fass_jax.main --config=configs/cifar100_lt.py:fass       config file : method
@@ -46,6 +46,7 @@ Main overrides
   --config.data.image_size=N  scales the images
   --config.checkpoint.every_s=60  --config.checkpoint.every_steps=500
   --config.data.root=DIR      of folder.py: your images, a folder a class, or a list of them
+  --config.data.file=FILE     of table.py: your table, a CSV file with a class per row
   --config.data.lists=DIR     of imagenet_lt.py and its kin: the lists of the split
   --config.data.store=resident  keeps image files on the device as squares, or stream
   --config.seeds=8            runs seeds 0 to 7 in one process, with mean, sd and 95 % interval

@@ -1,4 +1,4 @@
-"""Classes of image files: `python -m fass_jax.predict --workdir=runs/mine a.jpg folder/`."""
+"""Classes of images or rows: `python -m fass_jax.predict --workdir=runs/mine a.jpg folder/`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 log = logging.getLogger('fass_jax')
 
 HELP = """\
-Name the classes of image files by a run's network. The training data are not needed.
+Name the classes of image files, or of the rows of a table, by a run's network. The training data
+are not needed.
 
   python -m fass_jax.predict --workdir=DIR a.jpg b.png folder/
   python -m fass_jax.predict --workdir=DIR --top=3 --csv=out.csv photos/
   python -m fass_jax.predict --workdir=DIR --prior=uniform photos/*.jpg
+  python -m fass_jax.predict --workdir=DIR rows.csv
 
-A folder stands for all image files below it. The answers go to stdout, everything else to stderr.
-Of a run of several seeds, the mean of their probabilities is the answer.
+A folder stands for all image files below it. A run on a table takes CSV files with the columns that
+it was trained with; the name of a row is FILE:LINE. The answers go to stdout, everything else to
+stderr. Of a run of several seeds, the mean of their probabilities is the answer.
 
 Flags
   --workdir=DIR      of the run, as it was given to fass_jax.main
@@ -48,13 +51,13 @@ Flags
   --model_prior=auto the prior that the network's logits stand for, to be taken out by --prior:
                      auto (from the run's loss, sampler and weights), train or uniform
   --csv=FILE         file,rank,class,probability instead of the table; - is stdout
-  --batch=64         images that are shown to the network together
+  --batch=64         images or rows that are shown to the network together
   --decoder=NAME     {decoders}; that of the run, if not given
   --workers=0        threads that decode; 0 is one a core
   --help             this text
 
-Exit code: 0 all images were classified; 1 some could not be read (one line each, on stderr; the
-others are there), or the command has a mistake (one sentence); 130 stopped by Ctrl-C.
+Exit code: 0 all images or rows were classified; 1 some could not be read (one line each, on stderr;
+the others are there), or the command has a mistake (one sentence); 130 stopped by Ctrl-C.
 """
 
 DEFAULTS = {
@@ -105,7 +108,9 @@ def parse(argv: Sequence[str]) -> Options:
   if not words['--workdir']:
     raise UserError('The work directory of a run is missing: give --workdir=DIR.')
   if not paths:
-    raise UserError('No image was named: give image files or folders after the flags.')
+    raise UserError(
+      'No image was named: give image files or folders, or CSV files of rows, after the flags.'
+    )
   return Options(words, numbers, paths)
 
 
@@ -229,14 +234,15 @@ def answers(
 
 
 def work(options: Options) -> int:
-  """Classifies the images; returns the number of those that could not be read."""
+  """Classifies the images or rows; returns the number of those that could not be read."""
   from fass_jax.data.images import streaming
   from fass_jax.engine import compiler, predictor
   from fass_jax.workdir.open import open_run
 
   words, numbers = options.words, options.numbers
-  files = find(options.paths)
   run = open_run(words['--workdir'], words['--which'])
+  rows = predictor.open_rows(run, options.paths) if run.reads_rows else None
+  files = rows.names if rows else find(options.paths)
   compiler.use_cache(run.config.engine.cache)
   warn_of_classifier(run)
   prior = choose_prior(run, words['--prior'], words['--model_prior'])
@@ -252,7 +258,8 @@ def work(options: Options) -> int:
     streaming.threads(numbers['--workers']) as pool,
   ):
     decoder = words['--decoder'] or run.config.data.decoder
-    for batch in predictor.load(run, files, size, decoder, pool):
+    images = () if rows else predictor.load(run, files, size, decoder, pool)
+    for batch in predictor.load_rows(rows, size) if rows else images:
       for path, reason in batch.broken:
         log.error('%s cannot be read: %s', path, reason)
       broken += len(batch.broken)
@@ -260,7 +267,8 @@ def work(options: Options) -> int:
         for rank, c in enumerate(np.argsort(-p, kind='stable')[:top], 1):
           put(path, rank, run.classes[c], float(p[c]))
   if broken:
-    log.error('%d of %d images could not be read.', broken, len(files))
+    noun = 'rows' if rows else 'images'
+    log.error('%d of %d %s could not be read.', broken, len(files), noun)
   if words['--csv'] not in ('', '-'):
     log.info('Wrote %s.', words['--csv'])
   return broken

@@ -131,8 +131,10 @@ def draw_mixes(workdir: pathlib.Path, data: str, seed: int, path: pathlib.Path) 
   config = run.config
   config.data.dir = data
   found = load(config)
-  if not isinstance(found.train_images, np.ndarray):
-    raise UserError('The pictures need a data set of arrays, such as cifar100_lt or digits_lt.')
+  if found.is_rows or not isinstance(found.train_images, np.ndarray):
+    raise UserError(
+      'The pictures need a data set of images as arrays, such as cifar100_lt or digits_lt.'
+    )
   pairs = choose_pairs(matrix, 5)
   figure, axes = plt.subplots(
     len(pairs), 5, figsize=(8.6, 1.62 * len(pairs) + 0.7), layout='constrained',

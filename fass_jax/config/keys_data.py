@@ -43,7 +43,7 @@ FILE_KEYS: dict[str, Key] = {
   'lists': Key('', "The folder with the lists of ImageNet-LT's split and its like."),
   'split': Key('test', 'What is evaluated on.', choices=('test', 'val')),
   'val_share': Key(
-    0.2, 'Share of each class of a folder that is held out for testing.', above=0, below=1
+    0.2, 'Share of each class of a folder or table that is held out for testing.', above=0, below=1
   ),
   'max_broken': Key(
     0.01, 'Largest share of the files that may be broken and skipped.', at_least=0, at_most=1
@@ -77,6 +77,12 @@ FILE_KEYS: dict[str, Key] = {
     table='decoders',
   ),
   'workers': Key(0, 'Threads that decode; 0 is one per core.', at_least=0),
+}
+# how a table becomes rows of numbers
+TABLE_KEYS: dict[str, Key] = {
+  'file': Key('', "Your table, a CSV file, plain or .gz; '' is scikit-learn's breast cancer set."),
+  'target': Key('', "Column of the table that is predicted; '' is the last one."),
+  'leave_out': Key((), 'Columns of the table that are not used, such as names of the rows.'),
 }
 # augmentations that methods add to data.augment
 AUGMENT_KEYS: dict[str, Key] = {

@@ -50,6 +50,12 @@ def _folder(config: ConfigDict) -> Dataset:
   return load_folder(config)
 
 
+def _table(config: ConfigDict) -> Dataset:
+  from fass_jax.data.sets.table_classes import load_table  # late: only tables need it
+
+  return load_table(config)
+
+
 DATASETS: dict[str, Callable[[ConfigDict], Dataset]] = {
   'digits_lt': _digits,
   'cifar10_lt': _cifar(10),
@@ -58,6 +64,7 @@ DATASETS: dict[str, Callable[[ConfigDict], Dataset]] = {
   'places_lt': _listed('places_lt'),
   'inat18': _listed('inat18'),
   'folder': _folder,
+  'table': _table,
 }
 
 

@@ -1,8 +1,9 @@
-"""Class probabilities for images from a finished run, without its training data."""
+"""Class probabilities for images or rows from a finished run, without its training data."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +17,22 @@ import numpy as np
 from fass_jax.classifiers.prior_shift import post_hoc
 from fass_jax.data.images import ahead, decode
 from fass_jax.data.images.encoded import Paths
+from fass_jax.data.sets.table import Table, encode, read_table, wrong_cell
 from fass_jax.engine import compiler
 from fass_jax.nets.base import apply, mean_logits
 from fass_jax.recipe import images as shown
-from fass_jax.types import Array, PyTree
+from fass_jax.types import Array, Column, PyTree, UserError
 from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
 
 
 class Loaded(NamedTuple):
-  """A batch of images."""
+  """A batch of images, or of rows."""
 
-  paths: list[str]  # files that could be read
-  images: np.ndarray  # uint8 [len(paths), side, side, 3]
-  broken: list[tuple[str, str]]  # (path, reason) of the other files
+  paths: list[str]  # files that could be read; of rows `FILE:LINE`
+  images: np.ndarray  # uint8 [len(paths), side, side, 3], or rows, float32 [len(paths), F]
+  broken: list[tuple[str, str]]  # (path, reason) of the others
 
 
 def load(
@@ -70,6 +72,66 @@ def load(
       np.stack([x for _, x in good]) if good else np.zeros((0, side, side, 3), np.uint8),
       [(path, x) for path, x in done if isinstance(x, str)],
     )
+
+
+class Rows(NamedTuple):
+  """Rows of tables that are to be classified."""
+
+  tables: list[Table]
+  columns: tuple[Column, ...]  # that the network reads
+  names: list[str]  # `FILE:LINE` per row
+
+
+def open_rows(run: FinishedRun, paths: Sequence[str]) -> Rows:
+  """Reads the tables with the rows that a run on a table is to classify.
+
+  Other columns than those of the run are ignored, such as the class.
+
+  Args:
+    run: a run on rows of a table.
+    paths: CSV files.
+
+  Raises:
+    UserError: if the run's rows come from no table, a file cannot be read or lacks a column.
+  """
+  columns = tuple(Column(name, tuple(words)) for name, words in run.preparation['columns'])
+  if not columns:
+    raise UserError(
+      f'This run classifies rows of {len(run.preparation["mean"])} numbers that come from no '
+      'table, so files cannot be classified; use fass_jax.evaluate.'
+    )
+  tables, names = [], []
+  for path in paths:
+    if not pathlib.Path(path).is_file():
+      raise UserError(f"There is no file '{path}'; this run classifies the rows of CSV files.")
+    table = read_table(path)
+    missing = [c.name for c in columns if c.name not in table.names]
+    if missing:
+      raise UserError(
+        f"{path} has no column '{missing[0]}', which the run was trained with ({len(columns)} "
+        f'columns, {len(missing)} missing here); add it.'
+      )
+    tables.append(table)
+    names += [f'{path}:{line}' for line in table.lines]
+  return Rows(tables, columns, names)
+
+
+def load_rows(rows: Rows, size: int) -> Iterator[Loaded]:
+  """Yields the rows in batches of `size`; a row with a bad cell does not stop the others."""
+  names = iter(rows.names)
+  for table in rows.tables:
+    for first in range(0, len(table.cells), size):
+      part = table.at(range(first, min(first + size, len(table.cells))))
+      wrong = [
+        (name, wrong_cell(part, i, rows.columns))
+        for i, name in enumerate(itertools.islice(names, len(part.cells)))
+      ]
+      good = [i for i, (_, reason) in enumerate(wrong) if not reason]
+      yield Loaded(
+        [wrong[i][0] for i in good],
+        encode(part.at(good), rows.columns),
+        [(name, reason) for name, reason in wrong if reason],
+      )
 
 
 def predictor(

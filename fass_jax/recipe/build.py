@@ -146,11 +146,12 @@ def _data_line(config: ConfigDict, data: Dataset) -> str:
   )
   if data.held_labels is not None:
     text += f', {len(data.held_labels)} held out'
-  if data.is_rows:
-    text += f', {data.image_shape[0]} numbers a row'
   if data.side:
     kept = 'on the device as squares' if is_resident(config, data) else 'decoded as needed'
     return f'{text}, {data.side} x {data.side}, {kept}'
+  if data.is_rows:
+    seed = config.data.subset_seed
+    return f'{text}, {data.image_shape[0]} numbers a row, of {data.name}, subset seed {seed}'
   return f'{text}, profile {config.data.profile}, subset seed {config.data.subset_seed}'
 
 

@@ -25,14 +25,14 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
   many, few = edges_of(config.eval, counts)
   if (many, few) != (config.eval.many, config.eval.few):
-    sizes += f', many above {many} images, few below {few}'
+    sizes += f', many above {many} {data.noun}, few below {few}'
   held = '' if data.held_labels is None else f', {len(data.held_labels)} held out'
   last = config.seed + config.seeds - 1
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
     f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
-    f'images ({counts.max()} to {counts.min()} per class; {sizes}), '
-    f'{len(data.test_labels)} test images{held}.\nWork directory: {workdir}'
+    f'{data.noun} ({counts.max()} to {counts.min()} per class; {sizes}), '
+    f'{len(data.test_labels)} test {data.noun}{held}.\nWork directory: {workdir}'
   )
 
 
@@ -47,7 +47,9 @@ def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
   pictures.draw_counts(workdir, counts, groups_of(config.eval, counts))
 
 
-def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> None:
+def show_epoch(
+  bar: tqdm, records: Sequence[dict[str, Any]], epochs: int, noun: str = 'images'
+) -> None:
   """Shows an epoch on the progress bar, or in the log ten times per run without a terminal."""
   record = records[0]
   epoch = record['epoch']
@@ -61,13 +63,14 @@ def show_epoch(bar: tqdm, records: Sequence[dict[str, Any]], epochs: int) -> Non
   bar.set_postfix_str(f'epoch {epoch}/{epochs} {accuracy}', refresh=False)
   if bar.disable and (epoch * 10) // epochs != ((epoch - 1) * 10) // epochs:
     log.info(
-      'epoch %d/%d: loss %.3f, train %s, %s, %.0f images/s',
+      'epoch %d/%d: loss %.3f, train %s, %s, %.0f %s/s',
       epoch,
       epochs,
       mean(r['loss'] for r in records),
       percent(mean(r['train_top1'] for r in records)),
       accuracy,
       record['images_per_s'],
+      noun,
     )
 
 

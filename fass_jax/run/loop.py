@@ -213,7 +213,7 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
     show = tqdm(
       total=r.epochs * r.steps_per_epoch * size,
       initial=done * size,
-      unit='img',
+      unit='row' if s.data.is_rows else 'img',
       disable=None,
       smoothing=0.1,
     )
@@ -226,7 +226,7 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
         seed_runs = end_epoch(s, seed_runs, epoch, time.monotonic() - start)
         for event_log, seed_run in zip(shown, seed_runs):
           event_log.add(seed_run.last_record)
-        screen.show_epoch(bar, [x.last_record for x in seed_runs], r.epochs)
+        screen.show_epoch(bar, [x.last_record for x in seed_runs], r.epochs, s.data.noun)
         last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
         stop = s.stop(end)
         if stop and not last:

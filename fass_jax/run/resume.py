@@ -84,12 +84,14 @@ def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
   """Checks that the training set is the same as when the checkpoint was saved."""
   then, now = notes.get('counts'), s.notes['counts']
   names = notes.get('classes', s.notes['classes'])
-  if then is None or (then == now and names == s.notes['classes']):
+  columns = notes.get('columns', s.notes['columns']) == s.notes['columns']
+  if then is None or (then == now and names == s.notes['classes'] and columns):
     return
   raise UserError(
-    f'The training set has changed since the run in {s.workdir} was started: {sum(then)} images of '
-    f'{len(then)} classes then, {sum(now)} of {len(now)} now; restore the old training set, or '
-    'start a new run with another --workdir.'
+    f'The training set has changed since the run in {s.workdir} was started: {sum(then)} '
+    f'{s.data.noun} of {len(then)} classes then, {sum(now)} of {len(now)} now'
+    f'{"" if columns else " with other columns or words"}; restore the old training set, or start '
+    'a new run with another --workdir.'
   )
 
 

@@ -46,6 +46,11 @@ class FinishedRun(NamedTuple):
   preparation: dict[str, Any]  # of an image or row at test time, see `recipe.images`
   implied: Implied | None  # the class prior that its logits imply; None in old checkpoints
 
+  @property
+  def reads_rows(self) -> bool:
+    """Whether the run classifies rows of numbers instead of images."""
+    return self.preparation['side'] == 0
+
 
 def read(workdir: str, flag: str, which: str = 'last') -> SavedRun:
   """Reads the newest checkpoint of a work directory, without writing any file.
