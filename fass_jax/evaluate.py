@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fass_jax.command import flags as command
+from fass_jax.command.free import check_sets, free_keys
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
   from fass_jax.classifiers.base import Classifier, Setting
-  from fass_jax.data.store import Placed
-  from fass_jax.report.judge import Judge, Material
-  from fass_jax.types import Implied, Placement
+  from fass_jax.report.judge import Judge
+  from fass_jax.types import Implied
   from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
@@ -75,19 +75,11 @@ CHOICES = {
 }
 
 
-def _free() -> list[str]:
-  """Returns the config keys that may be given: they change where and how fast, not what."""
-  from fass_jax.config.keys import FREE
-
-  kept = ('checkpoint.', 'engine.processes')
-  return [key for key in FREE if key not in kept]
-
-
 def help_text() -> str:
   """Returns the text of --help."""
   from fass_jax.classifiers import CLASSIFIERS
 
-  return HELP.format(classifiers=', '.join(CLASSIFIERS), free=', '.join(_free()))
+  return HELP.format(classifiers=', '.join(CLASSIFIERS), free=', '.join(free_keys()))
 
 
 def parse(argv: Sequence[str]) -> command.Words:
@@ -111,13 +103,7 @@ def parse(argv: Sequence[str]) -> command.Words:
     raise UserError(
       f'--seed={words.flags["--seed"]} does nothing without --shifts=resample, whose draw it is of.'
     )
-  free = _free()
-  for key, value in words.sets:
-    if key not in free:
-      raise UserError(
-        f'--config.{key}={value} would make this another run; here only {", ".join(free)} may be '
-        'given.'
-      )
+  check_sets(words.sets)
   return words
 
 
@@ -152,71 +138,6 @@ def configured(run: FinishedRun, words: command.Words) -> ConfigDict:
   return override(config, words.sets)
 
 
-def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
-  """Loads the data of a run.
-
-  Args:
-    run: for its classes.
-    config: says where they are.
-    train: whether the training images will be passed; if not, none is decoded.
-
-  Raises:
-    UserError: if the training set is not the one that the run saw.
-  """
-  from fass_jax.data.load import load
-  from fass_jax.data.store import place
-
-  data = load(config)
-  now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
-  columns = [[c.name, list(c.words)] for c in data.columns] == run.preparation.get('columns', [])
-  if (data.class_names, tuple(now)) != (run.classes, run.counts) or not columns:
-    raise UserError(
-      f'The training set is not the one that the run saw: {sum(run.counts)} {data.noun} of '
-      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now'
-      f'{"" if columns else " with other columns or words"}; bring the old one back, or say where '
-      'it is by --config.data.dir, --config.data.root or --config.data.file.'
-    )
-  if not train:
-    with config.unlocked():
-      config.data.store = 'stream'
-  return place(config, data)
-
-
-def material_of(
-  run: FinishedRun, config: ConfigDict, kept: Placed, where: Placement, train: bool
-) -> Material:
-  """Returns what the classifier meets: the passes over the run's data as the run made them."""
-  from fass_jax.engine import devices, passes
-  from fass_jax.recipe import images as shown
-  from fass_jax.report import judge as classify
-
-  data, e = kept.data, config.eval
-  eye = passes.Eye(
-    run.net,
-    shown.normaliser_of(run.preparation),
-    shown.build_show(config, data),
-    where,
-  )
-
-  def on_devices(images: Any, labels: np.ndarray) -> classify.Images:
-    return images, devices.copy(np.int32(labels), where)
-
-  own = None
-  if train:
-    images = kept.train or devices.copy(data.train_images, where)
-    own = on_devices(images, data.train_labels)
-  return classify.Material(
-    run.net,
-    data.image_shape,
-    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
-    own,
-    classify.held_of(kept, where),
-    on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
-    len(data.class_names),
-    e.ece_bins,
-  )
-
-
 def implied_by(run: FinishedRun) -> Implied:
   """Returns the class prior that a run's logits imply, as its checkpoint notes it."""
   from fass_jax.recipe.prior import implied
@@ -232,6 +153,7 @@ def work(words: command.Words) -> int:
   from fass_jax.recipe import classifier
   from fass_jax.report import evaluation
   from fass_jax.report import judge as classify
+  from fass_jax.report.finished import load_data, material_of
   from fass_jax.workdir.open import open_run
 
   flags = words.flags

@@ -13,6 +13,7 @@ COMMANDS = {
   'train': ('fass_jax.main', 'trains a run, or continues one'),
   'predict': ('fass_jax.predict', 'classifies images with a finished run'),
   'evaluate': ('fass_jax.evaluate', 'evaluates a finished run, with another classifier or prior'),
+  'embed': ('fass_jax.embed', 'draws the features of finished runs in the plane (t-SNE)'),
 }
 
 

@@ -21,6 +21,7 @@ class Words(NamedTuple):
   flags: dict[str, str]  # by name, those that were not given with their default
   sets: list[tuple[str, str]]  # `--config.KEY=VALUE` as (KEY, VALUE)
   rest: list[str]  # what is no flag
+  given: list[tuple[str, str]] = []  # the flags as they stand there, for one that may be repeated
 
 
 def read(
@@ -41,6 +42,7 @@ def read(
     UserError: for an unknown flag, or one without its value.
   """
   flags, sets, rest, args = dict(defaults), [], list[str](), list(argv)
+  given: list[tuple[str, str]] = []
   while args:
     word = args.pop(0)
     if word == '--':
@@ -64,7 +66,8 @@ def read(
       sets.append((name.removeprefix(CONFIG), value))
     else:
       flags[name] = value
-  return Words(flags, sets, rest)
+      given.append((name, value))
+  return Words(flags, sets, rest, given)
 
 
 def check_choices(flags: Mapping[str, str], choices: Mapping[str, Iterable[str]]) -> None:

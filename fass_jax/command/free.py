@@ -1,0 +1,30 @@
+"""The config keys that may be given for a finished run: they change where and how fast, not what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fass_jax.types import UserError
+
+
+def free_keys() -> list[str]:
+  """Returns the keys."""
+  from fass_jax.config.keys import FREE  # late: --help of other flags answers without it
+
+  kept = ('checkpoint.', 'engine.processes')
+  return [key for key in FREE if key not in kept]
+
+
+def check_sets(sets: Iterable[tuple[str, str]]) -> None:
+  """Refuses `--config.KEY=VALUE` for other keys.
+
+  Raises:
+    UserError: for the first of them.
+  """
+  free = free_keys()
+  for key, value in sets:
+    if key not in free:
+      raise UserError(
+        f'--config.{key}={value} would make this another run; here only {", ".join(free)} may be '
+        'given.'
+      )
