@@ -16,15 +16,15 @@ Draw the features of a run's test images in the plane, by t-SNE and by principal
   python -m fass_jax.embed --workdir=A --out=DIR
   python -m fass_jax.embed --workdir=A --workdir=B --out=DIR     two runs side by side
 
-DIR gets tsne.png and pca.png, coloured by class and by shot group, and for each run the features (the
-input of the classifier), labels and points as features.npz and features.csv (features-1 and
+DIR gets tsne.png and pca.png, coloured by class and by shot group, and for each run the features
+(the input of the classifier), labels and points as features.npz and features.csv (features-1 and
 features-2 of two runs). Of a run of several seeds, the network of the first seed.
 
 Flags
   --workdir=DIR    of the run, as it was given to fass_jax.main; once or twice
   --out=DIR        where the files are written
-  --which=last     the network after the last step, or best: of the epoch that did best on these test
-                   images
+  --which=last     the network after the last step, or best: of the epoch that did best on these
+                   test images
   --points=5000    test images at most; of more, a part of each class is drawn
   --perplexity=30  of t-SNE: about the number of neighbours that a point is kept near
   --seed=0         of t-SNE and of the draw of the points

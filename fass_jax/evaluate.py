@@ -6,9 +6,7 @@ import logging
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fass_jax.command import flags as command
 from fass_jax.command.free import check_sets, free_keys

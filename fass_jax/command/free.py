@@ -1,4 +1,4 @@
-"""The config keys that may be given for a finished run: they change where and how fast, not what."""
+"""The config keys that commands for finished runs take: they say where and how fast, not what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The features of a test set in the plane: t-SNE and principal components, as files and pictures."""
+"""The features of a test set in the plane, by t-SNE and PCA, as files and pictures."""
 
 from __future__ import annotations
 
