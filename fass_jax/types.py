@@ -71,6 +71,8 @@ class Dataset(NamedTuple):
   # images held out from training, for choosing hyper-parameters without the test set
   held_images: np.ndarray | Squares | Pictures | None = None
   held_labels: np.ndarray | None = None  # int32 [H]
+  # images of no class, for open-set evaluation; as test_images
+  open_images: np.ndarray | Pictures | None = None
   columns: tuple[Column, ...] = ()  # of the table that the rows come from; (): from no table
 
   @property

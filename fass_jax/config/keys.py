@@ -106,6 +106,12 @@ OPTIM_KEYS: dict[str, Key] = {
 EVAL_KEYS: dict[str, Key] = {
   'every': Key(1, 'Evaluate every so many epochs.', at_least=1),
   'batch_size': Key(1000, 'Test images per step.', at_least=1),
+  'threshold': Key(
+    0.0,
+    'Open set: reject below this largest softmax; 0: the one that rejects 1 % of held-out images.',
+    at_least=0,
+    below=1,
+  ),
   'ece_bins': Key(15, 'Bins of the expected calibration error.', at_least=1),
   'many': Key(100, 'Classes with more training images are many-shot.', at_least=0),
   'few': Key(20, 'Classes with fewer training images are few-shot.', at_least=0),
@@ -205,6 +211,8 @@ FREE = (
   'engine.processes',
   'engine.devices',
   'data.root',
+  'data.open',
+  'eval.threshold',
   'data.file',
   'data.lists',
   'data.workers',

@@ -23,6 +23,10 @@ DATA_KEYS: dict[str, Key] = {
     below=1,
     hint='; it is the share of each class that is not trained on',
   ),
+  'open': Key('', 'A folder of images of no class, for open-set evaluation.'),
+  'open_classes': Key(
+    0, 'Set so many classes aside; their test images are the open set.', at_least=0
+  ),
   'image_size': Key(
     0, 'Side of the images; 0 keeps the stored size.', at_least=0, hint='; 0 keeps the stored size'
   ),

@@ -66,17 +66,18 @@ def hold_out(data: Dataset, share: float, seed: int) -> Dataset:
     )
   rest = np.setdiff1d(np.arange(len(data.train_labels)), held)
   return data._replace(
-    train_images=_chosen(data.train_images, rest),
+    train_images=chosen(data.train_images, rest),
     train_labels=data.train_labels[rest],
     train_index=data.train_index[rest],
-    held_images=_chosen(data.train_images, held),
+    held_images=chosen(data.train_images, held),
     held_labels=data.train_labels[held],
   )
 
 
-def _chosen(
+def chosen(
   images: np.ndarray | Squares | Pictures, index: np.ndarray
 ) -> np.ndarray | Squares | Pictures:
+  """Returns the images at some positions."""
   if isinstance(images, np.ndarray):
     return images[index]
   if isinstance(images, Squares):

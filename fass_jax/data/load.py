@@ -124,4 +124,11 @@ def load(config: ConfigDict) -> Dataset:
     train, test = (resize(np.asarray(images), size) for images in arrays)
     data = data._replace(train_images=train, test_images=test)
   # encoded images are resized when they are decoded
+  if config.data.open or config.data.open_classes:
+    from fass_jax.data import open_set  # late: it reads folders
+
+    data = open_set.with_unknown(config, data)
+    data = hold_out(data, config.data.held_out, config.data.subset_seed)
+    open_set.check_threshold(config, data)
+    return data
   return hold_out(data, config.data.held_out, config.data.subset_seed)

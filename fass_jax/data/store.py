@@ -52,6 +52,7 @@ class Placed(NamedTuple):
   train: Reader | None = None
   test: Reader | None = None
   held: Reader | None = None  # held-out images
+  unknown: Reader | None = None  # images of no class
 
 
 def place(config: ConfigDict, data: Dataset) -> Placed:
@@ -78,15 +79,16 @@ def place(config: ConfigDict, data: Dataset) -> Placed:
     )
   resident = is_resident(config, data)
   if isinstance(data.train_images, np.ndarray | Squares):
-    return Placed(data)
+    return Placed(_with_decoded(config, data))
   assert not isinstance(data.test_images, np.ndarray)
   pool = streaming.threads(d.workers)
   test = streaming.open_reader(data.test_images, data.side, d.decoder, pool)
   if not resident:
     log.info('Images are decoded on demand by %d threads.', pool._max_workers)
     train = streaming.open_reader(data.train_images, data.side, d.decoder, pool)
-    held = _held_reader(config, data, pool)
-    return Placed(data, train, test, held)
+    held = _reader(config, data.held_images, data.side, pool)
+    unknown = _reader(config, data.open_images, data.side, pool)
+    return Placed(data, train, test, held, unknown)
   if d.square < data.side:
     raise UserError(
       f'--config.data.square={d.square} is smaller than the input of the network, {data.side} '
@@ -94,7 +96,7 @@ def place(config: ConfigDict, data: Dataset) -> Placed:
     )
   train = streaming.open_reader(data.train_images, d.square, d.decoder, pool)
   middle = decode.centre(d.centre)
-  held = _held_reader(config, data, pool)
+  held = _reader(config, data.held_images, data.side, pool)
   with pool:
     squares = _squares(train, 'training images')
     cut = streaming.load_all(test, lambda i: middle, lambda work: _bar(work, 'test images'))
@@ -104,11 +106,25 @@ def place(config: ConfigDict, data: Dataset) -> Placed:
       )
       data = data._replace(held_images=middles)
   log.info('All images are stored on the device, %d pixels per side.', d.square)
-  return Placed(data._replace(train_images=squares, test_images=cut))
+  return Placed(_with_decoded(config, data._replace(train_images=squares, test_images=cut)))
 
 
-def _held_reader(config: ConfigDict, data: Dataset, pool: ThreadPoolExecutor) -> Reader | None:
-  if data.held_images is None:
+def _reader(
+  config: ConfigDict, images: object, side: int, pool: ThreadPoolExecutor
+) -> Reader | None:
+  """Returns a reader of encoded images, None if there are none."""
+  if images is None:
     return None
-  assert not isinstance(data.held_images, np.ndarray | Squares)
-  return streaming.open_reader(data.held_images, data.side, config.data.decoder, pool)
+  assert not isinstance(images, np.ndarray | Squares)
+  return streaming.open_reader(images, side, config.data.decoder, pool)  # type: ignore[arg-type]
+
+
+def _with_decoded(config: ConfigDict, data: Dataset) -> Dataset:
+  """Returns a resident set with its open set decoded, if that is encoded."""
+  if data.open_images is None or isinstance(data.open_images, np.ndarray):
+    return data
+  middle = decode.centre(config.data.centre if data.side else 1.0)
+  with streaming.threads(config.data.workers) as pool:
+    reader = streaming.open_reader(data.open_images, data.image_shape[0], config.data.decoder, pool)
+    images = streaming.load_all(reader, lambda i: middle, lambda work: _bar(work, 'open set'))
+  return data._replace(open_images=images)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from fass_jax.report import judge as classify
 from fass_jax.report import metrics, shifts
 from fass_jax.report.judge import Judge
-from fass_jax.report.tables import ROWS, percent
+from fass_jax.report.tables import ROWS, open_rows, percent
 from fass_jax.types import Dataset, PyTree, UserError
 from fass_jax.workdir import files
 
@@ -52,7 +52,8 @@ def evaluate(
       {
         'seed': config.seed + k,
         'fitted': classify.fitted_values(judge, fitted),
-        'metrics': metrics.metrics(counts, groups),
+        'metrics': metrics.metrics(counts, groups)
+        | classify.open_figures(judge, variables, fitted, config.eval.threshold),
         'as_trained': metrics.metrics(own, groups),
       }
     )
@@ -91,6 +92,7 @@ def table(found: dict[str, Any]) -> str:
       for key, label in (*ROWS, (ece, f'ECE ({ece[4:]} equal bins)'))
     ),
     f'{"NLL (nats)":28}{new["nll"]:>12.4f}{own["nll"]:>12.4f}',
+    *(f'{label:28}{percent(new[key]):>12}' for key, label in open_rows(new)),
   ]
   if 'shifts' in found:
     part = found['shifts']

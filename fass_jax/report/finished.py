@@ -11,7 +11,7 @@ from fass_jax.data.load import load
 from fass_jax.data.store import Placed, place
 from fass_jax.engine import devices, passes
 from fass_jax.recipe import images as images_
-from fass_jax.report.judge import Images, Material, held_of
+from fass_jax.report.judge import Images, Material, held_of, unknown_of
 from fass_jax.types import Placement, UserError
 from fass_jax.workdir.open import FinishedRun
 
@@ -71,4 +71,5 @@ def material_of(
     on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
     len(data.class_names),
     e.ece_bins,
+    unknown_of(kept, where),
   )

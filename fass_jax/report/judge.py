@@ -22,7 +22,7 @@ from fass_jax.engine.passes import Fold
 from fass_jax.nets.base import Network, apply
 from fass_jax.recipe.build import Recipe
 from fass_jax.recipe.classifier import chosen
-from fass_jax.report import metrics
+from fass_jax.report import metrics, open_set
 from fass_jax.types import Array, Outputs, PyTree
 
 log = logging.getLogger('fass_jax')
@@ -41,6 +41,7 @@ class Material(NamedTuple):
   test: Images
   num_classes: int
   bins: int  # bins of the calibration error
+  unknown: Images | None = None  # images of no class, with labels that are not read
 
 
 class Judge(NamedTuple):
@@ -50,6 +51,8 @@ class Judge(NamedTuple):
   fit: Callable[[PyTree], Fitted]  # variables -> fitted
   counts: Callable[[PyTree, Fitted], metrics.Counts]  # counts of the test set, on the device
   shifted: Callable[..., Callable[..., tuple[metrics.Counts, metrics.Counts, Array]]]
+  # (variables, fitted, threshold) -> open-set figures; None without an open set
+  rejects: Callable[[PyTree, Fitted, float], dict[str, float]] | None = None
 
 
 def judge(classifier: Classifier, material: Material) -> Judge:
@@ -64,19 +67,20 @@ def judge(classifier: Classifier, material: Material) -> Judge:
     functools.partial(_fit, classifier, material, _keep_scores(classifier)),
     functools.partial(_count, material, _adds(classifier)),
     functools.partial(_shift_count, classifier, material),
+    None if material.unknown is None else functools.partial(_reject, classifier, material),
   )
 
 
 def of_run(
   config: ConfigDict, kept: Placed, recipe: Recipe, fold: Fold, train: Images, test: Images
 ) -> Judge | None:
-  """Returns the classifier of a run's config, bound to its data; None for the network's own.
+  """Returns the classifier of a run's config, bound to its data; None: the counts of training do.
 
   Raises:
     UserError: as in `classifiers.build`.
   """
   made = chosen(config, kept.data)
-  if not CLASSIFIERS[config.classifier].fitted and not made.calibrated:
+  if not replaces_own(config, made) and kept.data.open_images is None:
     return None
   material = Material(
     recipe.net,
@@ -87,8 +91,20 @@ def of_run(
     test,
     recipe.num_classes,
     config.eval.ece_bins,
+    unknown_of(kept, recipe.where),
   )
   return judge(made, material)
+
+
+def replaces_own(config: ConfigDict, classifier: Classifier) -> bool:
+  """Says whether a run's classifier is another than the network's own."""
+  return CLASSIFIERS[config.classifier].fitted or classifier.calibrated
+
+
+def open_figures(judge: Judge, variables: PyTree, fitted: Fitted, at: float) -> dict[str, float]:
+  """Returns `open_set.figures` under the names `open_...`; {} without an open set."""
+  found = judge.rejects(variables, fitted, at) if judge.rejects else {}
+  return {f'open_{name}': value for name, value in found.items()}
 
 
 def fitted_values(judge: Judge, fitted: Fitted) -> dict[str, float]:
@@ -105,6 +121,39 @@ def held_of(kept: Placed, where: types.Placement) -> Images | None:
     return None
   images = kept.held or devices.copy(kept.data.held_images, where)
   return images, devices.copy(np.int32(kept.data.held_labels), where)
+
+
+def unknown_of(kept: Placed, where: types.Placement) -> Images | None:
+  """Returns the open set as for a fold, None if there is none."""
+  if kept.data.open_images is None:
+    return None
+  images = kept.unknown or devices.copy(kept.data.open_images, where)
+  return images, devices.copy(np.zeros(len(kept.data.open_images), np.int32), where)
+
+
+def _reject(
+  classifier: Classifier, m: Material, variables: PyTree, fitted: Fitted, at: float
+) -> dict[str, float]:
+  """Returns the figures of `open_set.figures`, at a threshold or, for 0, the held-out one."""
+
+  def keep(acc: Any, outs: Outputs, labels: Array, mask: Array) -> Any:
+    found, start, fitted = acc
+    p = jax.nn.softmax(logits(classifier, outs, fitted), axis=-1)
+    rows = jnp.stack([p.max(-1), jnp.asarray(p.argmax(-1), p.dtype)], axis=1)
+    # padding rows get a position beyond the end, where the update is dropped
+    place = jnp.where(mask, start + jnp.arange(len(mask)), len(found))
+    return found.at[place].set(rows, mode='drop'), start + len(mask), fitted
+
+  def scores(images: Images) -> tuple[np.ndarray, np.ndarray]:
+    empty = jnp.zeros((len(images[1]), 2)), jnp.zeros((), jnp.int32), fitted
+    found = np.asarray(m.fold(keep, empty, variables, *images)[0])
+    return found[:, 0], found[:, 1].astype(int)
+
+  assert m.unknown is not None
+  if not at:
+    assert m.held is not None, 'see data.open_set.check_threshold'
+    at = open_set.threshold(scores(m.held)[0], open_set.SHARE)
+  return open_set.figures(scores(m.test), np.asarray(m.test[1]), scores(m.unknown), at)
 
 
 def _width(material: Material, variables: PyTree) -> int:

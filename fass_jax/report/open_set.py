@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+SHARE = 0.01  # of held-out known images, that the chosen threshold rejects
 UNKNOWN = -1  # the label of an image of no known class, and the prediction that rejects an image
 
 
@@ -71,9 +72,10 @@ def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
     known: float `[N]`, N > 0.
     unknown: float `[M]`, M > 0.
   """
-  a, b = (np.sort(np.asarray(x, np.float64)) for x in (known, unknown))
-  below = np.searchsorted(b, a, 'left') + np.searchsorted(b, a, 'right')
-  return float(below.sum() / (2 * len(a) * len(b)))
+  from sklearn.metrics import roc_auc_score  # late: importing it takes a second
+
+  is_known = np.repeat([1, 0], [len(known), len(unknown)])
+  return float(roc_auc_score(is_known, np.concatenate([known, unknown])))
 
 
 def oscr(known: np.ndarray, right: np.ndarray, unknown: np.ndarray) -> float:
@@ -100,3 +102,36 @@ def oscr(known: np.ndarray, right: np.ndarray, unknown: np.ndarray) -> float:
   y, x = (np.concatenate([[0.0], n / total])
           for n, total in zip(accepted, (len(known), len(bad)), strict=True))  # fmt: skip
   return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum())
+
+
+def figures(
+  known: tuple[np.ndarray, np.ndarray],
+  labels: np.ndarray,
+  unknown: tuple[np.ndarray, np.ndarray],
+  at: float,
+) -> dict[str, float]:
+  """Returns the figures of a test set and an open set.
+
+  Args:
+    known: of the test set, the largest probability, float `[N]`, and its class, int `[N]`.
+    labels: int `[N]`, of the test set.
+    unknown: the same of the open set, `[M]` each.
+    at: the threshold; an image is rejected below it.
+
+  Returns:
+    `threshold`; `images`, M; `f_published` and `f_textbook`, see `f_measure`; `auroc` and `oscr`;
+    `known_rejected` and `unknown_rejected`, shares in [0, 1].
+  """
+  score, guess = (np.concatenate(both) for both in zip(known, unknown))
+  predicted = np.where(score < at, UNKNOWN, guess)
+  all_labels = np.concatenate([labels, np.full(len(unknown[0]), UNKNOWN)])
+  return {
+    'threshold': float(at),
+    'images': len(unknown[0]),
+    'f_published': f_measure(predicted, all_labels, 'published'),
+    'f_textbook': f_measure(predicted, all_labels),
+    'auroc': auroc(known[0], unknown[0]),
+    'oscr': oscr(known[0], known[1] == labels, unknown[0]),
+    'known_rejected': float((known[0] < at).mean()),
+    'unknown_rejected': float((unknown[0] < at).mean()),
+  }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,21 @@ ROWS = (
   ('balanced_error', 'balanced error'),
   ('macro_f1', 'macro F1'),
 )
+# of a run with an open set, see `open_set.figures`
+OPEN_ROWS = (
+  ('open_threshold', 'open set: threshold'),
+  ('open_known_rejected', 'known images rejected'),
+  ('open_unknown_rejected', 'unknown images rejected'),
+  ('open_f_textbook', 'F'),
+  ('open_f_published', "F of OLTR's program"),
+  ('open_auroc', 'AUROC'),
+  ('open_oscr', 'OSCR'),
+)
+
+
+def open_rows(figures: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+  """Returns the rows of an open set, () without one."""
+  return OPEN_ROWS if 'open_auroc' in figures else ()
 
 
 def percent(value: float | None) -> str:
@@ -47,6 +62,9 @@ def summary_table(summary: dict[str, Any]) -> str:
   if 'experts_used' in last:
     used = ''.join(f'{x["experts_used"]:>12.3f}' for x in (last, best))
     lines.append(f'{"experts used (mean)":28}{used}')
+  lines += [
+    f'{label:28}{percent(last[key]):>12}{percent(best[key]):>12}' for key, label in open_rows(last)
+  ]
   of = ' of the network as trained' * ('classifier' in summary)
   note = f'(best: the epoch with the highest test top-1{of}, chosen on the test set)'
   return '\n'.join([*lines, note, *_of_classifier(summary, [summary])])
@@ -121,6 +139,6 @@ def group_table(group: dict[str, Any]) -> str:
 
   n = len(group['seeds'])
   lines = [f'{f"{n} seeds: mean ± sd [95 %]":28}{"  last epoch":33}{"  best epoch"}']
-  for key, label in ROWS:
+  for key, label in (*ROWS, *open_rows(group['last'])):
     lines.append(f'{label:28}{cell(group["last"][key])}{cell(group["best"][key])}'.rstrip())
   return '\n'.join([*lines, *_of_classifier(group, group['runs'])])

@@ -80,7 +80,13 @@ def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], np.ndarray, n
     counts = jax.device_get(s.judge.counts(variables, arrays))
     confusion = counts.confusion if confusion is None else confusion
     fitted[part] = judge.fitted_values(s.judge, arrays)
-    summary[part] = {'epoch': own[part]['epoch'], **metrics_on_test_set(s, counts)}
+    summary[part] = {
+      'epoch': own[part]['epoch'],
+      **metrics_on_test_set(s, counts),
+      **judge.open_figures(s.judge, variables, arrays, s.config.eval.threshold),
+    }
   assert confusion is not None
+  if not judge.replaces_own(s.config, s.judge.classifier):
+    return summary, np.asarray(confusion), matrix
   fitted_values = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
   return {**summary, **fitted_values}, np.asarray(confusion), matrix
