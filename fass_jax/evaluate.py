@@ -167,11 +167,12 @@ def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
   from fass_jax.data.store import place
 
   data = load(config)
-  now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
-  if (data.class_names, tuple(now)) != (run.classes, run.counts):
+  now = data.counts.tolist()
+  then = [*zip(run.classes, run.counts), *run.auxiliary]
+  if (list(zip(data.class_names, now)), data.auxiliary) != (then, len(run.auxiliary)):
     raise UserError(
-      f'The training set is not the one that the run saw: {sum(run.counts)} images of '
-      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now; bring the old one back, or '
+      f'The training set is not the one that the run saw: {sum(n for _, n in then)} images of '
+      f'{len(then)} classes then, {sum(now)} of {len(now)} now; bring the old one back, or '
       'say where it is by --config.data.dir or --config.data.root.'
     )
   if not train:
@@ -206,11 +207,11 @@ def material_of(
   return classify.Material(
     run.net,
     data.image_shape,
-    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
+    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre, data.num_tested),
     own,
     classify.held_of(kept, where),
     on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
-    len(data.class_names),
+    data.num_tested,
     e.ece_bins,
   )
 

@@ -17,7 +17,7 @@ from fass_jax.classifiers.prior_shift import post_hoc
 from fass_jax.data.images import ahead, decode
 from fass_jax.data.images.encoded import Paths
 from fass_jax.engine import compiler
-from fass_jax.nets.base import apply, mean_logits
+from fass_jax.nets.base import apply, mean_logits, of_tested
 from fass_jax.recipe import images as shown
 from fass_jax.types import Array, PyTree
 from fass_jax.workdir.open import FinishedRun
@@ -93,7 +93,7 @@ def predictor(
   @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
   def program(variables: PyTree, images: Array, prior: tuple[Array, Array] | None) -> Array:
     outs, _ = apply(run.net, variables, normalise(images), False)
-    logits = mean_logits(outs)
+    logits = mean_logits(of_tested(outs, len(run.classes)))
     if prior is not None:
       logits = post_hoc(logits, *prior)
     return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)

@@ -85,7 +85,7 @@ def of_run(
     train,
     held_of(kept, recipe.where),
     test,
-    recipe.num_classes,
+    recipe.num_tested,
     config.eval.ece_bins,
   )
   return judge(made, material)
