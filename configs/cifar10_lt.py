@@ -4,6 +4,10 @@
 
 The data set is downloaded on first use, or read from `--config.data.dir=DIR` (the original
 archive or its unpacked folder).
+
+With the method `extrapolate` 17 classes of CIFAR-100 are auxiliary, 500 images each, as
+`configs/neighbours/cifar10.csv` has them; T = 10 classes are tested. `data.dir` is then a folder
+with the originals of both sets. CIFAR-100 has no look-alikes of birds and ships.
 """
 
 from typing import Any
@@ -17,6 +21,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
   'concutmix': _CONCUTMIX | {'loss_args.rectified_la.omega': 2 / 255},
   'concutmix_area': _CONCUTMIX,
   'concutmix_plain': _CONCUTMIX,
+  'extrapolate': {'data.auxiliary': 'cifar100', 'data.neighbours': 'neighbours/cifar10.csv'},
 }
 
 

@@ -41,6 +41,8 @@ PAPERS = {
   'arXiv:2007.07314',
   'Pan 2024': 'Pan et al., "Enhanced Long-Tailed Recognition with Contrastive CutMix '
   'Augmentation", IEEE TIP 2024, arXiv:2407.04911',
+  'Neighbors 2025': '"Learning from Neighbors: Category Extrapolation for Long-Tail Learning", '
+  'CVPR 2025, arXiv:2410.15980',
   'Park 2022': 'Park et al., "The Majority Can Help The Minority: Context-rich Minority '
   'Oversampling for Long-tailed Classification", CVPR 2022, arXiv:2112.00412',
   'Ren 2020': 'Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS '

@@ -74,6 +74,9 @@ class Dataset(NamedTuple):
   # images of no class, for open-set evaluation; as test_images
   open_images: np.ndarray | Pictures | None = None
   columns: tuple[Column, ...] = ()  # of the table that the rows come from; (): from no table
+  # A: the last A of the C classes are auxiliary: they are trained, and never tested
+  auxiliary: int = 0
+  neighbours: np.ndarray | None = None  # bool [C, C], True for two neighbours; symmetric
 
   @property
   def image_shape(self) -> tuple[int, ...]:
@@ -82,6 +85,16 @@ class Dataset(NamedTuple):
       return self.side, self.side, 3
     assert isinstance(self.train_images, np.ndarray)
     return self.train_images.shape[1:]
+
+  @property
+  def num_tested(self) -> int:
+    """T, the number of classes that are tested: the first T of the C classes."""
+    return len(self.class_names) - self.auxiliary
+
+  @property
+  def counts(self) -> np.ndarray:
+    """The number of training examples per class, `[C]`, of auxiliary classes too."""
+    return np.bincount(self.train_labels, minlength=len(self.class_names))
 
   @property
   def is_rows(self) -> bool:
@@ -100,6 +113,7 @@ class Classes(NamedTuple):
   count: Array  # type: ignore[assignment]  # int32 [C], training images per class
   start: Array  # int32 [C], start of class c in `order`
   order: Array  # int32 [N], image positions sorted by class
+  neighbours: Array | None = None  # bool [C, C], see `Dataset`; None: the data set has none
 
 
 class Targets(NamedTuple):

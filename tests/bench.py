@@ -107,12 +107,14 @@ class Bench:
         sets.append('--config.streams.groups.images=2')
       config = runs.config_of(*args, *sets)
     self.config, self.kind = config, net
-    self.data = data or (digits() if config.data.held_out == 0 else load(config))
+    plain = config.data.held_out == 0 and not config.data.auxiliary
+    self.data = data or (digits() if plain else load(config))
     teacher = config.net if config.teacher.run else None
     with using(net, shared):
       self.recipe = build(config, self.data, teacher)
     self.shape = self.data.image_shape
-    classes = index_classes(self.data.train_labels, self.recipe.num_classes)
+    near = self.data.neighbours
+    classes = index_classes(self.data.train_labels, self.recipe.num_classes, near)
     arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
     told = None if teacher is None else self.shapes(self.recipe.teacher)
     self.store = Store(*arrays, classes, told)

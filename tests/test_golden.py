@@ -75,7 +75,7 @@ class Trial:
     with bench.using('tiny', shared=not compiled):
       self.recipe = build(config, self.data, teacher)
     told = None if teacher is None else variables(self.recipe.teacher, 5)
-    classes = index_classes(self.data.train_labels, CLASSES)
+    classes = index_classes(self.data.train_labels, CLASSES, self.data.neighbours)
     arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
     self.store = Store(*arrays, classes, told)
     active = active_views(self.recipe, 1, {})

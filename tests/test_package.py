@@ -18,9 +18,9 @@ from tests import runs
 
 
 def modules(root, folder):
-  """Returns the Python files below a folder of a checkout, relative to it."""
+  """Returns the Python files and tables below a folder of a checkout, relative to it."""
   files = subprocess.check_output(['git', 'ls-files', folder], cwd=root, text=True).split()
-  return {str(pathlib.Path(f).relative_to(folder)) for f in files if f.endswith('.py')}
+  return {str(pathlib.Path(f).relative_to(folder)) for f in files if f.endswith(('.py', '.csv'))}
 
 
 @pytest.mark.process
@@ -31,7 +31,7 @@ def test_the_wheel_holds_every_module_and_config_and_runs_elsewhere(tmp_path):
   for name in subprocess.check_output(
     ['git', 'ls-files', '-m', '-o', '--exclude-standard'], cwd=runs.REPO, text=True
   ).split():  # what is not committed yet is tested too
-    if (runs.REPO / name).exists() and name.endswith(('.py', '.toml', '.typed')):
+    if (runs.REPO / name).exists() and name.endswith(('.py', '.csv', '.toml', '.typed')):
       (here / name).parent.mkdir(parents=True, exist_ok=True)
       (here / name).write_bytes((runs.REPO / name).read_bytes())
   build = [*pip, 'wheel', '--no-deps', '--no-build-isolation', '-w', str(tmp_path), str(here)]

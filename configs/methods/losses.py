@@ -63,5 +63,12 @@ METHODS = {
     _PAPERS['CAR 2026'],
     'signal, term',
   ),
+  # which classes are auxiliary is up to the data set, see `OTHERWISE` of its config
+  'extrapolate': Method(
+    {'loss': 'neighbour_silencing'},
+    'Category extrapolation: look-alike classes are trained too, and not tested.',
+    _PAPERS['Neighbors 2025'],
+    'loss, classes',
+  ),
   'cdt': _loss('Class-dependent temperatures.', 'Ye 2020', loss='cdt'),
 }

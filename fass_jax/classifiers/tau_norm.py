@@ -106,7 +106,7 @@ def build(setting: Setting) -> Classifier:
     return w, right + jax.lax.map(one, jnp.asarray(GRID, z.dtype))
 
   def fit(variables: PyTree, sets: Sets) -> PyTree:
-    w = rows(variables['params'])
+    w = rows(variables['params'])[:, :classes]  # without the rows of auxiliary classes
     if fixed is not None:
       return {'w': tau_norm(w, fixed), 'tau': jnp.asarray(fixed, float)}
     assert sets.held is not None and sets.held_labels is not None

@@ -27,6 +27,19 @@ DATA_KEYS: dict[str, Key] = {
   'open_classes': Key(
     0, 'Set so many classes aside; their test images are the open set.', at_least=0
   ),
+  'auxiliary': Key(
+    '',
+    "Classes that are trained beside the tested ones: 'own' sets classes of the data set aside, "
+    "'cifar100' takes CIFAR-100's, or a folder of images, one folder per class; '' is none.",
+  ),
+  'neighbours': Key(
+    '', 'A CSV file with the columns target and neighbour; each neighbour is an auxiliary class.'
+  ),
+  'auxiliary_images': Key(
+    -1,
+    'Largest number of training images per auxiliary class; -1 takes all, 0 trains on none.',
+    at_least=-1,
+  ),
   'image_size': Key(
     0, 'Side of the images; 0 keeps the stored size.', at_least=0, hint='; 0 keeps the stored size'
   ),

@@ -28,6 +28,14 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
     ),
   },
   'weighted_la': {'tau': Key(0.5, 'From 0, class weights alone, to 1, margins alone.')},
+  'neighbour_silencing': {
+    'silence': Key(
+      0.1,
+      'How much a neighbour of the own class competes with it; 1 is the balanced softmax.',
+      at_least=0,
+      at_most=1,
+    )
+  },
   'two_rate': {
     'tau1': Key(1.0, "Power of the own class's prior; only tau1 = tau2 is published.", at_least=0),
     'tau2': Key(1.0, "Power of the other classes' priors.", at_least=0),

@@ -49,14 +49,15 @@ def hold_out(data: Dataset, share: float, seed: int) -> Dataset:
   """Moves a share of the training images per class to the held-out images.
 
   Args:
-    data: a data set without held-out images.
+    data: a data set without held-out images; all images of auxiliary classes are for training.
     share: in [0, 1); 0 returns the data set unchanged.
     seed: see `held_positions`.
 
   Raises:
     UserError: if the share is outside [0, 1), or every class has only one image.
   """
-  held = held_positions(data.train_labels, share, seed)
+  tested = np.flatnonzero(data.train_labels < data.num_tested)
+  held = tested[held_positions(data.train_labels[tested], share, seed)]
   if not share:
     return data
   if not len(held):

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.config.lookup import did_you_mean
+from fass_jax.data import auxiliary
 from fass_jax.data.held_out import hold_out
 from fass_jax.data.sets.cifar import load_cifar
 from fass_jax.data.sets.digits import load_digits
@@ -84,15 +85,17 @@ def check(data: Dataset) -> Dataset:
   Raises:
     UserError: if a label is out of range, or a class has no training image.
   """
-  num_classes = len(data.class_names)
-  for split, labels in (('training', data.train_labels), ('test', data.test_labels)):
+  for split, labels, num_classes in (
+    ('training', data.train_labels, len(data.class_names)),
+    ('test', data.test_labels, data.num_tested),
+  ):
     if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
       wrong = int(labels.min() if labels.min() < 0 else labels.max())
       raise UserError(
         f'{data.name}: the {split} set has label {wrong}, but labels go from 0 to '
         f'{num_classes - 1}; correct the label files.'
       )
-  empty = np.flatnonzero(np.bincount(data.train_labels, minlength=num_classes) == 0)
+  empty = np.flatnonzero(data.counts == 0)
   if len(empty):
     raise UserError(
       f"{data.name}: class {empty[0]} ('{data.class_names[empty[0]]}') has no training "
@@ -113,7 +116,7 @@ def load(config: ConfigDict) -> Dataset:
   size = config.data.image_size
   if size < 0:
     raise UserError(f'--config.data.image_size={size} is negative; 0 means the stored size.')
-  data = check(DATASETS[kind](config))
+  data = check(auxiliary.load(config, DATASETS[kind]))
   arrays = data.train_images, data.test_images
   if size and data.is_rows:
     raise UserError(

@@ -25,6 +25,11 @@ def with_unknown(config: ConfigDict, data: Dataset) -> Dataset:
       f'--config.data.open={d.open} and --config.data.open_classes={d.open_classes} both give '
       'images of unknown classes; drop one of them.'
     )
+  if d.open_classes and data.auxiliary:
+    raise UserError(
+      f'--config.data.open_classes={d.open_classes} cannot set classes aside beside auxiliary '
+      'classes; give a folder, --config.data.open=DIR.'
+    )
   if d.open_classes:
     data = set_apart(data, d.open_classes)
   elif d.open:

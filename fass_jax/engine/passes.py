@@ -14,7 +14,7 @@ import numpy as np
 from fass_jax.data.images.streaming import Reader
 from fass_jax.engine import compiler, devices, feed
 from fass_jax.engine.views import take
-from fass_jax.nets.base import Network, apply, mean_logits
+from fass_jax.nets.base import Network, apply, mean_logits, of_tested
 from fass_jax.recipe.build import Recipe
 from fass_jax.recipe.images import Normaliser
 from fass_jax.types import Array, Outputs, Placement, PyTree, Squares
@@ -45,6 +45,7 @@ def make_fold(
   batch_size: int,
   read: Callable[[Outputs], Any] = mean_logits,
   share: float = 1.0,
+  num_tested: int | None = None,
 ) -> Fold:
   """Returns `fold(observe, acc, variables, images, labels) -> acc`, a pass in evaluation mode.
 
@@ -52,7 +53,9 @@ def make_fold(
   augmentation and with running batch statistics. `read` selects what it receives of the network's
   outputs. There is one program per `observe` and set; it is compiled at its first use, or earlier
   by `fold.prepare` with the same arguments. Images on the device are batched there; a `Reader`
-  decodes centre crops (`share` of the short side) in advance. `acc` stays on the device.
+  decodes centre crops (`share` of the short side) in advance. `acc` stays on the device. With
+  `num_tested`, the pass is about the first classes only: `observe` receives their logits, and a
+  mask without the images of auxiliary classes, whose labels are 0.
   """
   ready: dict[Any, Callable[..., PyTree]] = {}
   where = recipe.where
@@ -66,7 +69,11 @@ def make_fold(
     else:
       x = where.spread(images if streamed else images[index])
     outs, _ = apply(recipe.net, variables, recipe.normalise(x), False)
-    return observe(carry, read(outs), labels[index], mask), start + size
+    own = labels[index]
+    if num_tested is not None and num_tested < outs.logits.shape[-1]:
+      outs, mask = of_tested(outs, num_tested), mask & (own < num_tested)
+      own = jnp.where(own < num_tested, own, 0)
+    return observe(carry, read(outs), own, mask), start + size
 
   def prepare(observe, acc, variables, images, labels):
     size = min(batch_size, labels.shape[0])

@@ -19,7 +19,7 @@ from fass_jax.data.images import ahead, decode
 from fass_jax.data.images.encoded import Paths
 from fass_jax.data.sets.table import Table, encode, read_table, wrong_cell
 from fass_jax.engine import compiler
-from fass_jax.nets.base import apply, mean_logits
+from fass_jax.nets.base import apply, mean_logits, of_tested
 from fass_jax.recipe import images as shown
 from fass_jax.types import Array, Column, PyTree, UserError
 from fass_jax.workdir.open import FinishedRun
@@ -155,7 +155,7 @@ def predictor(
   @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
   def program(variables: PyTree, images: Array, prior: tuple[Array, Array] | None) -> Array:
     outs, _ = apply(run.net, variables, normalise(images), False)
-    logits = mean_logits(outs)
+    logits = mean_logits(of_tested(outs, len(run.classes)))
     if prior is not None:
       logits = post_hoc(logits, *prior)
     return jax.nn.softmax(jnp.asarray(logits, float), axis=-1)

@@ -41,6 +41,7 @@ from fass_jax.losses.prior import (
 from fass_jax.losses.range_loss import range_loss
 from fass_jax.losses.routing import router_loss
 from fass_jax.losses.sigmoid import focal_sigmoid, sigmoid_loss
+from fass_jax.losses.silencing import needs_neighbours, silenced
 from fass_jax.losses.softmax import cross_entropy, label_smoothing
 from fass_jax.losses.temperatures import cdt
 from fass_jax.losses.weights import inverse_frequency_weights
@@ -197,6 +198,14 @@ LOSSES: dict[str, Kind] = {
     _reads('weighted_la', 'tau'),
     # for every tau, the weights correct the part of the prior that the margins do not
     prior=lambda tau: _takes_out(1.0),
+    corrects_prior=True,
+  ),
+  'neighbour_silencing': Kind(
+    silenced,
+    _reads('neighbour_silencing', 'silence'),
+    # a silenced neighbour is too probable for the images of its neighbour
+    prior=lambda silence: _takes_out(1.0, exact=silence == 1),
+    refuses=(needs_neighbours,),
     corrects_prior=True,
   ),
   'two_rate': Kind(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fass_jax.types import Array
+from fass_jax.losses.kinds import Loss, Use
+from fass_jax.types import Array, Context, Examples, Outputs
 
 
 def ns_loss(
@@ -27,8 +28,8 @@ def ns_loss(
   Returns:
     float32 `[B]` in nats, >= 0.
 
-  Reference: the form is derived from a description of arXiv:2410.15980 (category extrapolation),
-  which has no code.
+  Reference: the form is derived from a description of Learning from Neighbors: Category
+  Extrapolation for Long-Tail Learning, arXiv:2410.15980, which has no code.
   """
   z, n = jnp.asarray(logits, float), jnp.asarray(counts, float)
   own = jax.nn.one_hot(labels, z.shape[-1], dtype=bool)
@@ -40,3 +41,30 @@ def ns_loss(
   weight = weight / jnp.maximum(n, 1.0)[labels][:, None]
   # where: a class without weight has neither value nor gradient
   return jax.nn.logsumexp(difference, axis=-1, b=weight, where=weight > 0)
+
+
+def silenced(silence: float) -> tuple[Loss]:
+  """Returns `ns_loss` with the neighbours of the data set.
+
+  Args:
+    silence: see `ns_loss`.
+  """
+
+  def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
+    counts, neighbours = context.classes.count, context.classes.neighbours
+    assert neighbours is not None, 'the data set has no auxiliary classes'
+    values = ns_loss(outs.logits.mean(axis=1), examples.labels, counts, neighbours, silence)
+    return values, jnp.ones_like(values)
+
+  return (loss,)
+
+
+def needs_neighbours(use: Use) -> str:
+  """Returns a message unless the data set has auxiliary classes."""
+  d = use.config.data
+  if d.auxiliary and d.neighbours and d.auxiliary_images:
+    return ''
+  return (
+    f'{use.name} needs auxiliary classes: give --config.data.auxiliary=DIR, a folder with one '
+    'folder of images per class, and --config.data.neighbours=FILE.'
+  )

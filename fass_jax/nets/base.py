@@ -96,6 +96,15 @@ def experts_used(outputs: Outputs) -> Array:
   return 1 + jnp.cumprod((outputs.route > 0).astype(jnp.int32), axis=1).sum(axis=1)
 
 
+def of_tested(outputs: Outputs, num_tested: int) -> Outputs:
+  """Returns the outputs for the tested classes, the first of those that are trained.
+
+  Their softmax is that of all logits with -inf for the auxiliary classes: the probabilities under
+  the condition that none of these occurs.
+  """
+  return outputs._replace(logits=outputs.logits[..., :num_tested])
+
+
 def mean_logits(outputs: Outputs) -> Array:
   """Returns the logits for prediction and metrics, `[B, C]`: the mean over the experts in use."""
   if outputs.route is None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -44,6 +43,7 @@ class Recipe(NamedTuple):
   """A run as functions and static numbers; the train step is compiled from it."""
 
   num_classes: int
+  num_tested: int  # the first classes are tested, the others are auxiliary
   batch_size: int
   steps_per_epoch: int
   epochs: int
@@ -139,11 +139,10 @@ def _optimiser(config: ConfigDict, only: tuple[str, ...]) -> tuple[Any, Any, str
 
 
 def _data_line(config: ConfigDict, data: Dataset) -> str:
-  n = np.bincount(data.train_labels, minlength=len(data.class_names))
-  text = (
-    f'{config.data.kind}: {len(data.train_labels)} {data.noun} of {len(n)} classes ({n.max()} to '
-    f'{n.min()})'
-  )
+  n = data.counts[: data.num_tested]
+  text = f'{config.data.kind}: {n.sum()} {data.noun} of {len(n)} classes ({n.max()} to {n.min()})'
+  if data.auxiliary:
+    text += f', {len(data.train_labels) - n.sum()} of {data.auxiliary} auxiliary classes'
   if data.held_labels is not None:
     text += f', {len(data.held_labels)} held out'
   if data.side:
@@ -239,6 +238,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   texts = {'stream': of_streams, 'view': of_views, 'term': of_terms, 'signal': of_signals}
   return Recipe(
     num_classes=num_classes,
+    num_tested=data.num_tested,
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,

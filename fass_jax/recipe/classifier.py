@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax import classifiers
@@ -56,9 +55,10 @@ def chosen(config: ConfigDict, data: Dataset) -> Classifier:
   Raises:
     UserError: as `classifiers.build`.
   """
-  counts = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
-  implied = prior.implied(config, counts)
-  setting = setting_of(config, data.class_names, counts, implied, '--config.classifier_args.')
+  tested = data.num_tested
+  implied = prior.implied(config, data.counts, tested)
+  names, counts = data.class_names[:tested], data.counts[:tested].tolist()
+  setting = setting_of(config, names, counts, implied, '--config.classifier_args.')
   return classifiers.build(config.classifier, setting)
 
 

@@ -56,7 +56,9 @@ def _labelled(view: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nd
   return (1 - share) * q + share * sum_to_one(partner.shares(q, counts))
 
 
-def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
+def implied(
+  config: ConfigDict, counts: Sequence[int] | np.ndarray, num_tested: int | None = None
+) -> Implied:
   """Returns the class prior that the logits of a trained run imply.
 
   pi_c ~ sum_k a_k q_k(c) w(c) / n_c^tau over the views k of the terms: a the term's weight, q the
@@ -70,6 +72,8 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
   Args:
     config: the run's.
     counts: `[C]`, training images of each class, all above 0.
+    num_tested: the first classes are tested; None: all. The prior is that of the tested classes,
+      under the condition that no auxiliary class occurs.
 
   Raises:
     UserError: for a loss that there is not.
@@ -108,4 +112,4 @@ def implied(config: ConfigDict, counts: Sequence[int]) -> Implied:
     guesses['it trains on several streams'] = None
   if config.optim.only:
     guesses['only a part of the network was trained'] = None
-  return Implied(sum_to_one(total if total.any() else n), tuple(guesses))
+  return Implied(sum_to_one((total if total.any() else n)[:num_tested]), tuple(guesses))

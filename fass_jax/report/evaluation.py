@@ -37,8 +37,8 @@ def evaluate(
     `columns`, `as_it_is` (without prior correction) and `known_prior` (corrected to the prior of
     the shifted set; None if the scores imply no prior), with one number per column.
   """
-  classes = len(data.class_names)
-  train, test = (np.bincount(y, minlength=classes) for y in (data.train_labels, data.test_labels))
+  classes = data.num_tested
+  train, test = data.counts[:classes], np.bincount(data.test_labels, minlength=classes)
   groups = metrics.groups_of(config.eval, train)
   n = shifts.profiles(train, test, how == 'resample') if how else np.zeros((0, classes))
   chosen = shifts.resample(data.test_labels, n, seed) if how == 'resample' else None

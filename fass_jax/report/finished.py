@@ -28,12 +28,13 @@ def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
     UserError: if the training set is not the one that the run saw.
   """
   data = load(config)
-  now = np.bincount(data.train_labels, minlength=len(data.class_names)).tolist()
+  now, then = data.counts.tolist(), [*zip(run.classes, run.counts), *run.auxiliary]
+  same = (list(zip(data.class_names, now)), data.auxiliary) == (then, len(run.auxiliary))
   columns = [[c.name, list(c.words)] for c in data.columns] == run.preparation.get('columns', [])
-  if (data.class_names, tuple(now)) != (run.classes, run.counts) or not columns:
+  if not same or not columns:
     raise UserError(
-      f'The training set is not the one that the run saw: {sum(run.counts)} {data.noun} of '
-      f'{len(run.counts)} classes then, {sum(now)} of {len(now)} now'
+      f'The training set is not the one that the run saw: {sum(n for _, n in then)} {data.noun} of '
+      f'{len(then)} classes then, {sum(now)} of {len(now)} now'
       f'{"" if columns else " with other columns or words"}; bring the old one back, or say where '
       'it is by --config.data.dir, --config.data.root or --config.data.file.'
     )
@@ -65,11 +66,11 @@ def material_of(
   return Material(
     run.net,
     data.image_shape,
-    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre),
+    passes.make_fold(eye, e.batch_size, lambda outs: outs, config.data.centre, data.num_tested),
     own,
     held_of(kept, where),
     on_devices(kept.test or devices.copy(data.test_images, where), data.test_labels),
-    len(data.class_names),
+    data.num_tested,
     e.ece_bins,
     unknown_of(kept, where),
   )

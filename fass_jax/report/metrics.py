@@ -170,7 +170,9 @@ def mixing_diagnostics(
   for view, sums in tally.items():
     sums = {k: np.asarray(v, np.float64) for k, v in sums.items()}
     row: dict[str, float] = {'drawn': float(sums['drawn'].sum())}
-    for name, members in {'all': np.ones_like(sums['drawn'], bool), **groups}.items():
+    total = len(sums['drawn'])
+    for name, members in {'all': np.ones(total, bool), **groups}.items():
+      members = np.pad(members, (0, total - len(members)))  # no auxiliary class is in a group
       n = sums['drawn'][members].sum()
       for key, label in (('half', 'lam_below_half'), ('lam', 'lam'), ('area', 'area')):
         row[f'{label}_{name}'] = float(sums[key][members].sum() / n) if n else float('nan')

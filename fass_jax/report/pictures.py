@@ -47,6 +47,7 @@ def matrix(axes: Any, values: np.ndarray, title: str, names: Sequence[str], acro
   image = axes.imshow(values, cmap='viridis', vmin=0, vmax=1, interpolation='nearest')
   axes.figure.colorbar(image, ax=axes, shrink=0.8)
   axes.set(title=title, xlabel=across, ylabel='true class')
+  names = names[: len(values)]  # without the auxiliary classes, where only others are tested
   if len(names) <= 20:
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)

@@ -20,18 +20,20 @@ from fass_jax.workdir import files
 
 def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   """Returns the first lines of a run's log."""
-  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  counts = data.counts[: data.num_tested]
   groups = groups_of(config.eval, counts)
   sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
   many, few = edges_of(config.eval, counts)
   if (many, few) != (config.eval.many, config.eval.few):
     sizes += f', many above {many} {data.noun}, few below {few}'
   held = '' if data.held_labels is None else f', {len(data.held_labels)} held out'
+  extra = len(data.train_labels) - counts.sum()
+  beside = f', {extra} of {data.auxiliary} auxiliary classes' * (data.auxiliary > 0)
   last = config.seed + config.seeds - 1
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
-    f'{config.name}, method {config.method}, {seeds}: {len(data.train_labels)} training '
-    f'{data.noun} ({counts.max()} to {counts.min()} per class; {sizes}), '
+    f'{config.name}, method {config.method}, {seeds}: {counts.sum()} training '
+    f'{data.noun} ({counts.max()} to {counts.min()} per class; {sizes}){beside}, '
     f'{len(data.test_labels)} test {data.noun}{held}.\nWork directory: {workdir}'
   )
 
@@ -43,7 +45,7 @@ def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
     return
   from fass_jax.report import pictures  # late: matplotlib takes a second to import
 
-  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  counts = data.counts[: data.num_tested]
   pictures.draw_counts(workdir, counts, groups_of(config.eval, counts))
 
 
@@ -145,7 +147,7 @@ def finish(
   Returns:
     The summary as written, of the single seed or over all seeds.
   """
-  counts = np.bincount(data.train_labels, minlength=len(data.class_names))
+  counts = data.counts[: data.num_tested]
   groups = groups_of(config.eval, counts)
   for folder, summary, confusion, score in ends:
     files.write_json(folder / 'summary.json', summary)

@@ -19,8 +19,8 @@ def metrics_on_test_set(s: Session, counts: metrics.Counts) -> dict[str, Any]:
 
 
 def train_counts(s: Session) -> np.ndarray:
-  """Returns the training images per class, `[C]`."""
-  return np.bincount(s.data.train_labels, minlength=s.recipe.num_classes)
+  """Returns the training images per tested class, `[T]`."""
+  return s.data.counts[: s.recipe.num_tested]
 
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:

@@ -84,6 +84,11 @@ def _check_same_data(s: Session, notes: dict[str, Any]) -> None:
   """Checks that the training set is the same as when the checkpoint was saved."""
   then, now = notes.get('counts'), s.notes['counts']
   names = notes.get('classes', s.notes['classes'])
+  if then == now and notes.get('neighbours') != s.notes['neighbours']:
+    raise UserError(
+      f'The neighbours have changed since the run in {s.workdir} was started; restore the old '
+      f'{s.config.data.neighbours}, or start a new run with another --workdir.'
+    )
   columns = notes.get('columns', s.notes['columns']) == s.notes['columns']
   if then is None or (then == now and names == s.notes['classes'] and columns):
     return

@@ -82,19 +82,20 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   data, train = kept.data, kept.train
   recipe, teachers = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
-  classes = index_classes(data.train_labels, recipe.num_classes)
+  classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours)
   store = None if train else data.train_images, np.int32(data.train_labels), classes
   kept_there = Store(*devices.copy(store, where))
   test = (
     kept.test or devices.copy(data.test_images, where),
     devices.copy(np.int32(data.test_labels), where),
   )
-  test_fold = passes.make_fold(recipe, config.eval.batch_size, lambda outs: outs, d.centre)
+  test_fold = passes.make_fold(
+    recipe, config.eval.batch_size, lambda outs: outs, d.centre, recipe.num_tested
+  )
   # built now, so that errors in its config are reported before training
   judge = classify.of_run(
     config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
   )
-  counts = np.bincount(data.train_labels).tolist()
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch)
   return Session(
     config=config,
@@ -118,8 +119,10 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
     notes={
       'classes': list(data.class_names),
-      'counts': counts,
-      'prior': note_of(implied(config, counts)),
+      'counts': data.counts.tolist(),
+      'auxiliary': data.auxiliary,
+      'neighbours': None if data.neighbours is None else np.argwhere(data.neighbours).tolist(),
+      'prior': note_of(implied(config, data.counts, recipe.num_tested)),
       **shown.preparation(config, loaded, recipe.normalise),
     },
     judge=judge,
@@ -172,7 +175,7 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
 
 def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns the arguments of `test_fold` for the counts of the test set."""
-  empty = metrics.init_counts(s.recipe.num_classes, s.config.eval.ece_bins)
+  empty = metrics.init_counts(s.recipe.num_tested, s.config.eval.ece_bins)
   return metrics.count_outputs, empty, now, *s.test
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from fass_jax.config import stages
 from fass_jax.config.deltas import flatten
-from fass_jax.config.keys import NET
+from fass_jax.config.keys import KEYS, NET
 from fass_jax.engine.devices import copy
 from fass_jax.nets import paths, pretrained
 from fass_jax.recipe.build import Recipe
@@ -69,8 +69,10 @@ def check_held_out(config: ConfigDict, earlier: SavedRun) -> None:
     flatten({'data': c['data'], 'imb_factor': c['imb_factor']})
     for c in (earlier.config, config.to_dict())
   )
-  keys = ('data.kind', 'data.held_out', 'data.subset_seed', 'data.profile', 'imb_factor')
-  other = [f'{k} {then.get(k)} there, {now[k]} here' for k in keys if then.get(k) != now[k]]
+  keys = ('data.kind', 'data.held_out', 'data.subset_seed', 'data.profile', 'imb_factor',
+          'data.auxiliary', 'data.neighbours')  # fmt: skip
+  then = {k: then.get(k, KEYS[k].default) for k in keys}
+  other = [f'{k} {then[k]} there, {now[k]} here' for k in keys if then[k] != now[k]]
   if other:
     raise UserError(
       f'{earlier.flag}={earlier.workdir} may have trained on images that are held out here '

@@ -10,17 +10,21 @@ from fass_jax.counts import effective_number
 from fass_jax.types import Array, Classes
 
 
-def index_classes(labels: np.ndarray, num_classes: int) -> Classes:
+def index_classes(
+  labels: np.ndarray, num_classes: int, neighbours: np.ndarray | None = None
+) -> Classes:
   """Returns the class index: `order[start[c]:start[c] + count[c]]` are the images of class c.
 
   Args:
     labels: integer `[N]`, in 0 .. C-1.
     num_classes: C.
+    neighbours: bool `[C, C]`, True for two classes that are neighbours; None for none.
   """
   count = np.bincount(labels, minlength=num_classes)
   start = np.concatenate([[0], np.cumsum(count)[:-1]])
   order = np.argsort(labels, kind='stable')
-  return Classes(*(jnp.asarray(x, jnp.int32) for x in (count, start, order)))
+  near = None if neighbours is None else jnp.asarray(neighbours, bool)
+  return Classes(*(jnp.asarray(x, jnp.int32) for x in (count, start, order)), near)
 
 
 def permutation_plan(

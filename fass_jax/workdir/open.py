@@ -41,10 +41,12 @@ class FinishedRun(NamedTuple):
   net: nets.Network
   variables: list[PyTree]  # params and batch_stats, one per seed
   at: str  # step or epoch of the variables, for messages
-  classes: tuple[str, ...]  # C names
-  counts: tuple[int, ...]  # [C], training images per class
+  classes: tuple[str, ...]  # T names, of the tested classes
+  counts: tuple[int, ...]  # [T], training images per class
   preparation: dict[str, Any]  # of an image or row at test time, see `recipe.images`
-  implied: Implied | None  # the class prior that its logits imply; None in old checkpoints
+  # [T], the class prior that its logits of the tested classes imply; None in old checkpoints
+  implied: Implied | None
+  auxiliary: tuple[tuple[str, int], ...] = ()  # name and training images of the other classes
 
   @property
   def reads_rows(self) -> bool:
@@ -131,6 +133,7 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
   config = whole_config(saved.config)
   images, size = sum(notes['counts']), config.batch_size
   steps = config.epochs * (images // size if config.last_batch == 'drop' else -(-images // size))
+  tested = len(notes['classes']) - notes.get('auxiliary', 0)
   if which != 'best' and meta['step'] < steps:
     log.warning('The run in %s is not finished: step %d of %d.', workdir, meta['step'], steps)
   return FinishedRun(
@@ -138,8 +141,9 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
     net=named.network(config.net, config.engine, len(notes['classes'])),
     variables=saved.variables,
     at=f'epoch {", ".join(map(str, best))}' if which == 'best' else f'step {meta["step"]}',
-    classes=tuple(notes['classes']),
-    counts=tuple(notes['counts']),
+    classes=tuple(notes['classes'][:tested]),
+    counts=tuple(notes['counts'][:tested]),
     preparation={name: notes[name] for name in (*NOTES[2:], *LATER) if name in notes},
     implied=_implied(notes),
+    auxiliary=tuple(zip(notes['classes'][tested:], notes['counts'][tested:])),
   )

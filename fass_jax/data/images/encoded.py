@@ -56,6 +56,30 @@ class Records:
 
 
 @dataclasses.dataclass(frozen=True)
+class Joined:
+  """The images of two sets, one after the other."""
+
+  first: Pictures
+  second: Pictures
+
+  @property
+  def upright(self) -> bool:
+    """True if the EXIF orientation is applied: as in the first set, see `decode.rgb`."""
+    return bool(getattr(self.first, 'upright', False))
+
+  def __len__(self) -> int:
+    return len(self.first) + len(self.second)
+
+  def __getitem__(self, i: int) -> bytes:
+    return self.first[i] if i < len(self.first) else self.second[i - len(self.first)]
+
+  def name(self, i: int) -> str:
+    """Returns the name of image `i` in its own set."""
+    n = len(self.first)
+    return self.first.name(i) if i < n else self.second.name(i - n)
+
+
+@dataclasses.dataclass(frozen=True)
 class Part:
   """A subset of images, in the order of `index`."""
 

@@ -70,12 +70,8 @@ def load_folder(config: ConfigDict) -> Dataset:
     raise UserError(
       f'--config.data.root={d.root} does not exist; give the path of a folder or a list.'
     )
-  files = _listed(root) if root.is_file() else _scanned(root, d.split)
-  memory = checks.memory_of(root, cache_dir(d.cache))
-  broken = checks.check_files([file.path for file in files], memory, d.workers)
-  checks.leave_out(broken, len(files), d.max_broken, memory / checks.BROKEN)
-  whole = [file for file in files if file.path not in broken]
-  train, test = _split(root, whole, d.split, d.val_share, d.subset_seed)
+  files = _listed(root) if root.is_file() else scanned(root, d.split)
+  train, test = _split(root, intact(root, files, d), d.split, d.val_share, d.subset_seed)
   labels, names = _classes(files, train, root)
   number = {name: i for i, name in enumerate(names)}
   place = {f.path: i for i, f in enumerate(f for f in files if f.split in ('', 'train'))}
@@ -91,6 +87,14 @@ def load_folder(config: ConfigDict) -> Dataset:
   )
   log.info('%s', report(data))
   return data
+
+
+def intact(root: pathlib.Path, files: list[File], d: ConfigDict) -> list[File]:
+  """Returns the files below a folder that can be decoded; `d` is the section `data`."""
+  memory = checks.memory_of(root, cache_dir(d.cache))
+  broken = checks.check_files([file.path for file in files], memory, d.workers)
+  checks.leave_out(broken, len(files), d.max_broken, memory / checks.BROKEN)
+  return [file for file in files if file.path not in broken]
 
 
 def _walk(top: str | pathlib.Path) -> Iterator[str]:
@@ -141,7 +145,7 @@ def _parts(root: pathlib.Path, split: str) -> dict[str, pathlib.Path]:
   return {'': root} if len(inner) > 1 else {'': inner['train']}
 
 
-def _scanned(root: pathlib.Path, split: str) -> list[File]:
+def scanned(root: pathlib.Path, split: str = 'test') -> list[File]:
   """Returns the image files in the class folders."""
   files, ignored = [], collections.Counter[str]()
   for part, top in _parts(root, split).items():
