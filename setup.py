@@ -9,5 +9,4 @@ CONFIGS = {'fass_jax.configs': 'configs', 'fass_jax.configs.methods': 'configs/m
 setup(
   packages=[*find_packages(include=['fass_jax', 'fass_jax.*']), *CONFIGS],
   package_dir=CONFIGS,
-  package_data={'fass_jax.configs': ['neighbours/*.csv']},
 )

@@ -97,7 +97,8 @@ def parse(argv: Sequence[str]) -> Options:
   Raises:
     UserError: for an unknown flag, a wrong value, or where there is nothing to do.
   """
-  words, _, paths = flags.read(argv, DEFAULTS)
+  given = flags.read(argv, DEFAULTS)
+  words, paths = given.flags, given.rest
   flags.check_choices(words, CHOICES)
   numbers = {}
   for name, least in LEAST.items():

@@ -40,6 +40,16 @@ class Fold(NamedTuple):
     return self.run(*args)
 
 
+def _tested_alone(
+  outs: Outputs, labels: Array, mask: Array, num_tested: int | None
+) -> tuple[Outputs, Array, Array]:
+  """Leaves auxiliary classes out of outputs, labels and mask."""
+  if num_tested is None or num_tested >= outs.logits.shape[-1]:
+    return outs, labels, mask
+  tested = labels < num_tested
+  return of_tested(outs, num_tested), jnp.where(tested, labels, 0), mask & tested
+
+
 def make_fold(
   recipe: Recipe | Eye,
   batch_size: int,
@@ -69,10 +79,7 @@ def make_fold(
     else:
       x = where.spread(images if streamed else images[index])
     outs, _ = apply(recipe.net, variables, recipe.normalise(x), False)
-    own = labels[index]
-    if num_tested is not None and num_tested < outs.logits.shape[-1]:
-      outs, mask = of_tested(outs, num_tested), mask & (own < num_tested)
-      own = jnp.where(own < num_tested, own, 0)
+    outs, own, mask = _tested_alone(outs, labels[index], mask, num_tested)
     return observe(carry, read(outs), own, mask), start + size
 
   def prepare(observe, acc, variables, images, labels):
