@@ -20,7 +20,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 
 
-def get_config(method='fass_mixup'):
+def get_config(method='balanced_softmax'):
   """Returns the config; `method` is what stands after the colon."""
   config = base_config('table')
   config.epochs = 30

@@ -157,7 +157,7 @@ SAMPLERS: dict[str, SamplerKind] = {
   'effective_number': _effective('sample'),
   'effective_number_class': _effective('class'),
   'groups': SamplerKind(
-    _groups, _uniform, ('images',), lambda c, over_time: f' of {c["images"]} images per class'
+    _groups, _uniform, ('images',), lambda c, over_time: f' of {c["images"]} per class'
   ),
   'natural': SamplerKind(lambda o: Sampler('copy'), lambda n, o: n),
 }
