@@ -46,6 +46,8 @@ Flags
   --shifts           on long-tailed test sets too, forward and backward, by reweighting the classes;
                      --shifts=resample draws a part of the test images instead
   --seed=0           of that draw
+  --train            the training images too, as they are: the recall of the worst class there, and
+                     the test set's over it
   --config.KEY=VALUE says where the data are now: {free}
   --help             this text
 
@@ -63,13 +65,15 @@ DEFAULTS = {
   '--ncm': '',
   '--calibrate': '',
   '--shifts': '',
+  '--train': '',
   '--seed': '0',
 }
-ALONE = {'--calibrate': 'true', '--shifts': 'reweight'}
+ALONE = {'--calibrate': 'true', '--shifts': 'reweight', '--train': 'true'}
 CHOICES = {
   '--which': ('last', 'best'),
   '--shifts': ('', 'reweight', 'resample'),
   '--calibrate': ('', 'true', 'false'),
+  '--train': ('', 'true', 'false'),
 }
 
 
@@ -160,13 +164,20 @@ def work(words: command.Words) -> int:
   compiler.use_cache(config.engine.cache)
   setting: Setting = classifier.setting_of(config, run.classes, run.counts, implied_by(run), '--')
   made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
-  kept = load_data(run, config, made.reads_train)
+  with_train = flags['--train'] == 'true'
+  reads_train = made.reads_train or with_train
+  kept = load_data(run, config, reads_train)
   where = devices.place(config.engine.devices)
-  judge: Judge = classify.judge(made, material_of(run, config, kept, where, made.reads_train))
+  material = material_of(run, config, kept, where, reads_train)
+  judge: Judge = classify.judge(made, material)
+  seen = None
+  if with_train:
+    assert material.train is not None
+    seen = classify.judge(made, material._replace(test=material.train))
   log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
   variables = [devices.replicate(x, where) for x in run.variables]
-  how = flags['--shifts']
-  found = evaluation.evaluate(config, kept.data, judge, variables, how, int(flags['--seed']))
+  how, seed = flags['--shifts'], int(flags['--seed'])
+  found = evaluation.evaluate(config, kept.data, judge, variables, how, seed, seen)
   found = {'workdir': flags['--workdir'], 'which': flags['--which'], 'at': run.at} | found
   print(evaluation.table(found))
   path = pathlib.Path(flags['--workdir']).expanduser() / f'evaluation-{config.classifier}.json'

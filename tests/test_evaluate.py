@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -14,7 +15,9 @@ from fass_jax import evaluate, main
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.data.load import load
 from fass_jax.nets import base
+from fass_jax.nets.base import apply
 from fass_jax.nets.norm import BatchNorm
+from fass_jax.recipe.images import normaliser_of
 from fass_jax.report import tables
 from fass_jax.run import resume, session
 from fass_jax.workdir.open import open_run
@@ -149,6 +152,38 @@ def test_the_command_as_a_process(tmp_path):
   assert 'trained' in done.stdout.splitlines()[0]
 
 
+def test_the_training_images_give_the_worst_ratio(finished, capsys):
+  """Nearest class means again, in NumPy, on the images that were not held out."""
+  found, out = evaluated(capsys, finished, 'ncm', '--train')
+  run = open_run(str(finished))
+  data = load(run.config)
+  show = normaliser_of(run.preparation)
+
+  def lowest(guess, labels):
+    return min((guess == labels)[labels == c].mean() for c in range(10))
+
+  sets = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
+  outs = [apply(run.net, run.variables[0], show(jnp.asarray(x)), False)[0] for x, _ in sets]
+  rows = [np.asarray(o.features, np.float64) for o in outs]
+  rows = [x - rows[0].mean(0) for x in rows]
+  rows = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in rows]
+  means = np.stack([rows[0][sets[0][1] == c].mean(0) for c in range(10)])
+  near = [((x[:, None] - means) ** 2).sum(-1).argmin(1) for x in rows]
+  train, test = (lowest(guess, y) for guess, (_, y) in zip(near, sets, strict=True))
+  assert train > test > 0 and len(data.train_labels) == 302
+  new, own = found['metrics'], found['as_trained']
+  np.testing.assert_allclose(new['train_worst_class'], train, rtol=1e-6)
+  np.testing.assert_allclose(new['worst_ratio'], test / train, rtol=1e-6)
+  # five epochs of the network: it is never right on the rarest class
+  assert lowest(np.asarray(outs[0].logits[:, 0].argmax(-1)), sets[0][1]) == 0
+  assert own['train_worst_class'] == 0 and own['worst_ratio'] is None
+  assert 'worst class, test/training' in out and 'confusion, spectral norm' in out
+  plain, out = evaluated(capsys, finished, 'trained')
+  assert 'worst_ratio' not in plain['metrics'] and 'test/training' not in out
+  both = plain['metrics'], summary(finished)['as_trained']['last']
+  assert both[0]['confusion_norm'] == both[1]['confusion_norm'] > 0
+
+
 def test_shifted_test_sets(finished, capsys):
   found, out = evaluated(capsys, finished, 'trained', '--shifts')
   part = found['shifts']
@@ -244,6 +279,7 @@ def test_a_class_without_a_prior(finished, capsys, tmp_path):
   found, out = evaluated(capsys, finished, 'post_hoc', f'--prior={tmp_path / "p.json"}')
   assert 'inf' in out
   end = {'last': {**summary(finished)['last'], 'nll': None}, 'best': summary(finished)['best']}
+  end['best'].pop('confusion_norm')  # a run that is older than this figure
   assert '         inf' in tables.summary_table({**summary(finished), **end})
 
 

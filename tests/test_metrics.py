@@ -15,6 +15,7 @@ from fass_jax.engine.views import Store
 from fass_jax.recipe import build
 from fass_jax.report.metrics import (
   Counts,
+  confusion_norm,
   count,
   group_means,
   init_counts,
@@ -22,6 +23,7 @@ from fass_jax.report.metrics import (
   mixing_diagnostics,
   shot_edges,
   shot_groups,
+  worst_ratio,
 )
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Dataset, Outputs
@@ -46,6 +48,45 @@ def random_batch(seed, n=200, c=5):
 # metrics
 
 
+def test_the_norm_of_the_confusion_is_that_of_its_shares():
+  share = (CONFUSION / CONFUSION.sum(1, keepdims=True)).T
+  np.fill_diagonal(share, 0)
+  np.testing.assert_allclose(confusion_norm(CONFUSION), np.linalg.norm(share, 2), rtol=1e-10)
+  assert metrics(host(), shot_groups(TRAIN))['confusion_norm'] == confusion_norm(CONFUSION)
+  # row predicted, column true: both classes go to class 0, a third and a half of each
+  by_hand = np.array([[4, 0, 0], [1, 2, 0], [3, 0, 3]])
+  np.testing.assert_allclose(confusion_norm(by_hand), np.hypot(1 / 3, 1 / 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_norm_of_a_confusion_of_many_classes(seed):
+  n = np.random.default_rng(seed).poisson(0.2, (60, 60))
+  n[3] = 0  # a class that is not tested
+  share = (n / np.maximum(n.sum(1, keepdims=True), 1)).T * (1 - np.eye(60))
+  np.testing.assert_allclose(confusion_norm(n), np.linalg.norm(share, 2), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+  'confusion, norm',
+  [
+    (np.eye(5), 0.0),  # without errors
+    (np.zeros((4, 4)), 0.0),
+    ([[0, 3], [2, 0]], 1.0),  # two equal singular values
+    (np.roll(np.eye(10), 1, 0), 1.0),
+    ([[1, 0], [3, 0]], 1.0),
+  ],
+)
+def test_the_norm_at_its_edges(confusion, norm):
+  assert confusion_norm(np.asarray(confusion)) == pytest.approx(norm, abs=1e-12)
+
+
+def test_the_worst_ratio_by_hand():
+  test, train = ({'worst_class': value} for value in (0.3, 0.6))
+  assert worst_ratio(test, train) == pytest.approx(0.5)
+  assert worst_ratio({'worst_class': 0.0}, train) == 0.0
+  assert np.isnan(worst_ratio(test, {'worst_class': 0.0}))
+
+
 def test_metrics_by_hand():
   got = metrics(host(), shot_groups(TRAIN))
   want = {
@@ -61,7 +102,7 @@ def test_metrics_by_hand():
     'macro_f1': (16 / 21 + 10 / 19 + 0 + 0.8) / 4,
     'ece_15': 0.0,
   }
-  assert got.keys() == {*want, 'per_class'}
+  assert got.keys() == {*want, 'per_class', 'confusion_norm'}
   for key, value in want.items():
     np.testing.assert_allclose(got[key], value, rtol=1e-6, err_msg=key)
   np.testing.assert_allclose(got['per_class'], [0.8, 0.5, 0, 1])

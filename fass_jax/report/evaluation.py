@@ -13,13 +13,19 @@ from ml_collections import ConfigDict
 from fass_jax.report import judge as classify
 from fass_jax.report import metrics, shifts
 from fass_jax.report.judge import Judge
-from fass_jax.report.tables import ROWS, open_rows, percent
+from fass_jax.report.tables import NORM, ROWS, open_rows, percent, plain
 from fass_jax.types import Dataset, PyTree, UserError
 from fass_jax.workdir import files
 
 
 def evaluate(
-  config: ConfigDict, data: Dataset, judge: Judge, networks: Sequence[PyTree], how: str, seed: int
+  config: ConfigDict,
+  data: Dataset,
+  judge: Judge,
+  networks: Sequence[PyTree],
+  how: str,
+  seed: int,
+  on_train: Judge | None = None,
 ) -> dict[str, Any]:
   """Fits a classifier per seed of a run and evaluates it in one pass over the test set.
 
@@ -30,6 +36,8 @@ def evaluate(
     networks: parameters and batch statistics per seed.
     how: '' for no shifted test sets; 'reweight' or 'resample' selects how they are made.
     seed: seed for 'resample'.
+    on_train: the same with the training images in the place of the test set, for the figures
+      `train_worst_class` and `worst_ratio`; None: they are left out.
 
   Returns:
     `classifier` and `args`; `runs`, with `seed`, `fitted`, `metrics`, `as_trained` and `shifts` per
@@ -44,6 +52,7 @@ def evaluate(
   chosen = shifts.resample(data.test_labels, n, seed) if how == 'resample' else None
   asked = n if how == 'resample' else np.broadcast_to(test, n.shape)
   count = judge.shifted(n / np.maximum(n.sum(1, keepdims=True), 1), chosen)
+  seen = on_train and on_train.shifted(np.zeros((0, classes)), None)
   runs: list[dict[str, Any]] = []
   for k, variables in enumerate(networks):
     fitted = judge.fit(variables)
@@ -57,6 +66,8 @@ def evaluate(
         'as_trained': metrics.metrics(own, groups),
       }
     )
+    if seen:
+      _add_ratios(runs[-1], jax.device_get(seen(variables, fitted))[:2], groups)
     if how:
       parts = [shifts.figures(h, asked, n, groups) for h in hits]
       runs[-1]['shifts'] = {'as_it_is': parts[0], 'known_prior': parts[1] if parts[1:] else None}
@@ -66,6 +77,14 @@ def evaluate(
     names = [shift.name for shift in shifts.SHIFTS]
     found['shifts'] = {'how': how, 'columns': names, **_mean([r['shifts'] for r in runs])}
   return {**found, 'runs': runs}
+
+
+def _add_ratios(run: dict[str, Any], seen: Sequence[Any], groups: dict[str, np.ndarray]) -> None:
+  """Adds the recall of the worst class in training, and the test set's over it, to both parts."""
+  for part, counts in zip(('metrics', 'as_trained'), seen, strict=True):
+    on_train = metrics.metrics(counts, groups)
+    run[part]['train_worst_class'] = on_train['worst_class']
+    run[part]['worst_ratio'] = metrics.worst_ratio(run[part], on_train)
 
 
 def _mean(values: Sequence[Any]) -> Any:
@@ -91,9 +110,14 @@ def table(found: dict[str, Any]) -> str:
       f'{label:28}{percent(new[key]):>12}{percent(own[key]):>12}'
       for key, label in (*ROWS, (ece, f'ECE ({ece[4:]} equal bins)'))
     ),
+    f'{NORM:28}{plain(new["confusion_norm"]):>12}{plain(own["confusion_norm"]):>12}',
     f'{"NLL (nats)":28}{new["nll"]:>12.4f}{own["nll"]:>12.4f}',
     *(f'{label:28}{percent(new[key]):>12}' for key, label in open_rows(new)),
   ]
+  if 'worst_ratio' in new:
+    worst, ratio = ([x[key] for x in (new, own)] for key in ('train_worst_class', 'worst_ratio'))
+    lines.append(f'{"worst class in training":28}{percent(worst[0]):>12}{percent(worst[1]):>12}')
+    lines.append(f'{"worst class, test/training":28}{plain(ratio[0]):>12}{plain(ratio[1]):>12}')
   if 'shifts' in found:
     part = found['shifts']
     lines += ['', 'Shifted test sets (F forward, U uniform, B backward; imbalance ratio):']

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import svds
 
 from fass_jax.nets.base import experts_used, mean_logits
 from fass_jax.types import Array, Outputs
@@ -116,6 +118,30 @@ def group_means(values: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, 
   return out
 
 
+def confusion_norm(confusion: np.ndarray) -> float:
+  """Returns the spectral norm of the confusion between classes: its largest singular value.
+
+    C_ij = share of the samples of class j that are predicted as class i, C_jj = 0
+
+  A classifier without errors has 0; it is large where many errors of several classes go to the same
+  classes.
+
+  Args:
+    confusion: counts `[C, C]`, row: true class, column: prediction, as in `Counts`. A class without
+      samples counts as one without errors.
+
+  Reference: CAR, confusion-aware spectral regularisation, arXiv:2603.16732.
+  """
+  n = np.asarray(confusion, np.float64)
+  share = (n / np.maximum(n.sum(1, keepdims=True), 1)).T
+  np.fill_diagonal(share, 0.0)
+  if not share.any():
+    return 0.0
+  # sparse: it has at most as many entries as the set has samples. The start makes it reproducible
+  start = np.ones(len(share))
+  return float(svds(csr_array(share), k=1, v0=start, return_singular_vectors=False)[0])
+
+
 def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
   """Computes the metrics of a test set.
 
@@ -127,8 +153,8 @@ def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
     Fractions in [0, 1], NaN for an empty group: `top1`; `many`, `medium`, `few` (mean recall of
     the group's classes); `worst_class` (lowest recall); `worst_tenth` (mean recall of the worst
     ceil(C / 10) classes); `balanced_error` (1 - mean recall); `macro_f1`; `ece_<bins>` (expected
-    calibration error); `per_class` (recall). Also `nll` in nats, and with a router `experts_used`,
-    the mean over the samples, in [1, E].
+    calibration error); `per_class` (recall). Also `nll` in nats, `confusion_norm`, see there, and
+    with a router `experts_used`, the mean over the samples, in [1, E].
   """
   confusion = np.asarray(counts.confusion, np.float64)
   total, diagonal = confusion.sum(), np.diagonal(confusion)
@@ -147,9 +173,26 @@ def metrics(counts: Counts, groups: dict[str, np.ndarray]) -> dict[str, Any]:
     'macro_f1': float(np.nanmean(f1)),
     f'ece_{len(bins)}': float(np.abs(bins[:, 1] - bins[:, 2]).sum() / total),
     'nll': float(counts.nll) / total,
+    'confusion_norm': confusion_norm(confusion),
     **used,
     'per_class': [float(r) for r in recall],
   }
+
+
+def worst_ratio(test: dict[str, Any], train: dict[str, Any]) -> float:
+  """Returns the lowest recall on the test set over the lowest on the training set.
+
+  Near 1: the worst class is as bad in training; near 0: it is learned by heart. NaN if a class is
+  never right in training.
+
+  Args:
+    test: `metrics` of the test set.
+    train: `metrics` of the training set.
+
+  Reference: CAR, confusion-aware spectral regularisation, arXiv:2603.16732.
+  """
+  worst = train['worst_class']
+  return test['worst_class'] / worst if worst > 0 else float('nan')
 
 
 def mixing_diagnostics(

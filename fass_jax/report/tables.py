@@ -21,6 +21,7 @@ ROWS = (
   ('balanced_error', 'balanced error'),
   ('macro_f1', 'macro F1'),
 )
+NORM = 'confusion, spectral norm'
 # of a run with an open set, see `open_set.figures`
 OPEN_ROWS = (
   ('open_threshold', 'open set: threshold'),
@@ -43,6 +44,11 @@ def percent(value: float | None) -> str:
   return '-' if value is None or not np.isfinite(value) else f'{100 * value:.2f}'
 
 
+def plain(value: float | None) -> str:
+  """Formats a number with four decimals; None, which older runs have, and NaN as a dash."""
+  return '-' if value is None or not np.isfinite(value) else f'{value:.4f}'
+
+
 def nats(value: float | None) -> str:
   """Formats an NLL; None means infinity (a class with prior 0), which JSON cannot represent."""
   return 'inf' if value is None else f'{value:.4f}'
@@ -57,6 +63,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     f'{"":28}{"last epoch":>12}{"best epoch":>12}',
     f'{"epoch":28}{last["epoch"]:>12}{best["epoch"]:>12}',
     *(f'{label:28}{percent(last[key]):>12}{percent(best[key]):>12}' for key, label in rows),
+    f'{NORM:28}{plain(last.get("confusion_norm")):>12}{plain(best.get("confusion_norm")):>12}',
     f'{"NLL (nats)":28}{nats(last["nll"]):>12}{nats(best["nll"]):>12}',
   ]
   if 'experts_used' in last:
@@ -114,7 +121,7 @@ def group_summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
   def spreads(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
-      part: {k: spread([r[part][k] for r in runs]) for k in names if k in runs[0][part]}
+      part: {k: spread([r[part].get(k) for r in runs]) for k in names if k in runs[0][part]}
       for part in ('last', 'best')
     }
 
