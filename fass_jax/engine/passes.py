@@ -40,6 +40,16 @@ class Fold(NamedTuple):
     return self.run(*args)
 
 
+def _tested(
+  num_tested: int | None, outs: Outputs, labels: Array, mask: Array
+) -> tuple[Outputs, Array, Array]:
+  """Returns the part of a batch that is about the tested classes, see `make_fold`."""
+  if num_tested is None or num_tested == outs.logits.shape[-1]:
+    return outs, labels, mask
+  on = labels < num_tested
+  return of_tested(outs, num_tested), jnp.where(on, labels, 0), mask & on
+
+
 def make_fold(
   recipe: Recipe | Eye,
   batch_size: int,
@@ -69,10 +79,7 @@ def make_fold(
     else:
       x = where.spread(images if streamed else images[index])
     outs, _ = apply(recipe.net, variables, recipe.normalise(x), False)
-    own = labels[index]
-    if num_tested is not None and num_tested < outs.logits.shape[-1]:
-      outs, mask = of_tested(outs, num_tested), mask & (own < num_tested)
-      own = jnp.where(own < num_tested, own, 0)
+    outs, own, mask = _tested(num_tested, outs, labels[index], mask)
     return observe(carry, read(outs), own, mask), start + size
 
   def prepare(observe, acc, variables, images, labels):
