@@ -97,7 +97,7 @@ def parse(argv: Sequence[str]) -> Options:
   Raises:
     UserError: for an unknown flag, a wrong value, or where there is nothing to do.
   """
-  words, _, paths = flags.read(argv, DEFAULTS)
+  words, _, paths, _ = flags.read(argv, DEFAULTS)
   flags.check_choices(words, CHOICES)
   numbers = {}
   for name, least in LEAST.items():
