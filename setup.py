@@ -6,7 +6,4 @@ from setuptools import find_packages, setup
 # found, it would install as a top-level `configs`
 CONFIGS = {'fass_jax.configs': 'configs', 'fass_jax.configs.methods': 'configs/methods'}
 
-setup(
-  packages=[*find_packages(include=['fass_jax', 'fass_jax.*']), *CONFIGS],
-  package_dir=CONFIGS,
-)
+setup(packages=[*find_packages(include=['fass_jax', 'fass_jax.*']), *CONFIGS], package_dir=CONFIGS)

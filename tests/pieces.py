@@ -230,8 +230,8 @@ _KEYS = jax.random.split(jax.random.key(1), 3)
 
 def silenced(run: Run):
   """The last three digits are auxiliary; a neighbour competes a tenth as much as another class."""
-  assert (run.recipe.num_classes, run.recipe.num_tested) == (10, 7)
   data = load(run.config)
+  assert (run.recipe.num_classes, data.num_tested) == (10, 7)
   classes = index_classes(data.train_labels, 10, data.neighbours)
   outs = Outputs(jnp.zeros((10, 1, 10)), jnp.zeros((10, 1)))
   loss = run.recipe.terms['natural'].losses[0]

@@ -29,8 +29,8 @@ DATA_KEYS: dict[str, Key] = {
   ),
   'auxiliary': Key(
     '',
-    "Classes that are trained beside the tested ones: 'own' sets classes of the data set aside, "
-    "'cifar100' takes CIFAR-100's, or a folder of images, one folder per class; '' is none.",
+    "Classes that are trained and not tested: 'own' of the data set, 'cifar100', or a folder of "
+    "images, one folder per class; '' is none.",
   ),
   'neighbours': Key(
     '', 'A CSV file with the columns target and neighbour; each neighbour is an auxiliary class.'

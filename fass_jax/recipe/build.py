@@ -42,8 +42,7 @@ log = logging.getLogger('fass_jax')
 class Recipe(NamedTuple):
   """A run as functions and static numbers; the train step is compiled from it."""
 
-  num_classes: int
-  num_tested: int  # the first classes are tested, the others are auxiliary
+  num_classes: int  # that are trained; the data set says how many of them are tested
   batch_size: int
   steps_per_epoch: int
   epochs: int
@@ -238,7 +237,6 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   texts = {'stream': of_streams, 'view': of_views, 'term': of_terms, 'signal': of_signals}
   return Recipe(
     num_classes=num_classes,
-    num_tested=data.num_tested,
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,

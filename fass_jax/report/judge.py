@@ -89,7 +89,7 @@ def of_run(
     train,
     held_of(kept, recipe.where),
     test,
-    recipe.num_tested,
+    kept.data.num_tested,
     config.eval.ece_bins,
     unknown_of(kept, recipe.where),
   )

@@ -20,7 +20,7 @@ def metrics_on_test_set(s: Session, counts: metrics.Counts) -> dict[str, Any]:
 
 def train_counts(s: Session) -> np.ndarray:
   """Returns the training images per tested class, `[T]`."""
-  return s.data.counts[: s.recipe.num_tested]
+  return s.data.counts[: s.data.num_tested]
 
 
 def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str, Any]:

@@ -89,9 +89,8 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     kept.test or devices.copy(data.test_images, where),
     devices.copy(np.int32(data.test_labels), where),
   )
-  test_fold = passes.make_fold(
-    recipe, config.eval.batch_size, lambda outs: outs, d.centre, recipe.num_tested
-  )
+  tested, size = data.num_tested, config.eval.batch_size
+  test_fold = passes.make_fold(recipe, size, lambda outs: outs, d.centre, tested)
   # built now, so that errors in its config are reported before training
   judge = classify.of_run(
     config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
@@ -107,9 +106,9 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     reader=train,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
     test=test,
-    fold=passes.make_fold(recipe, config.eval.batch_size, share=d.centre),
+    fold=passes.make_fold(recipe, size, share=d.centre),
     test_fold=test_fold,
-    probe=passes.make_probe(recipe, config.eval.batch_size),
+    probe=passes.make_probe(recipe, size),
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
@@ -122,7 +121,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
       'counts': data.counts.tolist(),
       'auxiliary': data.auxiliary,
       'neighbours': None if data.neighbours is None else np.argwhere(data.neighbours).tolist(),
-      'prior': note_of(implied(config, data.counts, recipe.num_tested)),
+      'prior': note_of(implied(config, data.counts, tested)),
       **shown.preparation(config, loaded, recipe.normalise),
     },
     judge=judge,
@@ -175,7 +174,7 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
 
 def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns the arguments of `test_fold` for the counts of the test set."""
-  empty = metrics.init_counts(s.recipe.num_tested, s.config.eval.ece_bins)
+  empty = metrics.init_counts(s.data.num_tested, s.config.eval.ece_bins)
   return metrics.count_outputs, empty, now, *s.test
 
 
