@@ -53,7 +53,7 @@ def every_method() -> list:
   names = {name: row.title.rstrip('.') for name, row in known.items()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))
-  rows = [
+  rows: list[tuple] = [
     (label, method, {})
     for method, label in names.items()
     if not any(name in known and known[name].needs_run for name in method.split('+'))

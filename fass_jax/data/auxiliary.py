@@ -264,6 +264,7 @@ def join(data: Dataset, extra: Extra, pairs: Pairs) -> Dataset:
     UserError: if the images are of another kind or size.
   """
   own, more = data.train_images, extra.images
+  images: np.ndarray | Pictures
   if isinstance(own, np.ndarray) and isinstance(more, np.ndarray):
     if own.shape[1:] != more.shape[1:]:
       raise UserError(

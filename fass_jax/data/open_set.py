@@ -73,10 +73,10 @@ def set_apart(data: Dataset, n: int) -> Dataset:
     train_images=chosen(data.train_images, train),
     train_labels=number[data.train_labels[train]],
     train_index=data.train_index[train],
-    test_images=chosen(data.test_images, test),
+    test_images=chosen(data.test_images, test),  # type: ignore[arg-type]  # never squares here
     test_labels=number[data.test_labels[test]],
     class_names=tuple(data.class_names[c] for c in known),
-    open_images=chosen(data.test_images, unknown),  # type: ignore[arg-type]  # never squares here
+    open_images=chosen(data.test_images, unknown),  # type: ignore[arg-type]
   )
 
 

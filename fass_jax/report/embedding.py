@@ -45,7 +45,7 @@ class Cloud(NamedTuple):
   """The features of one network for some test images, and where they lie in the plane."""
 
   title: str  # of the run
-  index: np.ndarray  # int [n], positions in the test set
+  positions: np.ndarray  # int [n], in the test set
   labels: np.ndarray  # int [n]
   features: np.ndarray  # float32 [n, D], the input of the head; the experts' beside each other
   plane: Mapping[str, np.ndarray]  # by projection: float [n, 2]
@@ -165,8 +165,8 @@ def draw(
     labels, points = cloud.labels, cloud.plane[projection]
     by_class = [(f'{names[c]} ({counts[c]})', colours(i), labels == c) for i, c in enumerate(shown)]
     by_group = [(f'{g}-shot', COLOURS[g], m[labels]) for g, m in groups.items() if m.any()]
-    for axes, parts in zip(column, (by_class, by_group)):
-      _panel(axes, points, parts)
+    _panel(column[0], points, by_class)
+    _panel(column[1], points, by_group)
     column[0].set_title(cloud.title)
   title = 'class (training images)' + (', some of' * (len(shown) < len(names)))
   for axes, words in zip(grid[:, -1], (title, 'training images of the class')):
@@ -181,11 +181,12 @@ def write(folder: pathlib.Path, stem: str, cloud: Cloud, names: Sequence[str]) -
   """Writes STEM.npz and STEM.csv: position in the test set, label, features and points."""
   np.savez_compressed(
     folder / f'{stem}.npz',
-    index=cloud.index,
+    index=cloud.positions,
     labels=cloud.labels,
     features=cloud.features,
     class_names=np.asarray(names),
-    **cloud.plane,
+    tsne=cloud.plane['tsne'],
+    pca=cloud.plane['pca'],
   )
   numbers = [f'f{i}' for i in range(cloud.features.shape[1])]
   places = [f'{p}_{axis}' for p in cloud.plane for axis in 'xy']
@@ -193,7 +194,7 @@ def write(folder: pathlib.Path, stem: str, cloud: Cloud, names: Sequence[str]) -
     rows = csv.writer(file)
     rows.writerow(['index', 'label', 'class', *places, *numbers])
     plane = np.concatenate([*cloud.plane.values()], axis=1)
-    for i, label, at, x in zip(cloud.index, cloud.labels, plane, cloud.features):
+    for i, label, at, x in zip(cloud.positions, cloud.labels, plane, cloud.features):
       rows.writerow([i, label, names[label], *(f'{v:.6g}' for v in (*at, *x))])
 
 
