@@ -24,8 +24,8 @@ def index_classes(
   start = np.concatenate([[0], np.cumsum(count)[:-1]])
   order = np.argsort(labels, kind='stable')
   near = None if neighbours is None else jnp.asarray(neighbours, bool)
-  index = [jnp.asarray(x, jnp.int32) for x in (count, start, order)]
-  return Classes(*index, neighbours=near)
+  number, first, place = (jnp.asarray(x, jnp.int32) for x in (count, start, order))
+  return Classes(number, first, place, near)
 
 
 def permutation_plan(
