@@ -155,7 +155,7 @@ def work(words: command.Words) -> int:
   from fass_jax.recipe import classifier
   from fass_jax.report import evaluation
   from fass_jax.report import judge as classify
-  from fass_jax.report.finished import load_data, material_of
+  from fass_jax.report.finished import load_data, material_of, place_data
   from fass_jax.workdir.open import open_run
 
   flags = words.flags
@@ -166,7 +166,7 @@ def work(words: command.Words) -> int:
   made: Classifier = classifiers.build(config.classifier, setting)  # before anything is loaded
   with_train = flags['--train'] == 'true'
   reads_train = made.reads_train or with_train
-  kept = load_data(run, config, reads_train)
+  kept = place_data(config, load_data(run, config), reads_train)
   where = devices.place(config.engine.devices)
   material = material_of(run, config, kept, where, reads_train)
   judge: Judge = classify.judge(made, material)

@@ -1,6 +1,8 @@
 """The command that draws features: its files hold the network's features, its mistakes are told."""
 
 import csv
+import json
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from fass_jax import embed
 from fass_jax.data.load import load
 from fass_jax.nets.base import apply
 from fass_jax.recipe.images import normaliser_of
-from fass_jax.report import embedding
+from fass_jax.report import embedding, scatter
 from fass_jax.workdir.open import open_run
 from tests import runs
 
@@ -86,13 +88,15 @@ def test_the_points_are_a_part_of_each_class():
   index = embedding.choose(labels, 46, 0)
   assert np.bincount(labels[index]).tolist() == [30, 15, 1]
   np.testing.assert_array_equal(embedding.choose(labels, 100, 0), np.arange(92))
-  assert len(embedding.choose(np.arange(50), 20, 0)) == 20  # more classes than points
+  # more classes than points: not always the first ones
+  few = embedding.choose(np.arange(50), 20, 0)
+  assert len(set(few)) == 20 and max(few) > 40
 
 
 def test_of_many_classes_a_picture_names_the_most_and_the_least_frequent():
   counts = np.arange(100, 0, -1)
-  assert embedding.named_classes(counts) == [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]
-  assert embedding.named_classes(counts[:10]) == list(range(10))
+  assert scatter.named_classes(counts) == [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]
+  assert scatter.named_classes(counts[:10]) == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +126,33 @@ def test_mistakes_of_what_it_names(two, tmp_path, capsys):
     capsys, f'--workdir={two[0]}', f'--out={tmp_path}', '--points=20', '--perplexity=20'
   )
   assert code == 1 and 'below the number of points, 20' in err
+
+
+def test_a_run_that_is_not_finished_is_refused(two, tmp_path, capsys):
+  path = shutil.copytree(two[0], tmp_path / 'half')
+  file = path / 'config.json'
+  config = json.loads(file.read_text())
+  file.write_text(json.dumps(config | {'epochs': 2 * config['epochs']}))
+  code, _, err = call(capsys, f'--workdir={two[1]}', f'--workdir={path}', f'--out={tmp_path / "o"}')
+  assert code == 1 and f'{path} is not finished, it is at step 12' in err
+  assert not (tmp_path / 'o').exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_the_pass(two, tmp_path, capsys):
+  (tmp_path / 'file').write_text('')
+  code, out, err = call(capsys, f'--workdir={two[0]}', f'--out={tmp_path / "file" / "o"}')
+  assert code == 1 and out == '' and 'cannot be written (Not a directory)' in err
+
+
+def test_points_without_a_plane():
+  with pytest.raises(embedding.UserError, match='all 9 points the same features'):
+    embedding.project(np.ones((9, 3), np.float32), 3.0, 0)
+  with pytest.raises(embedding.UserError, match='not finite'):
+    embedding.project(np.full((9, 3), np.nan, np.float32), 3.0, 0)
+  line = np.arange(9, dtype=np.float32)[:, None]
+  found = embedding.project(line, 3.0, 0)
+  np.testing.assert_allclose(np.abs(found['pca'][:, 0]), np.abs(line[:, 0] - 4), atol=1e-5)
+  assert np.isfinite(found['tsne']).all()
 
 
 def test_runs_with_other_classes_are_refused(two, tmp_path):

@@ -5,31 +5,26 @@ from __future__ import annotations
 import csv
 import logging
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 
-matplotlib.use('Agg')  # works without a display
-
-import matplotlib.pyplot as plt
-
 from fass_jax.command.overrides import override
+from fass_jax.data.held_out import chosen
 from fass_jax.engine import compiler, devices
-from fass_jax.report.finished import load_data, material_of
+from fass_jax.report.finished import load_data, material_of, place_data
 from fass_jax.report.judge import Material
 from fass_jax.report.metrics import groups_of
-from fass_jax.report.pictures import COLOURS
-from fass_jax.types import Array, PyTree, UserError
+from fass_jax.report.scatter import Cloud, draw
+from fass_jax.types import Array, PyTree, Squares, UserError
 from fass_jax.workdir.open import FinishedRun
 
 log = logging.getLogger('fass_jax')
 
-NAMED = 10  # classes that a picture names, at most; of more, the most and the least frequent
-SECONDS = 0.006  # of t-SNE per point, on two cores: 5,000 points of 64 numbers take half a minute
+SECONDS = 0.0075  # of t-SNE per point, on a core: 2,000 points of 64 numbers took 15 s
 
 
 class How(NamedTuple):
@@ -39,16 +34,6 @@ class How(NamedTuple):
   perplexity: float  # of t-SNE
   seed: int  # of t-SNE and of the draw of the points
   sets: Sequence[tuple[str, str]] = ()  # config keys that say where the data are
-
-
-class Cloud(NamedTuple):
-  """The features of one network for some test images, and where they lie in the plane."""
-
-  title: str  # of the run
-  positions: np.ndarray  # int [n], in the test set
-  labels: np.ndarray  # int [n]
-  features: np.ndarray  # float32 [n, D], the input of the head; the experts' beside each other
-  plane: Mapping[str, np.ndarray]  # by projection: float [n, 2]
 
 
 def features_of(material: Material, variables: PyTree, batch_size: int) -> np.ndarray:
@@ -96,7 +81,8 @@ def choose(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
   for c in np.unique(labels):
     own = np.flatnonzero(labels == c)
     parts.append(rng.permutation(own)[: max(1, int(len(own) * share))])
-  return np.sort(np.concatenate(parts))[:most]
+  # with one of each class there can be too many
+  return np.sort(rng.permutation(np.concatenate(parts))[:most])
 
 
 def project(features: np.ndarray, perplexity: float, seed: int) -> dict[str, np.ndarray]:
@@ -105,76 +91,29 @@ def project(features: np.ndarray, perplexity: float, seed: int) -> dict[str, np.
   Reference: van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR 9, 2008.
 
   Raises:
-    UserError: if a feature is not finite.
+    UserError: if a feature is not finite, or all points have the same features.
   """
   n = len(features)
   if not np.isfinite(features).all():
     raise UserError('The network gives features that are not finite; use --which=best.')
+  if (features == features[:1]).all():
+    raise UserError(
+      f'The network gives all {n} points the same features, so there is nothing to draw; give '
+      'another run.'
+    )
+  # one number is a point on a line
+  features = np.pad(features, ((0, 0), (0, max(0, 2 - features.shape[1]))))
   from sklearn.decomposition import PCA  # late: importing it takes a second
   from sklearn.manifold import TSNE
+  from threadpoolctl import threadpool_limits
 
-  log.info('t-SNE of %d points takes about %.0f s on two cores.', n, 2 + SECONDS * n)
-  tsne = TSNE(perplexity=perplexity, random_state=seed, init='pca', n_jobs=-1)
-  return {
-    'tsne': tsne.fit_transform(features),
-    'pca': PCA(2, random_state=seed).fit_transform(features),
-  }
-
-
-def named_classes(counts: np.ndarray) -> list[int]:
-  """Returns the classes that a picture names: all, or of many the most and the least frequent."""
-  order = [int(c) for c in np.argsort(-counts, kind='stable')]
-  half = NAMED // 2
-  return order if len(order) <= NAMED else order[:half] + order[-half:]
-
-
-def _panel(axes: Any, points: np.ndarray, parts: Sequence[tuple[str, Any, np.ndarray]]) -> None:
-  """Scatters points by part, `(label, colour, bool [n])`; the others are grey."""
-  rest = ~np.logical_or.reduce([members for _, _, members in parts])
-  size = float(np.clip(6000 / len(points), 2, 14))
-  axes.scatter(*points[rest].T, s=size, color='0.85', linewidths=0)
-  for label, colour, members in parts:
-    axes.scatter(*points[members].T, s=size, color=colour, linewidths=0, label=label)
-  axes.set(xticks=[], yticks=[])
-
-
-def draw(
-  path: pathlib.Path,
-  clouds: Sequence[Cloud],
-  projection: str,
-  names: Sequence[str],
-  counts: np.ndarray,
-  groups: Mapping[str, np.ndarray],
-) -> None:
-  """Draws a projection: one column per run; above by class, below by shot group.
-
-  Args:
-    path: of the PNG file.
-    clouds: of the runs.
-    projection: 'tsne' or 'pca'.
-    names: of the classes.
-    counts: `[C]`, training images per class.
-    groups: bool masks `[C]` for 'many', 'medium', 'few'.
-  """
-  shown = named_classes(counts)
-  colours = plt.get_cmap('tab10')
-  figure, grid = plt.subplots(
-    2, len(clouds), figsize=(1.8 + 5 * len(clouds), 9.6), layout='constrained', squeeze=False
-  )
-  for column, cloud in zip(grid.T, clouds):
-    labels, points = cloud.labels, cloud.plane[projection]
-    by_class = [(f'{names[c]} ({counts[c]})', colours(i), labels == c) for i, c in enumerate(shown)]
-    by_group = [(f'{g}-shot', COLOURS[g], m[labels]) for g, m in groups.items() if m.any()]
-    _panel(column[0], points, by_class)
-    _panel(column[1], points, by_group)
-    column[0].set_title(cloud.title)
-  title = 'class (training images)' + (', some of' * (len(shown) < len(names)))
-  for axes, words in zip(grid[:, -1], (title, 'training images of the class')):
-    axes.legend(
-      title=words, loc='center left', bbox_to_anchor=(1, 0.5), frameon=False, markerscale=3
-    )
-  figure.savefig(path, dpi=110)
-  plt.close(figure)
+  log.info('t-SNE of %d points takes about %.0f s on an idle core.', n, SECONDS * n)
+  tsne = TSNE(perplexity=perplexity, random_state=seed, init='pca')
+  with threadpool_limits(1):  # where other work runs, threads that wait take ten times as long
+    return {
+      'tsne': tsne.fit_transform(features),
+      'pca': PCA(2, random_state=seed).fit_transform(features),
+    }
 
 
 def write(folder: pathlib.Path, stem: str, cloud: Cloud, names: Sequence[str]) -> None:
@@ -210,15 +149,29 @@ def embed(
     folder: is made if it is missing.
 
   Raises:
-    UserError: if the runs have other classes or test images, or the folder cannot be written.
+    UserError: if a run is not finished, the runs have other classes or test images, or the folder
+      cannot be written.
   """
   first = runs[0]
   for run, place in zip(runs, places):
+    if not run.is_finished:
+      raise UserError(
+        f'--workdir={place} is not finished, it is at {run.at}; start that run again with its own '
+        'command until it ends.'
+      )
     if run.classes != first.classes:
       raise UserError(
         f'--workdir={place} has other classes than --workdir={places[0]}; give two runs on the '
         'same data.'
       )
+    if run.counts != first.counts:
+      log.warning(
+        '%s and %s have other training images; counts and shot groups are those of %s.',
+        places[0],
+        place,
+        places[0],
+      )
+  _make(folder)
   log.info('Perplexity %g, seed %d.', how.perplexity, how.seed)
   clouds: list[Cloud] = []
   for run, place in zip(runs, places):
@@ -231,7 +184,6 @@ def embed(
   counts = np.asarray(first.counts)
   groups = groups_of(first.config.eval, counts)
   try:
-    folder.mkdir(parents=True, exist_ok=True)
     for k, cloud in enumerate(clouds, 1):
       stem = 'features' if len(clouds) == 1 else f'features-{k}'
       write(folder, stem, cloud, first.classes)
@@ -240,26 +192,45 @@ def embed(
       draw(folder / f'{projection}.png', clouds, projection, first.classes, counts, groups)
       print(folder / f'{projection}.png')
   except OSError as error:
-    raise UserError(
-      f'--out={folder} cannot be written ({error.strerror}); give a folder that can be.'
-    ) from error
+    raise _unwritable(folder, error) from error
+
+
+def _make(folder: pathlib.Path) -> None:
+  """Makes the folder before anything is computed."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / '.writable'
+    probe.write_text('')
+    probe.unlink()
+  except OSError as error:
+    raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: pathlib.Path, error: OSError) -> UserError:
+  return UserError(
+    f'--out={folder} cannot be written ({error.strerror}); give a folder that can be.'
+  )
 
 
 def _cloud(run: FinishedRun, how: How) -> Cloud:
   """Returns the features of a run's first seed for the chosen test images."""
   config = override(run.config, how.sets)
   compiler.use_cache(config.engine.cache)
-  kept, where = load_data(run, config, train=False), devices.place(config.engine.devices)
-  material = material_of(run, config, kept, where, train=False)
-  labels = np.asarray(kept.data.test_labels)
-  index = choose(labels, how.points, how.seed)
+  data, where = load_data(run, config), devices.place(config.engine.devices)
+  index = choose(data.test_labels, how.points, how.seed)
   if not 0 < how.perplexity < len(index):  # before the pass, which may take long
     raise UserError(
       f'--perplexity={how.perplexity:g} must be above 0 and below the number of points, '
       f'{len(index)}; it is about the number of neighbours of a point.'
     )
+  images, labels = chosen(data.test_images, index), data.test_labels[index]
+  assert not isinstance(images, Squares)
+  # the others are not decoded
+  data = data._replace(test_images=images, test_labels=labels, open_images=None)
+  kept = place_data(config, data, train=False)
+  material = material_of(run, config, kept, where, train=False)
   variables = devices.replicate(run.variables[0], where)
-  features = features_of(material, variables, config.eval.batch_size)[index]
+  features = features_of(material, variables, config.eval.batch_size)
   seed = f', seed {run.config.seed}' if len(run.variables) > 1 else ''
   title = f'{config.name}, {config.method}, {run.at}{seed}'
-  return Cloud(title, index, labels[index], features, project(features, how.perplexity, how.seed))
+  return Cloud(title, index, labels, features, project(features, how.perplexity, how.seed))

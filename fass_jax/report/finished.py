@@ -12,17 +12,16 @@ from fass_jax.data.store import Placed, place
 from fass_jax.engine import devices, passes
 from fass_jax.recipe import images as images_
 from fass_jax.report.judge import Images, Material, held_of, unknown_of
-from fass_jax.types import Placement, UserError
+from fass_jax.types import Dataset, Placement, UserError
 from fass_jax.workdir.open import FinishedRun
 
 
-def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
-  """Loads the data of a run.
+def load_data(run: FinishedRun, config: ConfigDict) -> Dataset:
+  """Loads the data of a run; encoded images are not decoded yet.
 
   Args:
     run: for its classes.
     config: says where they are.
-    train: whether the training images will be passed; if not, none is decoded.
 
   Raises:
     UserError: if the training set is not the one that the run saw.
@@ -38,6 +37,17 @@ def load_data(run: FinishedRun, config: ConfigDict, train: bool) -> Placed:
       f'{"" if columns else " with other columns or words"}; bring the old one back, or say where '
       'it is by --config.data.dir, --config.data.root or --config.data.file.'
     )
+  return data
+
+
+def place_data(config: ConfigDict, data: Dataset, train: bool) -> Placed:
+  """Decodes the data, or opens readers for them, see `data.store.place`.
+
+  Args:
+    config: of the run.
+    data: what will be passed, a result of `load_data` or a part of it.
+    train: whether the training images will be passed; if not, none is decoded.
+  """
   if not train:
     with config.unlocked():
       config.data.store = 'stream'

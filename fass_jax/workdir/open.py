@@ -47,6 +47,7 @@ class FinishedRun(NamedTuple):
   # [T], the class prior that its logits of the tested classes imply; None in old checkpoints
   implied: Implied | None
   auxiliary: tuple[tuple[str, int], ...] = ()  # name and training images of the other classes
+  is_finished: bool = True  # False: the run has steps left
 
   @property
   def reads_rows(self) -> bool:
@@ -146,4 +147,5 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
     preparation={name: notes[name] for name in (*NOTES[2:], *LATER) if name in notes},
     implied=_implied(notes),
     auxiliary=tuple(zip(notes['classes'][tested:], notes['counts'][tested:])),
+    is_finished=meta['step'] >= steps,
   )
