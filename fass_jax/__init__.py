@@ -7,6 +7,7 @@ Pure functions to use in a loop of your own, loaded when they are first asked fo
     fass_jax.counts     long-tailed class counts, the effective number (Eq. 1 and 2)
     fass_jax.losses     balanced_softmax, ldam, logit_adjustment, ...
     fass_jax.sampling   class-balanced, effective-number and other samplers
+    fass_jax.regression smoothing of labels and features, losses and figures of regression
 
 `fass_jax.train(config, workdir)` trains a run; `python -m fass_jax.main` and `fass-jax` are the
 command line.
@@ -19,12 +20,12 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = '0.1.0'
-__all__ = ['counts', 'losses', 'mixing', 'sampling', 'score', 'train']
+__all__ = ['counts', 'losses', 'mixing', 'regression', 'sampling', 'score', 'train']
 
 if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
-  from fass_jax import counts, losses, mixing, sampling, score
+  from fass_jax import counts, losses, mixing, regression, sampling, score
 
 
 def train(config: ConfigDict, workdir: str | pathlib.Path) -> dict[str, Any]:

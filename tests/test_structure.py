@@ -16,7 +16,7 @@ PACKAGE = runs.REPO / 'fass_jax'
 FILES = sorted(PACKAGE.rglob('*.py'))
 # from the bottom to the top: a room may import those of the levels below, and none of its own level
 LEVELS = (
-  ('types', 'score', 'mixing'),
+  ('types', 'score', 'mixing', 'regression'),
   ('counts', 'config', 'augment', 'signals'),
   ('data', 'sampling', 'losses', 'nets', 'command'),
   ('classifiers', 'workdir'),
