@@ -11,8 +11,8 @@ Array = jax.Array
 
 
 def l1(error: Array) -> Array:
-  """Returns |e|."""
-  return jnp.abs(error)
+  """Returns |e|, with a gradient of 0 at 0."""
+  return jnp.sign(error) * error  # the gradient of jnp.abs at 0 is 1
 
 
 def mse(error: Array) -> Array:
@@ -30,7 +30,7 @@ def huber(error: Array, beta: float = 1.0) -> Array:
   Reference: Huber, Robust Estimation of a Location Parameter, 1964; scaled as smooth L1 of
   Girshick, Fast R-CNN, arXiv:1504.08083.
   """
-  size = jnp.abs(error)
+  size = l1(error)
   return jnp.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
 
 
@@ -39,7 +39,7 @@ def focal_factor(error: Array, beta: float, gamma: float) -> Array:
 
   Reference: Yang et al., Delving into Deep Imbalanced Regression, arXiv:2102.09554.
   """
-  x = jnp.tanh(0.5 * beta * jnp.abs(error))  # 2 sigmoid(x) - 1 = tanh(x / 2)
+  x = jnp.tanh(0.5 * beta * l1(error))  # 2 sigmoid(x) - 1 = tanh(x / 2)
   if gamma == 1.0:
     return x
   # a power below 1 has an infinite gradient at 0
