@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fass_jax import evaluate, main, predict
+from fass_jax import evaluate, predict
 from fass_jax.classifiers.ncm import ncm_logits
 from fass_jax.data.load import load
 from fass_jax.engine import passes
@@ -39,7 +39,7 @@ def small():
 def finished(tmp_path_factory):
   """A run with 7, 8 and 9 as auxiliary classes: folder, data, variables."""
   path = tmp_path_factory.mktemp('extrapolate') / 'run'
-  assert main.main([*ARGS, f'--workdir={path}']) == 0
+  loop.run(runs.config_of(*ARGS), path)
   return path, load(runs.config_of(*ARGS)), open_run(str(path)).variables[0]
 
 

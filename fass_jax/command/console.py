@@ -13,13 +13,14 @@ COMMANDS = {
   'train': ('fass_jax.main', 'trains a run, or continues one'),
   'predict': ('fass_jax.predict', 'classifies images with a finished run'),
   'evaluate': ('fass_jax.evaluate', 'evaluates a finished run, with another classifier or prior'),
+  'neighbours': ('fass_jax.neighbours', 'chooses auxiliary images for the method extrapolate'),
   'embed': ('fass_jax.embed', 'draws the features of finished runs in the plane (t-SNE)'),
 }
 
 
 def help_text() -> str:
   """Returns the text of `fass-jax --help`."""
-  rows = [f'  fass-jax {name:<9} {what}' for name, (_, what) in COMMANDS.items()]
+  rows = [f'  fass-jax {name:<10} {what}' for name, (_, what) in COMMANDS.items()]
   return '\n'.join(
     ['Train image classifiers on long-tailed data.', '', *rows, '', 'Each answers to --help.']
   )

@@ -8,11 +8,11 @@ from fass_jax.types import UserError
 
 
 def free_keys() -> list[str]:
-  """Returns the keys."""
+  """Returns the keys; a run has the same auxiliary classes wherever they are."""
   from fass_jax.config.keys import FREE  # late: --help of other flags answers without it
 
   kept = ('checkpoint.', 'engine.processes')
-  return [key for key in FREE if key not in kept]
+  return [*(key for key in FREE if key not in kept), 'data.auxiliary', 'data.neighbours']
 
 
 def check_sets(sets: Iterable[tuple[str, str]]) -> None:

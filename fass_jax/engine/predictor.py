@@ -167,3 +167,27 @@ def predictor(
     return np.asarray(sum(each[1:], each[0]) / len(each))[: len(images)]
 
   return predict
+
+
+def embedder(run: FinishedRun, size: int) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns `embed(images) -> float32 [n, D]`, the input of the first seed's head, n <= `size`.
+
+  The features of experts stand side by side.
+
+  Args:
+    run: a result of `open_run`.
+    size: rows of the padded batch.
+  """
+  normalise, variables = shown.normaliser_of(run.preparation), run.variables[0]
+
+  @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
+  def program(variables: PyTree, images: Array) -> Array:
+    outs, _ = apply(run.net, variables, normalise(images), False)
+    return outs.features.reshape(size, -1)
+
+  def embed(images: np.ndarray) -> np.ndarray:
+    padded = np.zeros((size, *images.shape[1:]), images.dtype)
+    padded[: len(images)] = images
+    return np.asarray(program(variables, padded))[: len(images)]
+
+  return embed

@@ -156,7 +156,8 @@ def _reject(
   return open_set.figures(scores(m.test), np.asarray(m.test[1]), scores(m.unknown), at)
 
 
-def _width(material: Material, variables: PyTree) -> int:
+def width_of(material: Material, variables: PyTree) -> int:
+  """Returns the feature size of a network, summed over the experts."""
   image = jax.ShapeDtypeStruct((1, *material.image_shape), jnp.result_type(float))
   shape = jax.eval_shape(
     lambda v, x: apply(material.net, v, x, False)[0].features, variables, image
@@ -178,7 +179,7 @@ def _fit(
     train=functools.partial(over, m.train),  # type: ignore[arg-type]  # not None if needed
     held=held,
     held_labels=None if m.held is None else m.held[1],
-    width=_width(m, variables),
+    width=width_of(m, variables),
   )
   fitted = Fitted(classifier.fit(variables, sets), jnp.ones(()))
   if not classifier.calibrated:
