@@ -18,6 +18,8 @@ PAPERS = {
   '2022, arXiv:2203.14197',
   'Cao 2019': 'Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin '
   'Loss", NeurIPS 2019, arXiv:1906.07413',
+  'Chawla 2002': 'Chawla et al., "SMOTE: Synthetic Minority Over-sampling Technique", JAIR 2002, '
+  'arXiv:1106.1813',
   'Cubuk 2019': 'Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR '
   '2019, arXiv:1805.09501',
   'Cubuk 2020': 'Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced '
@@ -30,6 +32,8 @@ PAPERS = {
   'arXiv:2103.15042',
   'Hinton 2015': 'Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, '
   'arXiv:1503.02531',
+  'Han 2005': 'Han et al., "Borderline-SMOTE: A New Over-Sampling Method in Imbalanced Data Sets '
+  'Learning", ICIC 2005',
   'Huang 2016': 'Huang et al., "Learning Deep Representation for Imbalanced Classification", CVPR '
   '2016',
   'Kang 2020': 'Kang et al., "Decoupling Representation and Classifier for Long-Tailed '

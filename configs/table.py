@@ -12,11 +12,19 @@ Without a file it is the breast cancer set, 285 benign and 28 malignant training
 
 from typing import Any
 
-from fass_jax.config import base_config, with_methods
+from fass_jax.config import base_config, methods, with_methods
+
+
+def _of_rows(method, resampler):
+  """What a method sets here that resamples features elsewhere: the rows, before training."""
+  return dict.fromkeys(methods()[method]) | {'examples.resample': resampler}
+
 
 # what changes pixels has no meaning for a row
 OTHERWISE: dict[str, dict[str, Any]] = {
   'ride': {'augment.rotation15': False},
+  'smote': _of_rows('smote', 'smote'),
+  'borderline_smote': _of_rows('borderline_smote', 'borderline_smote_1'),
 }
 
 

@@ -22,6 +22,7 @@ from fass_jax.engine.passes import make_fold
 from fass_jax.engine.views import Store, site
 from fass_jax.recipe.build import build
 from fass_jax.report import metrics
+from fass_jax.run.examples import own_store
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Inspector
 from tests import runs, tiny
@@ -97,6 +98,17 @@ class Run(NamedTuple):
   rows: list[dict[str, Any]]  # a record a step, or an epoch
 
 
+def store_of(recipe, data):
+  """Returns what a run trains on, without a session."""
+  images, training = jnp.asarray(data.train_images), recipe.training
+  if training.features is not None:
+    images = recipe.net.embed(variables(recipe.net, 2), recipe.normalise(images), False)[0]
+  if training.is_own:
+    return own_store(recipe, data, images, jax.random.key(4))
+  classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours)
+  return Store(images, jnp.asarray(data.train_labels), classes)
+
+
 class Bench:
   """A recipe of the digits, or of another data set, with what its programs take."""
 
@@ -113,11 +125,8 @@ class Bench:
     with using(net, shared):
       self.recipe = build(config, self.data, teacher)
     self.shape = self.data.image_shape
-    near = self.data.neighbours
-    classes = index_classes(self.data.train_labels, self.recipe.num_classes, near)
-    arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
     told = None if teacher is None else self.shapes(self.recipe.teacher)
-    self.store = Store(*arrays, classes, told)
+    self.store = store_of(self.recipe, self.data)._replace(teacher=told)
 
   def shapes(self, net):
     return jax.eval_shape(lambda key: net.init(key, self.shape), jax.random.key(0))
@@ -164,9 +173,9 @@ class Bench:
         jax.tree.map, lambda x: jax.ShapeDtypeStruct((seeds, *x.shape), x.dtype)
       )
       state, plan = stacked(state), stacked(plan)
-      store = store._replace(teacher=stacked(store.teacher))
-      shared = Store(None, None, None, teacher=0, pixels=None)  # every seed has its own teacher
-      run = jax.vmap(run, in_axes=(0, shared, 0, None))
+      axes = programs.axes_of_seeds(self.recipe)
+      store = Store(*(part if axis is None else stacked(part) for part, axis in zip(store, axes)))
+      run = jax.vmap(run, in_axes=(0, axes, 0, None))
     with pytest.MonkeyPatch.context() as patch:
       for name, op in _ops_once().items():
         patch.setitem(chain.OPS, name, op)

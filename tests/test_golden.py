@@ -22,12 +22,10 @@ from fass_jax.config.stages import split
 from fass_jax.data.load import load
 from fass_jax.engine.passes import make_fold
 from fass_jax.engine.step import active_views, init_state, plan_epoch, train_step
-from fass_jax.engine.views import Store
 from fass_jax.nets.base import apply
 from fass_jax.recipe.build import build
 from fass_jax.recipe.classifier import chosen
 from fass_jax.report.judge import Material, judge
-from fass_jax.sampling.samplers import index_classes
 from tests import bench, pieces, runs
 from tests.by_hand import CLASSES, variables, with_signals
 from tests.test_rows import THESIS
@@ -44,7 +42,10 @@ ALIKE = {
   frozenset({'balanced_softmax', 'logit_adjustment'}),  # the second with tau = 1 is the first
 }
 # what trains a first stage
-FIRST = {'cam_drs': 'ce', 'cb_head': 'ce', 'crt': 'ce', 'lws': 'ce', 'dive': 'balanced_softmax'}
+FIRST = {
+  **dict.fromkeys(('borderline_smote', 'cam_drs', 'cb_head', 'crt', 'lws', 'smote'), 'ce'),
+  'dive': 'balanced_softmax',
+}
 # one step: to optimise it takes longer than it then runs
 QUICK = {'xla_backend_optimization_level': 0}
 
@@ -75,9 +76,7 @@ class Trial:
     with bench.using('tiny', shared=not compiled):
       self.recipe = build(config, self.data, teacher)
     told = None if teacher is None else variables(self.recipe.teacher, 5)
-    classes = index_classes(self.data.train_labels, CLASSES, self.data.neighbours)
-    arrays = map(jnp.asarray, (self.data.train_images, self.data.train_labels))
-    self.store = Store(*arrays, classes, told)
+    self.store = bench.store_of(self.recipe, self.data)._replace(teacher=told)
     active = active_views(self.recipe, 1, {})
     recipe = self.recipe if compiled else bench.with_quick_chains(self.recipe)
 

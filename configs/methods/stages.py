@@ -35,6 +35,25 @@ def _classifier(epochs, parts, delta):
 
 _BALANCED = {'streams.natural.sampler': 'class_balanced'}
 
+
+def _features(resampler):
+  """A second stage that trains a new head on features of the frozen rest, and on new ones.
+
+  Args:
+    resampler: makes the new ones, for every class up to the count of the largest.
+  """
+  return _classifier(
+    0.1,
+    ('head',),
+    {
+      'start.fresh': ('head',),
+      'examples.of': 'features',
+      'examples.resample': resampler,
+      'data.augment': (),
+    },
+  )
+
+
 METHODS = {
   # decoupling: the classifier once more, on the features of the finished first stage
   'crt': Method(
@@ -56,6 +75,18 @@ METHODS = {
     'The head is trained once more, with class-balanced weights.',
     _PAPERS['Alshammari 2022'],
     'second stage, class weights',
+  ),
+  'smote': Method(
+    _features('smote'),
+    'SMOTE: a new head on features, with new ones between features of rare classes.',
+    _PAPERS['Chawla 2002'],
+    'second stage, examples',
+  ),
+  'borderline_smote': Method(
+    _features('borderline_smote_1'),
+    'Borderline-SMOTE 1: as smote, from features close to those of other classes.',
+    _PAPERS['Han 2005'],
+    'second stage, examples',
   ),
   # at a low rate on class-balanced samples, of which so many are new images that the classes are
   # balanced: what the network of the first stage sees them in is moved

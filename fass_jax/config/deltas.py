@@ -134,11 +134,13 @@ def with_methods(
   Args:
     config: from `base_config`, with the data set's own values set.
     names: for example 'fass' or 'fass+ens'.
-    otherwise: what a method sets otherwise on this data set, `{name: {dotted key: value}}`.
+    otherwise: what a method sets otherwise on this data set, `{name: {dotted key: value}}`; None
+      is for a key that it does not set here.
   """
   names = names or 'ce'
   # before the deltas are merged, so that two methods clash by what they set here
   here = {name: {**delta, **(otherwise or {}).get(name, {})} for name, delta in methods().items()}
+  here = {n: {k: v for k, v in delta.items() if v is not None} for n, delta in here.items()}
   set_keys(config, merge_deltas(names, here))
   config.method = '+'.join(sorted({n.strip() for n in names.split('+')}))
   return config

@@ -8,7 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from fass_jax.config.key import Key, defaults, under
-from fass_jax.config.keys_data import AUGMENT_KEYS, DATA_KEYS, FILE_KEYS, TABLE_KEYS
+from fass_jax.config.keys_data import (
+  AUGMENT_KEYS,
+  DATA_KEYS,
+  EXAMPLE_KEYS,
+  FILE_KEYS,
+  TABLE_KEYS,
+)
 from fass_jax.config.keys_losses import LOSS_KEYS, LOSS_PARAMETERS, REWEIGHT_KEYS
 from fass_jax.config.keys_pieces import SIGNAL_KEYS, STREAM_KEYS, TERM_KEYS, VIEW_KEYS
 from fass_jax.config.nested import split_stage
@@ -176,6 +182,7 @@ KEYS: dict[str, Key] = {
   **under('loss_args', LOSS_KEYS),
   **under('reweight', REWEIGHT_KEYS),
   **under('data', {**DATA_KEYS, **FILE_KEYS, **TABLE_KEYS}),
+  **under('examples', EXAMPLE_KEYS),
   **under('net', NET_KEYS),
   **under('start', START_KEYS),
   **under('teacher', TEACHER_KEYS),

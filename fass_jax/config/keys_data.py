@@ -101,6 +101,32 @@ TABLE_KEYS: dict[str, Key] = {
   'target': Key('', "Column of the table that is predicted; '' is the last one."),
   'leave_out': Key((), 'Columns of the table that are not used, such as names of the rows.'),
 }
+# what the steps of a run train on
+EXAMPLE_KEYS: dict[str, Key] = {
+  'of': Key(
+    'data',
+    "Train on the 'data', or on the 'features' that the frozen network has of them, un-augmented.",
+    choices=('data', 'features'),
+  ),
+  'resample': Key(
+    'none',
+    'Add rows to the smaller classes, up to the count of the largest.',
+    choices=('none',),
+    table='resamplers',
+  ),
+  'k': Key(
+    5,
+    'Nearest rows that a new row may lie towards; less in a class of fewer rows.',
+    at_least=1,
+    of=('smote', 'borderline_smote_1', 'borderline_smote_2'),
+  ),
+  'm': Key(
+    10,
+    'Nearest rows of all classes that say whether a row is in danger.',
+    at_least=1,
+    of=('borderline_smote_1', 'borderline_smote_2'),
+  ),
+}
 # augmentations that methods add to data.augment
 AUGMENT_KEYS: dict[str, Key] = {
   'rotation15': Key(False, 'Rotate by up to 15 degrees.'),

@@ -25,6 +25,7 @@ SLOTS = (
   'forward',
   'teacher',
   'augment',
+  'examples',
   'streams',
   'views',
   'terms',

@@ -109,7 +109,7 @@ def _separately(
   outs = {}
   for g, images in x.items():
     variables = {'params': params, 'batch_stats': stats}
-    outs[g], stats = apply(recipe.net, variables, images, True, mixers[g])
+    outs[g], stats = apply(recipe.step_net, variables, images, True, mixers[g])
   return outs, stats
 
 
@@ -125,9 +125,9 @@ def _vmapped(
   for names in alike.values():
     if len(names) == 1:
       (g,) = names
-      passed[g] = apply(recipe.net, variables, x[g], True, mixers[g])
+      passed[g] = apply(recipe.step_net, variables, x[g], True, mixers[g])
       continue
-    stacked = jax.vmap(lambda images: apply(recipe.net, variables, images, True))(
+    stacked = jax.vmap(lambda images: apply(recipe.step_net, variables, images, True))(
       jnp.stack([x[g] for g in names])
     )
     for i, g in enumerate(names):

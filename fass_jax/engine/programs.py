@@ -95,12 +95,19 @@ def compile_program(recipe: Recipe, key: Key, unroll: int, *args: Any) -> Progra
   """Compiles a program before its first use; `args` are those of `run_steps`, or their shapes."""
   run = functools.partial(run_steps, recipe, key.patterns, key.length, unroll)
   if key.batched:
-    # the seeds share the training set; each has its own state, teacher and plan
-    shared = Store(None, None, None, teacher=0, pixels=None)  # type: ignore[arg-type]
-    run = jax.vmap(run, in_axes=(0, shared, 0, None))
+    run = jax.vmap(run, in_axes=(0, axes_of_seeds(recipe), 0, None))
   # fix the sharding of the state; the compiler could choose another one
   lowered = jax.jit(run, donate_argnums=0, out_shardings=recipe.where.whole).lower(*args)
   return lowered.compile(compiler_options=compiler.compiler_options())
+
+
+def axes_of_seeds(recipe: Recipe) -> Store:
+  """Returns where the store of several seeds is stacked: 0, or None for what they share.
+
+  Each has its own teacher, and its own training examples if the recipe says so.
+  """
+  own: Any = 0 if recipe.training.is_own else None
+  return Store(own, own, own, teacher=0, there=own, pixels=None)  # type: ignore[arg-type]
 
 
 def patterns_of(recipe: Recipe, epoch: int) -> tuple[tuple[str, ...], ...]:

@@ -18,11 +18,12 @@ from fass_jax.types import Array, Classes, PyTree, Squares, Targets, Time, View
 class Store(NamedTuple):
   """The constant inputs of a step: the training set and a teacher."""
 
-  # uint8 [N, H, W, 3], or rows, float32 [N, F]; None: `pixels` has the images of a step
+  # uint8 [N, H, W, 3], or rows, float32 [N, ...]; None: `pixels` has the images of a step
   images: Array | Squares | None
   labels: Array  # int32 [N]
   classes: Classes
   teacher: PyTree = None  # params and batch_stats of the teacher network
+  there: Array | None = None  # bool [N], False: a place without an example; None: all have one
   pixels: dict[str, Array] = {}  # images of one step by `pixel_site`: uint8 [>= n, H, W, 3]
 
 
@@ -72,6 +73,8 @@ def draw_streams(
     else:
       assert stream.sampler.draw is not None
       index = stream.sampler.draw(site(key, f'sampler/{name}'), store.classes, stream.size, t)
+    if store.there is not None:
+      mask &= store.there[index]
     if stream.mix_share < 1:
       mask &= jax.random.bernoulli(site(key, f'gate/{name}'), stream.mix_share, mask.shape)
     batches[name] = Batch(index, store.labels[index], mask)
@@ -153,7 +156,7 @@ def build_view(
       for n, s in recipe.signals.items()
       if s.strength is not None
     }
-    return recipe.where.spread(recipe.normalise(view.augment(load_key, images, strengths)))
+    return recipe.where.spread(recipe.step_input(view.augment(load_key, images, strengths)))
 
   x = load(batch.index, 'own')
   if view.mix is None:

@@ -87,6 +87,11 @@ def apply(
   return net.head({**variables, 'batch_stats': stats}, features, train)
 
 
+def behind_trunk(net: Network) -> Network:
+  """Returns the network without its trunk: its input is that of the head, `[B, D]` or more."""
+  return net._replace(embed=lambda variables, x, train: (x, variables['batch_stats']), maps=None)
+
+
 def experts_used(outputs: Outputs) -> Array:
   """Returns the number of experts that the router uses, `[B]` in 1 .. E.
 

@@ -16,8 +16,9 @@ from fass_jax.config.check import check
 from fass_jax.config.stages import OWN
 from fass_jax.data.store import is_resident
 from fass_jax.nets import paths
+from fass_jax.nets.base import behind_trunk
 from fass_jax.nets.named import check_input, describe_network, network
-from fass_jax.recipe import classifier, images, optimiser
+from fass_jax.recipe import classifier, examples, images, optimiser
 from fass_jax.recipe import terms as terms_
 from fass_jax.recipe import views as views_
 from fass_jax.recipe.streams import build as build_stream
@@ -55,20 +56,30 @@ class Recipe(NamedTuple):
   views: dict[str, View]  # in the order in which their batch statistics are folded
   terms: dict[str, Term]
   signals: dict[str, Signal]
+  training: examples.TrainingSet
   vmapped: bool = False  # groups of views of one size are one pass through the network
   only: tuple[str, ...] = ()  # the parts that train; () is all
   teacher: nets.Network | None = None  # its variables are in the store
   where: Placement = ALONE  # the devices that share a step
   lines: tuple[tuple[str, str], ...] = ()  # by slot, what fills it, for people
 
+  @property
+  def step_net(self) -> nets.Network:
+    """The network as a step applies it: to features, its head alone."""
+    return self.net if self.training.features is None else behind_trunk(self.net)
+
+  def step_input(self, examples: Array) -> Array:
+    """Returns augmented examples as `step_net` reads them; features are as they are."""
+    return self.normalise(examples) if self.training.features is None else examples
+
 
 def _natural_first(section: Mapping[str, Any]) -> list[str]:
   return sorted(section, key=lambda name: (name != 'natural', name))
 
 
-def _count_steps(config: ConfigDict, data: Dataset) -> int:
+def _count_steps(config: ConfigDict, training: examples.TrainingSet) -> int:
   """Returns the steps per epoch over the training set."""
-  size, noun, drop = len(data.train_labels), data.noun, config.last_batch == 'drop'
+  size, noun, drop = training.size, training.noun, config.last_batch == 'drop'
   if config.batch_size > size:
     if drop:
       raise UserError(
@@ -174,14 +185,16 @@ def _lines(
   config: ConfigDict,
   data: Dataset,
   steps: int,
+  training: examples.TrainingSet,
   texts: Mapping[str, Mapping[str, str]],
   of_optimiser: str,
 ) -> tuple[tuple[str, str], ...]:
   """Joins what the builders say of their slots: `(slot, text)` in the order of reading."""
   return (
     ('data', _data_line(config, data)),
+    *((('examples', training.text),) if training.text else ()),
     ('network', describe_network(config.net)),
-    ('length', f'{config.epochs} epochs of {steps} steps of {config.batch_size} {data.noun}'),
+    ('length', f'{config.epochs} epochs of {steps} steps of {config.batch_size} {training.noun}'),
     *((f'{kind} {name}', text) for kind, built in texts.items() for name, text in built.items()),
     *_other_runs(config),
     ('optimiser', of_optimiser),
@@ -192,6 +205,14 @@ def _lines(
 def _apart(built: Mapping[str, tuple[Any, str]]) -> tuple[dict[str, Any], dict[str, str]]:
   """Takes slots and their lines apart."""
   return {n: slot for n, (slot, _) in built.items()}, {n: text for n, (_, text) in built.items()}
+
+
+def _views(
+  config: ConfigDict, terms: Mapping[str, Term], data: Dataset, looks: ActivationMap | None
+) -> tuple[dict[str, View], dict[str, str]]:
+  """Fills the views in the order in which the terms name them."""
+  order = dict.fromkeys(v for term in terms.values() for v in term.views)
+  return _apart({n: views_.build(config.views[n], n, config, data, looks) for n in order})
 
 
 def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) -> Recipe:
@@ -207,23 +228,21 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   """
   check(config, TABLES)
   terms_.check(config)
-  num_classes, steps = len(data.class_names), _count_steps(config, data)
+  only, net = _trained(config, data)
+  training = examples.build(config, data, net, only)
+  num_classes, steps = len(data.class_names), _count_steps(config, training)
   terms, of_terms = _apart(
     {n: terms_.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)}
   )
-  # views in the order in which the terms name them
-  order = dict.fromkeys(v for term in terms.values() for v in term.views)
   normalise = images.build_normaliser(config, data)
   teaches = teacher and _network(teacher, config, data)
   looks = None if teaches is None else _activation_map(teaches, normalise)
-  views, of_views = _apart(
-    {n: views_.build(config.views[n], n, config, data, looks) for n in order}
-  )
+  views, of_views = _views(config, terms, examples.shown(training, data), looks)
   used, score = {'natural', *(v.stream for v in views.values())}, views_.score_of(config)
   sizes = config.batch_size, config.epochs
   streams, of_streams = _apart(
     {
-      n: build_stream(config.streams[n], n, *sizes, score, data.noun)
+      n: build_stream(config.streams[n], n, *sizes, score, training.noun)
       for n in _natural_first(config.streams)
       if n in used
     }
@@ -232,7 +251,6 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
   signals, of_signals = _apart(
     {n: views_.build_signal(config.signals[n], n, config) for n in sorted(config.signals)}
   )
-  only, net = _trained(config, data)
   sgd, rate, of_optimiser = _optimiser(config, only)
   texts = {'stream': of_streams, 'view': of_views, 'term': of_terms, 'signal': of_signals}
   return Recipe(
@@ -249,8 +267,9 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     views=views,
     terms=terms,
     signals=signals,
+    training=training,
     vmapped=config.forward == 'vmapped',
     only=only,
     teacher=teaches,
-    lines=_lines(config, data, steps, texts, of_optimiser),
+    lines=_lines(config, data, steps, training, texts, of_optimiser),
   )

@@ -19,6 +19,7 @@ from fass_jax.losses import LOSSES
 from fass_jax.recipe.streams import options_of, ratio_options
 from fass_jax.recipe.terms import class_weights, loss_of, loss_parameters, views_of
 from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS
+from fass_jax.sampling.resamplers import RESAMPLERS, missing
 from fass_jax.types import Implied
 
 
@@ -56,6 +57,18 @@ def _labelled(view: ConfigDict, config: ConfigDict, counts: np.ndarray) -> np.nd
   return (1 - share) * q + share * sum_to_one(partner.shares(q, counts))
 
 
+def _trained_on(
+  config: ConfigDict, counts: Sequence[int] | np.ndarray, guesses: dict[str, None]
+) -> np.ndarray:
+  """Returns the examples per class that the steps draw from, new ones included, `[C]`."""
+  n, how = np.asarray(counts, np.float64), RESAMPLERS.get(config.examples.resample)
+  if how is None:  # 'none'
+    return n
+  if not how.fills:
+    guesses['a class without examples in danger has no new ones'] = None
+  return n + np.bincount(missing(n.astype(int)), minlength=len(n))
+
+
 def implied(
   config: ConfigDict, counts: Sequence[int] | np.ndarray, num_tested: int | None = None
 ) -> Implied:
@@ -78,8 +91,8 @@ def implied(
   Raises:
     UserError: for a loss that there is not.
   """
-  n, total = np.asarray(counts, np.float64), np.zeros(len(counts))
   guesses: dict[str, None] = {}
+  n, total = _trained_on(config, counts, guesses), np.zeros(len(counts))
   streams = set()
   weights, share = class_weights(config), config.reweight.share
   for term in config.terms.values():

@@ -13,6 +13,7 @@ from fass_jax.losses import LOSSES
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
 from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS
+from fass_jax.sampling.resamplers import RESAMPLERS
 from fass_jax.signals import SIGNALS
 
 # by the name that the rows of the keys give a set, see `config.key.Key.table`
@@ -30,6 +31,7 @@ TABLES: Mapping[str, Iterable[str]] = {
   'partners': PARTNERS,
   'precisions': PRECISIONS,
   'ratios': RATIOS,
+  'resamplers': RESAMPLERS,
   'samplers': SAMPLERS,
   'signals': SIGNALS,
 }

@@ -130,6 +130,8 @@ def _check_priors(config: ConfigDict) -> None:
   prior = [f'loss={config.loss}'] if LOSSES[config.loss].corrects_prior else []
   if config.reweight.kind != 'none':
     prior.append(f'reweight.kind={config.reweight.kind}')
+  if config.examples.resample != KEYS['examples.resample'].default:
+    prior.append(f'examples.resample={config.examples.resample}')
   if natural.sampler != STREAM_KEYS['sampler'].default:
     prior.append(f'streams.natural.sampler={natural.sampler}')
   partner = PARTNERS.get(natural.partner)

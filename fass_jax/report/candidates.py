@@ -18,7 +18,7 @@ from fass_jax.data.auxiliary import COLUMNS
 from fass_jax.data.images import streaming
 from fass_jax.data.sets.folder import scanned
 from fass_jax.engine import compiler, devices, predictor
-from fass_jax.report.finished import load_data, material_of
+from fass_jax.report.finished import load_data, material_of, place_data
 from fass_jax.report.judge import width_of
 from fass_jax.report.neighbour_names import plain, read_answer
 from fass_jax.types import Array, Outputs, UserError
@@ -50,7 +50,8 @@ def prototypes(run: FinishedRun, sets: Sequence[tuple[str, str]]) -> np.ndarray:
   config = override(run.config, sets)
   compiler.use_cache(config.engine.cache)
   where, classes = devices.place(config.engine.devices), len(run.classes)
-  material = material_of(run, config, load_data(run, config, train=True), where, train=True)
+  kept = place_data(config, load_data(run, config), train=True)
+  material = material_of(run, config, kept, where, train=True)
   variables = devices.replicate(run.variables[0], where)
 
   def sums(total: Array, outs: Outputs, labels: Array, mask: Array) -> Array:

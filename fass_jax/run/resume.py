@@ -13,6 +13,7 @@ from fass_jax.engine import devices
 from fass_jax.engine.compiler import quick_options
 from fass_jax.engine.step import draw_variables, init_state
 from fass_jax.run import start
+from fass_jax.run.examples import with_examples
 from fass_jax.run.session import SeedRun, Session, log, variables
 from fass_jax.types import Diverged, PyTree, TrainState, UserError
 from fass_jax.workdir import checkpoint, files
@@ -65,7 +66,7 @@ def begin(s: Session) -> list[SeedRun]:
       states = [start.start_from(s.config, run, k, x) for k, x in zip(seeds, states)]
     states = [_replicated(s, x) for x in states]
     return [
-      SeedRun(k, f, x, variables(x), teacher)
+      with_examples(s, SeedRun(k, f, x, variables(x), teacher))
       for k, f, x, teacher in zip(seeds, folders, states, s.teachers)
     ]
   step, trees, meta = found
@@ -75,7 +76,10 @@ def begin(s: Session) -> list[SeedRun]:
   _cut_metrics(folders, step // s.recipe.steps_per_epoch)
   log.info('Resumed at step %d (epoch %d).', step, step // s.recipe.steps_per_epoch + 1)
   return [
-    SeedRun(k, f, t['state'], t['best'], teacher, m['best'], m['last'])
+    with_examples(
+      s,
+      SeedRun(k, f, t['state'], t['best'], teacher, best_record=m['best'], last_record=m['last']),
+    )
     for k, f, t, teacher, m in zip(seeds, folders, trees, s.teachers, meta['lanes'])
   ]
 

@@ -16,7 +16,7 @@ import numpy as np
 from fass_jax.engine import devices, feed, programs
 from fass_jax.engine.step import active_views
 from fass_jax.engine.views import Plan, Store
-from fass_jax.run.session import SeedRun, Session, arguments_for_test_set, variables
+from fass_jax.run.session import SeedRun, Session, arguments_for_test_set, store_of, variables
 from fass_jax.types import TrainState, UserError
 
 log = logging.getLogger('fass_jax')
@@ -49,15 +49,20 @@ class Cohort(NamedTuple):
   which: jax.Array | None  # the same on the device, if the program selects the pattern
 
 
-def plan_arguments(s: Session, state: TrainState) -> tuple[Any, ...]:
+def plan_arguments(s: Session, seed_run: SeedRun) -> tuple[Any, ...]:
   """Returns the arguments of `s.plan`; with a reader, the plan must have all image positions."""
-  return state.key, state.step, s.store, *([state.signals] if s.reader else [])
+  state, store = seed_run.state, s.store if seed_run.examples is None else seed_run.examples
+  return state.key, state.step, store, *([state.signals] if s.reader else [])
 
 
 def read_by(s: Session, seed_runs: Sequence[SeedRun]) -> Store:
-  """Returns the store with the teacher of a seed, or the stacked teachers of several seeds."""
-  teachers = [seed_run.teacher for seed_run in seed_runs]
-  return s.store._replace(teacher=teachers[0] if len(seed_runs) == 1 else programs.stack(teachers))
+  """Returns the store of a seed; of several, with what each has of its own stacked."""
+  stores = [store_of(s, seed_run) for seed_run in seed_runs]
+  if len(stores) == 1:
+    return stores[0]
+  if s.recipe.training.is_own:
+    return programs.stack(stores)
+  return s.store._replace(teacher=programs.stack([store.teacher for store in stores]))
 
 
 def form(s: Session, seed_runs: Sequence[SeedRun], epoch: int) -> list[Cohort]:
@@ -72,7 +77,7 @@ def form(s: Session, seed_runs: Sequence[SeedRun], epoch: int) -> list[Cohort]:
       pattern_of_step[i] = patterns.index(on)
     choose_on_device = len(patterns) > 1 and s.chunk > 1
     which = devices.copy(pattern_of_step, s.recipe.where) if choose_on_device else None
-    plan = s.plan(*plan_arguments(s, seed_run.state))
+    plan = s.plan(*plan_arguments(s, seed_run))
     cohorts.append(Cohort(seed_run.state, read_by(s, [seed_run]), plan, pattern_of_step, which))
   if s.notes['together'] == 'batched':
     state, plan = (
@@ -100,7 +105,7 @@ def compile_ahead(s: Session, seed_runs: Sequence[SeedRun], done: int) -> None:
     s.notes['together'] = choose(s, seed_runs)
   batched = s.notes['together'] == 'batched'
   keys = programs.needed(s.recipe, s.chunk, epoch, first, batched)
-  state, plan = seed_runs[0].state, s.plan(*plan_arguments(s, seed_runs[0].state))
+  state, plan = seed_runs[0].state, s.plan(*plan_arguments(s, seed_runs[0]))
   if batched:
     state, plan = (programs.stack([x] * len(seed_runs)) for x in (state, plan))
     programs.unstack(state, len(seed_runs))  # compiles `unstack`

@@ -44,6 +44,7 @@ class SeedRun(NamedTuple):
   state: TrainState
   best: PyTree  # params and batch_stats of the best epoch
   teacher: PyTree = None  # params and batch_stats of this seed's teacher
+  examples: Store | None = None  # this seed's own training examples; None: those of the session
   best_record: dict[str, Any] | None = None
   last_record: dict[str, Any] = {}
 
@@ -57,7 +58,8 @@ class Session(NamedTuple):
   recipe: Recipe
   store: Store  # without a teacher, because each seed may have its own
   teachers: list[PyTree]  # one per seed
-  reader: Reader | None  # the training images, if they are decoded on demand
+  train: tuple[jax.Array | Reader | Any, jax.Array]  # training images or rows, labels
+  reader: Reader | None  # the training images, if the steps decode them on demand
   cut: feed.Cut  # parameters of the crops for `reader`
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
   fold: passes.Fold
@@ -92,9 +94,9 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   tested, size = data.num_tested, config.eval.batch_size
   test_fold = passes.make_fold(recipe, size, lambda outs: outs, d.centre, tested)
   # built now, so that errors in its config are reported before training
-  judge = classify.of_run(
-    config, kept, recipe, test_fold, (train or kept_there.images, kept_there.labels), test
-  )
+  whole = train or kept_there.images, kept_there.labels
+  judge = classify.of_run(config, kept, recipe, test_fold, whole, test)
+  reader = None if recipe.training.is_own else train
   chunk = chunk_length(engine.chunk, recipe.steps_per_epoch)
   return Session(
     config=config,
@@ -103,7 +105,8 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     recipe=recipe,
     store=kept_there,
     teachers=teachers,
-    reader=train,
+    train=whole,
+    reader=reader,
     cut=feed.Cut(tuple(d.crop_area), d.centre),
     test=test,
     fold=passes.make_fold(recipe, size, share=d.centre),
@@ -112,13 +115,14 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
     manager=checkpoint.open_manager(workdir / 'checkpoints', config.checkpoint.keep),
-    chunk=1 if train else chunk,  # with a reader, each call has the pixels of one step
+    chunk=1 if reader else chunk,  # with a reader, each call has the pixels of one step
     programs={},
     stop=devices.agreed_stop(stop),
     clock={'begin': time.monotonic(), 'before': 0.0, 'saved': time.monotonic(), 'starved': 0.0},
     notes={
       'classes': list(data.class_names),
       'counts': data.counts.tolist(),
+      'examples': recipe.training.size,
       'auxiliary': data.auxiliary,
       'neighbours': None if data.neighbours is None else np.argwhere(data.neighbours).tolist(),
       'prior': note_of(implied(config, data.counts, tested)),
@@ -168,8 +172,13 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
       )
     return s.probe(key, index, op, strengths, now, store, pixels)
 
-  images = s.reader or s.store.images
-  return Inspector(lambda observe, acc: s.fold(observe, acc, now, images, s.store.labels), probe)
+  return Inspector(lambda observe, acc: s.fold(observe, acc, now, *s.train), probe)
+
+
+def store_of(s: Session, seed_run: SeedRun) -> Store:
+  """Returns the training examples and the teacher of a seed."""
+  examples = s.store if seed_run.examples is None else seed_run.examples
+  return examples._replace(teacher=seed_run.teacher)
 
 
 def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:

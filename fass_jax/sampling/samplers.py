@@ -11,7 +11,10 @@ from fass_jax.types import Array, Classes
 
 
 def index_classes(
-  labels: np.ndarray, num_classes: int, neighbours: np.ndarray | None = None
+  labels: np.ndarray,
+  num_classes: int,
+  neighbours: np.ndarray | None = None,
+  there: np.ndarray | None = None,
 ) -> Classes:
   """Returns the class index: `order[start[c]:start[c] + count[c]]` are the images of class c.
 
@@ -19,8 +22,11 @@ def index_classes(
     labels: integer `[N]`, in 0 .. C-1.
     num_classes: C.
     neighbours: bool `[C, C]`, True for two classes that are neighbours; None for none.
+    there: bool `[N]`, False: the image is of no class and last in `order`; None: all are of one.
   """
-  count = np.bincount(labels, minlength=num_classes)
+  if there is not None:
+    labels = np.where(there, labels, num_classes)
+  count = np.bincount(labels, minlength=num_classes)[:num_classes]
   start = np.concatenate([[0], np.cumsum(count)[:-1]])
   order = np.argsort(labels, kind='stable')
   near = None if neighbours is None else jnp.asarray(neighbours, bool)

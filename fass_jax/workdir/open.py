@@ -132,7 +132,7 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
   if which == 'best' and not all(best):
     raise UserError(f'The run in {workdir} has not evaluated an epoch yet; use --which=last.')
   config = whole_config(saved.config)
-  images, size = sum(notes['counts']), config.batch_size
+  images, size = notes.get('examples', sum(notes['counts'])), config.batch_size
   steps = config.epochs * (images // size if config.last_batch == 'drop' else -(-images // size))
   tested = len(notes['classes']) - notes.get('auxiliary', 0)
   if which != 'best' and meta['step'] < steps:
