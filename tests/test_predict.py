@@ -210,7 +210,8 @@ def test_a_classifier_that_is_not_asked_is_said(finished, caplog):
   run = open_run(str(finished / 'run'))
   run.config.unlock()
   predict.warn_of_classifier(run)
-  assert not caplog.text
+  # orbax may have its say too
+  assert not [r for r in caplog.records if r.name.startswith('fass_jax')]
   run.config.classifier = 'post_hoc'
   predict.warn_of_classifier(run)
   assert 'the classifier post_hoc; here its network answers as it was trained' in caplog.text
