@@ -78,7 +78,8 @@ def test_the_plan_is_what_the_step_would_draw(folder, tmp_path):
 def test_a_step_gets_the_crops_of_its_plan(folder, tmp_path):
   """Every pixel by hand: the image of the plan, the box of (seed, step, site, row)."""
   s, state = opened(folder, tmp_path)
-  plan = s.plan(*together.plan_arguments(s, state))
+  seed_run = session.SeedRun(0, tmp_path, state, None)
+  plan = s.plan(*together.plan_arguments(s, seed_run))
   views = list(s.recipe.views)
   fed = feed.of_epoch(s.recipe, s.reader, s.cut, 5, plan, 0, 1, lambda row: views)
   loads = next(fed)  # step 1 of epoch 0: the first is done

@@ -64,6 +64,7 @@ def test_no_string_names_a_piece(path):
 SITES = {
   'init', 'plan/{}', 'sampler/{}', 'gate/{}', 'ratio/{}', 'chance/{}', 'mix/{}', 'augment/{}',
   'strength/{}', 'refresh', '{}/{}',
+  'resample',  # came later, with SMOTE
 }  # fmt: skip
 PATTERNS = {
   'engine/views.py': ('{}/{}/{}', 'partner', 'partner/{}', 'own'),

@@ -30,6 +30,11 @@ def named_classes(counts: np.ndarray) -> list[int]:
   return order if len(order) <= NAMED else order[:half] + order[-half:]
 
 
+def _short(name: str, most: int = 24) -> str:
+  """Returns a name that leaves room for the panels."""
+  return name if len(name) <= most else name[: most - 1] + '…'
+
+
 def _panel(axes: Any, points: np.ndarray, parts: Sequence[tuple[str, Any, np.ndarray]]) -> None:
   """Scatters points by part, `(label, colour, bool [n])`; the others are grey."""
   rest = ~np.logical_or.reduce([members for _, _, members in parts])
@@ -65,12 +70,14 @@ def draw(
   )
   for column, cloud in zip(grid.T, clouds):
     labels, points = cloud.labels, cloud.plane[projection]
-    by_class = [(f'{names[c]} ({counts[c]})', colours(i), labels == c) for i, c in enumerate(shown)]
+    by_class = [
+      (f'{_short(names[c])} ({counts[c]})', colours(i), labels == c) for i, c in enumerate(shown)
+    ]
     by_group = [(f'{g}-shot', COLOURS[g], m[labels]) for g, m in groups.items() if m.any()]
     _panel(column[0], points, by_class)
     _panel(column[1], points, by_group)
     column[0].set_title(cloud.title)
-  title = 'class (training images)' + (', some of' * (len(shown) < len(names)))
+  title = 'class (training images)' + '\nmost and least frequent' * (len(shown) < len(names))
   for axes, words in zip(grid[:, -1], (title, 'training images of the class')):
     axes.legend(
       title=words, loc='center left', bbox_to_anchor=(1, 0.5), frameon=False, markerscale=3
