@@ -51,7 +51,7 @@ def _in_order(*rows: tuple[Any, ...]) -> list[Any]:
 _READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('FASS as it is', 'fass', {}),
   ('rho: coin per batch', 'fass', _COIN),
-  ('w/o FASS', 'random_mix', {}),
+  ('w/o FASS: random mixes', 'random_mix', {}),
   ('w/o FASS, coin per batch', 'random_mix', _COIN),
   ('L_FS divided by B', 'fass', {'terms.fs.divisor': 'batch'}),
   ('score: vector of own-class means', 'fass', _VECTOR),
@@ -70,7 +70,7 @@ _OTHER_READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 _CE: tuple[str, str, dict[str, Any]] = ('CE', 'ce', {})
 _BESIDE: tuple[tuple[str, str, dict[str, Any]], ...] = (
   _CE,
-  ('w/o FASS', 'random_mix', {}),
+  ('w/o FASS: random mixes', 'random_mix', {}),
   ('FASS', 'fass', {}),
   ('CMO', 'cmo', {}),
   ('logit adjustment', 'logit_adjustment', {}),

@@ -66,7 +66,7 @@ BLOCKS: dict[str, tuple[str, tuple[str, ...]]] = {
   'readme_full': ('evidence', ()),
   'readme_small': (
     'small_cifar10',
-    ('CE', 'w/o FASS', 'FASS', 'CMO', 'logit adjustment', 'LDAM-DRW'),
+    ('CE', 'w/o FASS: random mixes', 'FASS', 'CMO', 'logit adjustment', 'LDAM-DRW'),
   ),
 }
 
