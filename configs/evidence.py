@@ -57,6 +57,7 @@ _READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('score: vector of own-class means', 'fass', _VECTOR),
   ('vector and coin', 'fass', _VECTOR | _COIN),
   ("FASS' class, lambda ~ Beta(1, 1)", 'fass', {'streams.pair.lam': 'beta'}),
+  ('score: every forward pass, mixed images too', 'fass', {'signals.score.source': 'every'}),
 )
 _OTHER_READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ("random class, FASS' lambda", 'random_mix', {'streams.pair.lam': 'score'}),
@@ -66,6 +67,27 @@ _OTHER_READINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('lambda = .5', 'fass', {'streams.pair.lam': 'fixed'}),
   ('joint batch statistics', 'fass', {'forward': 'joint'}),
   ('first epoch: random class, lambda .5', 'fass', {'streams.pair.start': 'on'}),
+)
+_VARIANTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+  ('FASS', 'fass', {}),
+  ('w/o FASS: random mixes', 'random_mix', {}),
+  ('target drawn from the row of S', 'fass', {'streams.pair.partner': 'score_drawn'}),
+  ('S of temperature 2', 'fass', {'signals.score.temperature': 2.0}),
+  ('S of temperature 4', 'fass', {'signals.score.temperature': 4.0}),
+  (
+    'S of held-out images, a tenth',
+    'fass',
+    {'signals.score.source': 'held_out', 'data.held_out': 0.1},
+  ),
+  ('S: EMA, decay .9', 'fass', {'signals.score.decay': 0.9}),
+  ('lambda at least .5', 'fass', {'streams.pair.lambda_min': 0.5}),
+  ('not trained where lambda < .5', 'fass', {'streams.pair.keep': 'majority'}),
+  (
+    'trained with probability 1 - S[y, y], L_FS divided by B',
+    'fass',
+    {'streams.pair.keep': 'confused', 'terms.fs.divisor': 'batch'},
+  ),
+  ('L_FS divided by B', 'fass', {'terms.fs.divisor': 'batch'}),
 )
 _CE: tuple[str, str, dict[str, Any]] = ('CE', 'ce', {})
 _BESIDE: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -119,5 +141,11 @@ TABLES: dict[str, dict[str, Any]] = {
     'config': 'configs/cifar10_lt.py',
     'overrides': _SMALL_RUN,
     'rows': _in_order(_CE, *_READINGS, *_OTHER_READINGS),
+  },
+  'small_variants': {
+    'title': f'Variants of FASS that the thesis does not have: CIFAR-10-LT, IF 100, {_SMALL}',
+    'config': 'configs/cifar10_lt.py',
+    'overrides': _SMALL_RUN,
+    'rows': _in_order(*_VARIANTS),
   },
 }

@@ -34,16 +34,24 @@ def init_score(num_classes: int) -> Score:
   return Score(zeros, jnp.zeros_like(zeros), jnp.zeros((num_classes,), float))
 
 
-def observe(score: Score, logits: Array, labels: Array, weight: Array | None = None) -> Score:
-  """Adds a batch to the running sums: sums[y] += softmax(z), count[y] += 1.
+def observe(
+  score: Score,
+  logits: Array,
+  labels: Array,
+  weight: Array | None = None,
+  temperature: float = 1.0,
+) -> Score:
+  """Adds a batch to the running sums: sums[y] += softmax(z / T), count[y] += 1.
 
-  `refresh` then gives s_y = 1/N_y * sum_{j: y_j = y} softmax(z_j). No gradient flows.
+  `refresh` then gives s_y = 1/N_y * sum_{j: y_j = y} softmax(z_j / T). No gradient flows.
 
   Args:
     score: the current score.
     logits: `[B, C]`, any float dtype.
     labels: integer `[B]`, in 0 .. C-1.
     weight: `[B]`, 0 excludes a sample (padding of the last batch); None includes all.
+    temperature: T, above 0; 1 is the thesis' formula, more makes the scores of a network that is
+      sure of its training images less extreme.
 
   Returns:
     The score with updated `sums` and `count`; `matrix` is unchanged.
@@ -51,7 +59,8 @@ def observe(score: Score, logits: Array, labels: Array, weight: Array | None = N
   Thesis: Eq. (3).
   """
   weight = jnp.ones(labels.shape, float) if weight is None else jnp.asarray(weight, float)
-  probs = jax.nn.softmax(jnp.asarray(jax.lax.stop_gradient(logits), float), axis=-1)
+  z = jnp.asarray(jax.lax.stop_gradient(logits), float)
+  probs = jax.nn.softmax(z if temperature == 1 else z / temperature, axis=-1)
   # where instead of a plain product: 0 * nan is nan
   weighted = jnp.where(weight[:, None] > 0, probs * weight[:, None], 0.0)
   # in place if the state is donated, and only B rows are written
@@ -109,6 +118,26 @@ def select_targets(matrix: Array, labels: Array | None = None) -> Array:
   rows, labels = (matrix, columns) if labels is None else (matrix[labels], labels)
   own = labels[:, None] == columns[None, :]
   return jnp.argmax(jnp.where(own, -jnp.inf, rows), axis=-1).astype(jnp.int32)
+
+
+def draw_targets(key: Array, matrix: Array, labels: Array) -> Array:
+  """Draws the target class of each label: P(y_t = k) = S[y, k] / sum_{j != y} S[y, j], k != y.
+
+  A variant of `select_targets` that also reaches the classes after the most confused one.
+
+  Args:
+    key: PRNG key.
+    matrix: float `[C, C]`, S.
+    labels: integer `[B]`, the classes y. A row of zeros gives every other class alike.
+
+  Returns:
+    int32 `[B]`.
+  """
+  own = labels[:, None] == jnp.arange(matrix.shape[1])[None, :]
+  # the smallest number instead of 0: a row without scores would have no class to draw
+  rows = jnp.maximum(matrix[labels], jnp.finfo(matrix.dtype).tiny)
+  logits = jnp.where(own, -jnp.inf, jnp.log(rows))
+  return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
 
 
 def mixing_ratio(matrix: Array, labels: Array, targets: Array, minimum: float = 0.0) -> Array:

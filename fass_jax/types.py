@@ -196,7 +196,8 @@ class Stream(NamedTuple):
   ratio: Callable[..., Array] | None  # (key, matrix, labels, partner labels) -> lam [n]
   shared: bool  # True: all views of the stream use the same partners; False: each draws its own
   chance: Callable[[Time], Array]  # probability per batch that its views are mixed
-  score: str  # the signal with the matrix for `partner` and `ratio`; '': none
+  score: str  # the signal with the matrix for `partner`, `ratio` and `keep`; '': none
+  keep: Callable[..., Array] | None = None  # (key, matrix, labels, lam) -> bool [n]; None: all
 
 
 class View(NamedTuple):
@@ -237,6 +238,7 @@ class Inspector(NamedTuple):
   # class, augments it as in training with the given strength of the op, and returns whether all
   # experts are right
   probe: Callable[..., np.ndarray]
+  held: Callable[..., PyTree] | None = None  # as `fold`, over the held-out images; None: not asked
 
 
 class Signal(NamedTuple):
@@ -249,6 +251,8 @@ class Signal(NamedTuple):
   describe: Callable[..., dict[str, float]]  # (old, new) -> diagnostics
   op: str = ''  # the augmentation op with a strength from this signal; '': none
   strength: Callable[..., Array] | None = None  # (state, key, labels [n]) -> float32 [n]
+  every: bool = False  # True: `observe` receives all active views, one after another
+  held: bool = False  # True: `refresh` passes over the held-out images
 
 
 class Placement(NamedTuple):

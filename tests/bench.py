@@ -214,15 +214,17 @@ class Bench:
     """Returns the signals after an epoch; CUDA's stay: its probe is a program of its own."""
     now = {'params': state.params, 'batch_stats': state.batch_stats}
 
-    def fold(observe, acc):
+    def fold(observe, acc, images=self.store.images, labels=self.store.labels):
       passed = make_fold(self.recipe, 1000)
-      return passed(observe, acc, now, self.store.images, self.store.labels)
+      return passed(observe, acc, now, jnp.asarray(images), jnp.asarray(labels))
 
+    held = functools.partial(fold, images=self.data.held_images, labels=self.data.held_labels)
+    inspector = Inspector(fold, None, held)
     key = site(jax.random.fold_in(state.key, epoch), 'refresh')
     signals = dict(state.signals)
     for name, signal in self.recipe.signals.items():
       if signal.op != 'cuda':
-        signals[name] = signal.refresh(signals[name], Inspector(fold, None), key, np.int32(epoch))
+        signals[name] = signal.refresh(signals[name], inspector, key, np.int32(epoch))
     return signals
 
 

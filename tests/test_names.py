@@ -64,7 +64,8 @@ def test_no_string_names_a_piece(path):
 SITES = {
   'init', 'plan/{}', 'sampler/{}', 'gate/{}', 'ratio/{}', 'chance/{}', 'mix/{}', 'augment/{}',
   'strength/{}', 'refresh', '{}/{}',
-  'resample',  # came later, with SMOTE
+  # came later: with SMOTE, and with the choice of mixes
+  'resample', 'keep/{}',
 }  # fmt: skip
 PATTERNS = {
   'engine/views.py': ('{}/{}/{}', 'partner', 'partner/{}', 'own'),

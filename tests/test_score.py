@@ -325,7 +325,7 @@ def outputs(logits):
 
 def test_signal_counts_only_unmixed_and_unmasked_samples():
   logits, labels = random_batch(7, 6)
-  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0)
+  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0, 1.0)
   lam = jnp.array([1.0, 1.0, 0.5, 1.0, 0.0, 1.0])
   mask = jnp.array([True, True, True, True, True, False])
   got = signal.observe(signal.init(C), outputs(logits), Targets(labels, labels, lam), mask)
@@ -336,7 +336,7 @@ def test_signal_counts_only_unmixed_and_unmasked_samples():
 
 def test_signal_reads_the_mean_of_the_experts():
   logits = jnp.array([[[4.0, 0.0], [0.0, 4.0]]])  # one sample, two experts
-  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0)
+  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0, 1.0)
   targets = Targets(jnp.array([0]), jnp.array([0]), jnp.ones(1))
   got = signal.observe(signal.init(2), Outputs(logits, jnp.zeros((1, 1))), targets, jnp.ones(1))
   np.testing.assert_allclose(got.sums, [[0.5, 0.5], [0, 0]], atol=1e-7)
@@ -344,7 +344,7 @@ def test_signal_reads_the_mean_of_the_experts():
 
 def test_signal_by_a_pass_ignores_the_running_forwards():
   logits, labels = random_batch(8)
-  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'pass', 0.0)
+  signal = SIGNALS['score_matrix'].build('natural', 'matrix', 'pass', 0.0, 1.0)
   targets = Targets(labels, labels, jnp.ones(len(labels)))
   state = signal.observe(signal.init(C), outputs(logits), targets, jnp.ones(len(labels)))
   assert not np.any(state.count)
@@ -357,7 +357,7 @@ def test_signal_by_a_pass_ignores_the_running_forwards():
 
 
 def test_signal_describes_the_move():
-  describe = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0).describe
+  describe = SIGNALS['score_matrix'].build('natural', 'matrix', 'running', 0.0, 1.0).describe
   host = jax.tree.map(np.asarray, init_score(3))
   new = host._replace(matrix=EXAMPLE)
   first = describe(host, new)

@@ -52,6 +52,12 @@ STREAM_KEYS: dict[str, Key] = {
   ),
   'lam': Key('score', 'How the mixing ratio lambda is set.', table='ratios'),
   'lambda_min': Key(0.0, "Lower bound of the ratio 'score'.", at_least=0, at_most=1, of=('score',)),
+  'keep': Key(
+    'all',
+    "Which mixed images are trained: 'all', each with probability 1 - S[y, y] ('confused'), or "
+    "those with lambda of at least .5 ('majority').",
+    table='keeps',
+  ),
   'lam_alpha': Key(1.0, 'Draw lambda from Beta(alpha, alpha).', above=0, of=('beta', 'batch_beta')),
   'lam_value': Key(0.5, "Lambda of the ratio 'fixed'.", at_least=0, at_most=1, of=('fixed',)),
   'chance': Key(
@@ -116,8 +122,9 @@ SIGNAL_KEYS: dict[str, Key] = {
   ),
   'source': Key(
     'running',
-    "Where scores come from: 'running' training passes, or a 'pass' over the set after each epoch.",
-    choices=('running', 'pass'),
+    "Where scores come from: the 'running' training passes of the view or of 'every' view, or "
+    "after each epoch a 'pass' over the set or the 'held_out' images.",
+    choices=('running', 'every', 'pass', 'held_out'),
     of=('score_matrix',),
   ),
   'decay': Key(
@@ -127,7 +134,7 @@ SIGNAL_KEYS: dict[str, Key] = {
     below=1,
     of=('score_matrix', 'confusion'),
   ),
-  'temperature': Key(1.0, 'Temperature of the softmax.', above=0, of=('confusion',)),
+  'temperature': Key(1.0, 'Temperature of the softmax.', above=0, of=('score_matrix', 'confusion')),
   'margin': Key(0.0, 'Added to the difference of two logits.', of=('confusion',)),
   'gate_gradient': Key(False, 'Let the gradient pass the sigmoid too.', of=('confusion',)),
   'absent': Key(

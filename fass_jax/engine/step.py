@@ -191,6 +191,18 @@ def term_parts(
   ]
 
 
+def observed(
+  recipe: Recipe, state: TrainState, outs: dict[str, Outputs], inputs: dict[str, Input]
+) -> dict[str, PyTree]:
+  """Returns the signals after a step: each has seen its view, or all active ones."""
+  signals = dict(state.signals)
+  for name, signal in recipe.signals.items():
+    for view in inputs if signal.every else (signal.view,):
+      inp = inputs[view]
+      signals[name] = signal.observe(signals[name], outs[view], inp.targets, inp.mask)
+  return signals
+
+
 def train_step(
   recipe: Recipe, active: tuple[str, ...], state: TrainState, store: Store, plan: Plan
 ) -> TrainState:
@@ -233,10 +245,7 @@ def train_step(
   lr = recipe.learning_rate(t)
   # with JAX_ENABLE_X64 the rate is float64, even if the network is not
   params = jax.tree.map(lambda w, u: (w - lr * u).astype(w.dtype), state.params, updates)
-  signals = {
-    n: s.observe(state.signals[n], outs[s.view], inputs[s.view].targets, inputs[s.view].mask)
-    for n, s in recipe.signals.items()
-  }
+  signals = observed(recipe, state, outs, inputs)
   finite = jnp.isfinite(total + optax.tree.norm(grads))
   first = next(iter(inputs))
   tally = update_tally(

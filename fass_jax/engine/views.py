@@ -179,10 +179,12 @@ def build_view(
   lam = stream.ratio(ratio_key, matrix, batch.labels, labels_t)
   # one coin for all views of the stream; if it is off, a mix returns the first image
   on = jax.random.bernoulli(site(key, f'chance/{view.stream}'), stream.chance(t))
-  lam = jnp.where(on, lam, 1.0)
+  lam, mask = jnp.where(on, lam, 1.0), batch.mask
+  if stream.keep is not None:
+    mask &= stream.keep(site(key, f'keep/{view.stream}'), matrix, batch.labels, lam)
   mixed, lam_real = x, lam
   if not view.mixes_features:
     mixed, lam_real = view.mix(site(key, f'mix/{name}'), x, load(partner, role), lam)
   targets = Targets(*view.label(batch.labels, labels_t, lam_real))
   mixed = recipe.where.spread(mixed)
-  return Input(mixed, targets, batch.mask, batch.labels, lam, lam_real, rows)
+  return Input(mixed, targets, mask, batch.labels, lam, lam_real, rows)

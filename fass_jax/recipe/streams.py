@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from fass_jax.recipe.optimiser import is_ever_on, piecewise
 from fass_jax.recipe.text import number, over_time
-from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS, Options, RatioOptions
+from fass_jax.sampling.named import KEEPS, PARTNERS, RATIOS, SAMPLERS, Options, RatioOptions
 from fass_jax.types import Sampler, Stream, UserError
 
 
@@ -43,10 +43,11 @@ def size_of(c: ConfigDict, batch_size: int) -> int:
 
 
 def reads_scores(c: ConfigDict) -> bool:
-  """Says whether a stream's partners or ratios read a score matrix."""
+  """Says whether a stream's partners, ratios or choice of mixes read a score matrix."""
   if c.partner == 'none':
     return False
-  return PARTNERS[c.partner].reads_scores or RATIOS[c.lam].reads_scores
+  kinds = PARTNERS[c.partner], RATIOS[c.lam], KEEPS[c.keep]
+  return any(kind.reads_scores for kind in kinds)
 
 
 def ratio_options(c: ConfigDict) -> RatioOptions:
@@ -62,6 +63,11 @@ def _check(c: ConfigDict, name: str, score: str) -> None:
       f'--config.{key} cannot be off in a step: the natural view is always trained; use '
       f'--config.{key}.gate=first and start=on, or a stream of another name.'
     )
+  if c.partner == 'none' and KEEPS[c.keep].of:
+    raise UserError(
+      f'--config.{key}.keep={c.keep} chooses among mixed images, and this stream has no partners; '
+      f'leave it out, or set --config.{key}.partner.'
+    )
   if reads_scores(c) and not score:
     raise UserError(f'--config.{key} reads a score matrix, but no signal keeps one; use fass.')
 
@@ -74,6 +80,7 @@ def _text(c: ConfigDict, size: int, noun: str, sampler: str, epochs: int) -> str
   if c.partner != 'none':
     detail = RATIOS[c.lam].text(ratio_options(c))
     text += f'; partner {c.partner}, lambda {c.lam}' + (f' {detail}' if detail else '')
+    text += f', mixes kept: {c.keep}' if KEEPS[c.keep].of else ''
     if c.chance != ((0, 1.0),):
       text += f', mixed with probability {over_time(c.chance, epochs)}'
   return text + (', off in the first epoch' if c.start == 'skip' else '')
@@ -120,5 +127,6 @@ def build(
     chance=chance,
     shared=c.shared,
     score=score if reads_scores(c) else '',
+    keep=KEEPS[c.keep].of,
   )
   return stream, _text(c, size, noun, words, epochs)

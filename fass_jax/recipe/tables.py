@@ -12,7 +12,7 @@ from fass_jax.data.load import DATASETS
 from fass_jax.losses import LOSSES
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
-from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS
+from fass_jax.sampling.named import KEEPS, PARTNERS, RATIOS, SAMPLERS
 from fass_jax.sampling.resamplers import RESAMPLERS
 from fass_jax.signals import SIGNALS
 
@@ -24,6 +24,7 @@ TABLES: Mapping[str, Iterable[str]] = {
   'data sets': DATASETS,
   'decoders': DECODERS,
   'heads': HEADS,
+  'keeps': KEEPS,
   'labels': LABELS,
   'losses': LOSSES,
   'mixes': MIXES,

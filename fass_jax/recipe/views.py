@@ -138,4 +138,10 @@ def build_signal(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Signal, 
       f'{config.method} mixes in every step; drop one of the methods.'
     )
   values = [c[k] for k in kind.reads] + [config.epochs] * kind.reads_epochs
-  return kind.build(c.view, *values), f'{c.kind} of view {c.view}; {named(c, kind.reads)}'
+  signal = kind.build(c.view, *values)
+  if signal.held and not config.data.held_out:
+    raise UserError(
+      f"The signal '{name}' reads images held out from training, and this run has none; set "
+      '--config.data.held_out=0.1, say.'
+    )
+  return signal, f'{c.kind} of view {c.view}; {named(c, kind.reads)}'

@@ -64,6 +64,7 @@ class Session(NamedTuple):
   test: tuple[jax.Array | Reader, jax.Array]  # images, labels
   fold: passes.Fold
   test_fold: passes.Fold
+  held: tuple[Any, jax.Array] | None  # held-out images, labels; None: no signal asks for them
   probe: Callable[..., np.ndarray]
   plan: Callable[..., Plan]
   tally: Callable[[], PyTree]  # returns the sums at the start of an epoch
@@ -111,6 +112,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     test=test,
     fold=passes.make_fold(recipe, size, share=d.centre),
     test_fold=test_fold,
+    held=classify.held_of(kept, where) if any(x.held for x in recipe.signals.values()) else None,
     probe=passes.make_probe(recipe, size),
     plan=jax.jit(functools.partial(plan_epoch, recipe), out_shardings=where.whole),
     tally=jax.jit(functools.partial(init_tally, recipe), out_shardings=where.whole),
@@ -172,7 +174,11 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
       )
     return s.probe(key, index, op, strengths, now, store, pixels)
 
-  return Inspector(lambda observe, acc: s.fold(observe, acc, now, *s.train), probe)
+  def fold(images, observe, acc):
+    return s.fold(observe, acc, now, *images)
+
+  held = None if s.held is None else functools.partial(fold, s.held)
+  return Inspector(functools.partial(fold, s.train), probe, held)
 
 
 def store_of(s: Session, seed_run: SeedRun) -> Store:

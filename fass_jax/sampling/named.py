@@ -16,8 +16,11 @@ from fass_jax.sampling.partners import (
   beta_ratio,
   class_uniform_partner,
   fixed_ratio,
+  keep_confused,
+  keep_majority,
   random_partner,
   reversed_partner,
+  score_drawn_partner,
   score_partner,
   score_ratio,
 )
@@ -86,6 +89,13 @@ class RatioKind(NamedTuple):
   build: Callable[[RatioOptions], Callable[..., Array]]
   text: Callable[[RatioOptions], str]  # description of the parameters
   own: Callable[[RatioOptions], float] = lambda o: 0.5  # mean lambda, for the class prior
+  reads_scores: bool = False
+
+
+class KeepKind(NamedTuple):
+  """A choice of the mixed images that are trained, as listed in `KEEPS`."""
+
+  of: Callable[..., Array] | None  # (key, matrix, labels, lam) -> bool [n]; None: all
   reads_scores: bool = False
 
 
@@ -164,6 +174,7 @@ SAMPLERS: dict[str, SamplerKind] = {
 
 PARTNERS: dict[str, PartnerKind] = {
   'score': PartnerKind(score_partner, reads_scores=True),
+  'score_drawn': PartnerKind(score_drawn_partner, reads_scores=True),
   'random': PartnerKind(random_partner, lambda q, n: 1 - q),  # uniform over the other classes
   'class_uniform': PartnerKind(class_uniform_partner, lambda q, n: np.ones(len(n))),
   'reversed': PartnerKind(reversed_partner, lambda q, n: 1 / n, corrects_prior=True),
@@ -183,4 +194,10 @@ RATIOS: dict[str, RatioKind] = {
   'fixed': RatioKind(
     lambda o: fixed_ratio(o.value), lambda o: f'{o.value:g}', own=lambda o: o.value
   ),
+}
+
+KEEPS: dict[str, KeepKind] = {
+  'all': KeepKind(None),
+  'confused': KeepKind(keep_confused, reads_scores=True),
+  'majority': KeepKind(keep_majority),
 }

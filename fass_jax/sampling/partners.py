@@ -2,7 +2,8 @@
 
 A partner function is `(key, index, labels, matrix, classes) -> positions [n]`, where `index [n]`
 are the positions of the stream's images and `labels [n]` their classes. A ratio function is
-`(key, matrix, labels, partner_labels) -> lam [n]`. `matrix` is the score matrix after the last
+`(key, matrix, labels, partner_labels) -> lam [n]`, and a function that chooses mixes
+`(key, matrix, labels, lam) -> bool [n]`. `matrix` is the score matrix after the last
 epoch, or None without such a signal.
 """
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fass_jax.sampling.samplers import draw_by_weight, draw_from_classes, power_weight
-from fass_jax.score import mixing_ratio, select_targets
+from fass_jax.score import draw_targets, mixing_ratio, select_targets
 from fass_jax.types import Array, Classes
 
 
@@ -41,6 +42,19 @@ def score_partner(
   fallback = random_other_class(class_key, labels, matrix.shape[0])
   target = jnp.where(known, select_targets(matrix, labels), fallback)
   return draw_from_classes(image_key, classes, target)
+
+
+def score_drawn_partner(
+  key: Array, index: Array, labels: Array, matrix: Array, classes: Classes
+) -> Array:
+  """Draws an image of a class that is drawn from the label's row of S, see `score.draw_targets`.
+
+  Returns:
+    int32 `[n]` positions, uniform over the images of the drawn class.
+  """
+  del index
+  class_key, image_key = jax.random.split(key)
+  return draw_from_classes(image_key, classes, draw_targets(class_key, matrix, labels))
 
 
 def random_partner(
@@ -135,3 +149,18 @@ def fixed_ratio(value: float) -> Callable[..., Array]:
     return jnp.full(labels.shape, value, float)
 
   return ratio
+
+
+def keep_confused(key: Array, matrix: Array, labels: Array, lam: Array) -> Array:
+  """Keeps a mix of an image of class y with probability 1 - S[y, y]: bool `[n]`."""
+  del lam
+  return jax.random.uniform(key, labels.shape) >= matrix[labels, labels]
+
+
+def keep_majority(key: Array, matrix: Array | None, labels: Array, lam: Array) -> Array:
+  """Keeps the mixes whose first image has a share of at least 1/2: bool `[n]`.
+
+  The single label of FASS names the smaller part of the others.
+  """
+  del key, matrix, labels
+  return lam >= 0.5

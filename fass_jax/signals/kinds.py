@@ -24,7 +24,7 @@ class SignalKind(NamedTuple):
 
 SIGNALS: dict[str, SignalKind] = {
   'score_matrix': SignalKind(
-    score_matrix, ('form', 'source', 'decay'), keeps_scores=True, unmixed=True
+    score_matrix, ('form', 'source', 'decay', 'temperature'), keeps_scores=True, unmixed=True
   ),
   'confusion': SignalKind(confusion, Parameters._fields, unmixed=True),
   'levels': SignalKind(levels, ('chance', 'accept', 'images', 'most')),

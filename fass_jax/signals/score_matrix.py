@@ -13,32 +13,50 @@ from fass_jax import score
 from fass_jax.types import Array, Inspector, Outputs, Signal, Targets
 
 
-def score_matrix(view: str, form: str, source: str, decay: float) -> Signal:
+def score_matrix(view: str, form: str, source: str, decay: float, temperature: float) -> Signal:
   """Returns the signal.
 
   Args:
     view: the view with the predictions that enter the sums.
     form: 'matrix' or 'vector', see `score.refresh`.
-    source: 'running': the predictions for unmixed images during training; 'pass': a pass over the
-      training set at the end of the epoch, in evaluation mode and without augmentation.
+    source: 'running': the predictions for unmixed images during training; 'every': those for all
+      views, mixed images under the label of their first image; 'pass': a pass over the training
+      set at the end of the epoch, in evaluation mode and without augmentation; 'held_out': such a
+      pass over the held-out images.
     decay: in [0, 1), the weight of older epochs.
+    temperature: of the softmax.
   """
+  # one function per signal, since a pass has a program per function
+  add = score.observe
+  if temperature != 1:
+    add = functools.partial(score.observe, temperature=temperature)
+  passes = source in ('pass', 'held_out')
 
   def observe(state: score.Score, outs: Outputs, targets: Targets, mask: Array) -> score.Score:
-    if source == 'pass':
+    if passes:
       return state
-    weight = jnp.asarray(targets.unmixed(mask), float)
-    return score.observe(state, outs.logits.mean(axis=1), targets.a, weight)
+    weight = jnp.asarray(mask if source == 'every' else targets.unmixed(mask), float)
+    return add(state, outs.logits.mean(axis=1), targets.a, weight)
 
   swap = jax.jit(functools.partial(score.refresh, decay=decay, form=form))
 
   def refresh(state: score.Score, inspector: Inspector, key: Array, epoch: Array) -> Any:
     del key, epoch
-    if source == 'pass':
-      state = inspector.fold(score.observe, state)
+    if passes:
+      over = inspector.fold if source == 'pass' else inspector.held
+      assert over is not None, 'see recipe.views.build_signal'
+      state = over(add, state)
     return swap(state)
 
-  return Signal(view, score.init_score, observe, refresh, describe)
+  return Signal(
+    view,
+    score.init_score,
+    observe,
+    refresh,
+    describe,
+    every=source == 'every',
+    held=source == 'held_out',
+  )
 
 
 def describe(old: score.Score, new: score.Score) -> dict[str, float]:
