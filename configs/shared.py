@@ -51,6 +51,8 @@ PAPERS = {
   'Oversampling for Long-tailed Classification", CVPR 2022, arXiv:2112.00412',
   'Ren 2020': 'Ren et al., "Balanced Meta-Softmax for Long-Tailed Visual Recognition", NeurIPS '
   '2020, arXiv:2007.10740',
+  'Ren 2022': 'Ren et al., "Balanced MSE for Imbalanced Visual Regression", CVPR 2022, '
+  'arXiv:2203.16427',
   'Szegedy 2016': 'Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", '
   'CVPR 2016, arXiv:1512.00567',
   'Tan 2020': 'Tan et al., "Equalization Loss for Long-Tailed Object Recognition", CVPR 2020, '
@@ -61,6 +63,8 @@ PAPERS = {
   'Experts", ICLR 2021, arXiv:2010.01809',
   'Wang 2024': 'Wang et al., "Kill Two Birds with One Stone: Rethinking Data Augmentation for Deep '
   'Long-tailed Learning", ICLR 2024',
+  'Yang 2021': 'Yang et al., "Delving into Deep Imbalanced Regression", ICML 2021, '
+  'arXiv:2102.09554',
   'Ye 2020': 'Ye et al., "Identifying and Compensating for Feature Deviation in Imbalanced Deep '
   'Learning", 2020, arXiv:2001.01385',
   'Yun 2019': 'Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with '

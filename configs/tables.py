@@ -49,7 +49,7 @@ CONTROLS = (
 
 def every_method() -> list:
   """Returns each method that needs no other run, other rows of tables 4 and 5, and the controls."""
-  known = method_rows()
+  known = {name: row for name, row in method_rows().items() if 'classification' in row.tasks}
   names = {name: row.title.rstrip('.') for name, row in known.items()}
   for row in (*_THESIS['TABLES']['4']['rows'], *_THESIS['TABLES']['5']['rows']):
     names.setdefault(row.method, row.label.removeprefix('control: '))

@@ -148,11 +148,44 @@ def implied_by(run: FinishedRun) -> Implied:
   return implied(run.config, run.counts) if run.implied is None else run.implied
 
 
+def of_numbers(run: FinishedRun, words: command.Words) -> int:
+  """Evaluates a run that predicts numbers; returns the exit code.
+
+  Raises:
+    UserError: for a flag that is about classes.
+  """
+  from fass_jax.command.overrides import override
+  from fass_jax.engine import compiler, devices
+  from fass_jax.report import evaluation, regression
+  from fass_jax.report.finished import load_data, material_of, place_data
+
+  flags = words.flags
+  kept_flags = ('--workdir', '--which')
+  given = [f'{k}={v}' for k, v in flags.items() if k not in kept_flags and v != DEFAULTS[k]]
+  if given:
+    raise UserError(f'{given[0]} is about classes, but this run predicts numbers; drop it.')
+  config = override(run.config, words.sets)
+  compiler.use_cache(config.engine.cache)
+  kept = place_data(config, load_data(run, config), False)
+  where = devices.place(config.engine.devices)
+  material = material_of(run, config, kept, where, False)
+  log.info('%s: the network of %s (%s).', config.name, run.at, flags['--which'])
+  variables = [devices.replicate(x, where) for x in run.variables]
+  found = evaluation.evaluate_numbers(run, config, kept.data, material, variables)
+  found = {'workdir': flags['--workdir'], 'which': flags['--which'], 'at': run.at} | found
+  print(regression.evaluation_table(found))
+  path = pathlib.Path(flags['--workdir']).expanduser() / f'evaluation-{config.task}.json'
+  evaluation.write(path, found)
+  log.info('Wrote %s.', path)
+  return 0
+
+
 def work(words: command.Words) -> int:
   """Evaluates the run; returns the exit code."""
   from fass_jax import classifiers
   from fass_jax.engine import compiler, devices
   from fass_jax.recipe import classifier
+  from fass_jax.recipe.tasks import task_of
   from fass_jax.report import evaluation
   from fass_jax.report import judge as classify
   from fass_jax.report.finished import load_data, material_of, place_data
@@ -160,6 +193,8 @@ def work(words: command.Words) -> int:
 
   flags = words.flags
   run = open_run(flags['--workdir'], flags['--which'])
+  if task_of(run.config, None).values is not None:
+    return of_numbers(run, words)
   config = configured(run, words)
   compiler.use_cache(config.engine.cache)
   setting: Setting = classifier.setting_of(config, run.classes, run.counts, implied_by(run), '--')

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fass_jax.command import flags
+from fass_jax.command.answers import answers
 from fass_jax.types import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ log = logging.getLogger('fass_jax')
 
 HELP = """\
 Name the classes of image files, or of the rows of a table, by a run's network. The training data
-are not needed.
+are not needed. A run that predicts numbers answers with a number, in the unit of its labels.
 
   python -m fass_jax.predict --workdir=DIR a.jpg b.png folder/
   python -m fass_jax.predict --workdir=DIR --top=3 --csv=out.csv photos/
@@ -50,7 +48,8 @@ Flags
                      each logit moves by log(P / prior of the model). Without it, as trained
   --model_prior=auto the prior that the network's logits stand for, to be taken out by --prior:
                      auto (from the run's loss, sampler and weights), train or uniform
-  --csv=FILE         file,rank,class,probability instead of the table; - is stdout
+  --csv=FILE         file,rank,class,probability (of numbers file,value) instead of the table; - is
+                     stdout
   --batch=64         images or rows that are shown to the network together
   --decoder=NAME     {decoders}; that of the run, if not given
   --workers=0        threads that decode; 0 is one a core
@@ -195,67 +194,48 @@ def warn_of_classifier(run: FinishedRun) -> None:
   )
 
 
-@contextlib.contextmanager
-def answers(
-  target: str, files: Sequence[str], classes: Sequence[str]
-) -> Iterator[Callable[[str, int, str, float], Any]]:
-  """Opens where the answers go; yields `put(file, rank, class, probability)`.
-
-  Args:
-    target: '' for a table on stdout, '-' for CSV on stdout, or a CSV file.
-    files: all file names, for the width of a column.
-    classes: all class names, for the same.
+def check_numbers(words: dict[str, str], numbers: dict[str, int]) -> None:
+  """Refuses flags about classes for a run that predicts numbers.
 
   Raises:
-    UserError: if the file cannot be written.
+    UserError: with the flag.
   """
-  with contextlib.ExitStack() as stack:
-    out: Any = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-      out.reconfigure(errors='surrogateescape')  # file names of any bytes
-    if target not in ('', '-'):
-      try:
-        out = stack.enter_context(
-          open(target, 'w', encoding='utf-8', errors='surrogateescape', newline='')
-        )
-      except OSError as error:
-        raise UserError(
-          f'--csv={target} cannot be written ({error.strerror}); give another file.'
-        ) from error
-    if target:
-      writer = csv.writer(out, lineterminator='\n')
-      writer.writerow(['file', 'rank', 'class', 'probability'])
-      yield lambda file, rank, name, p: writer.writerow([file, rank, name, f'{p:.6g}'])
-    else:
-      wide, most = max(map(len, files)), max(map(len, classes))
-      yield lambda file, rank, name, p: print(
-        f'{file if rank == 1 else "":<{wide}}  {rank:>3}  {name:<{most}}  {100 * p:6.2f} %'
-      )
-    out.flush()
+  given = [f'{name}={words[name]}' for name in ('--prior', '--model_prior')
+           if words[name] != DEFAULTS[name]]  # fmt: skip
+  if numbers['--top'] != int(DEFAULTS['--top']):
+    given.append(f'--top={numbers["--top"]}')
+  if given:
+    raise UserError(f'{given[0]} is about classes, but this run predicts numbers; drop it.')
 
 
 def work(options: Options) -> int:
   """Classifies the images or rows; returns the number of those that could not be read."""
   from fass_jax.data.images import streaming
   from fass_jax.engine import compiler, predictor
+  from fass_jax.recipe.tasks import task_of
   from fass_jax.workdir.open import open_run
 
   words, numbers = options.words, options.numbers
   run = open_run(words['--workdir'], words['--which'])
+  of_numbers = task_of(run.config, None).values is not None
+  if of_numbers:
+    check_numbers(words, numbers)
   rows = predictor.open_rows(run, options.paths) if run.reads_rows else None
   files = rows.names if rows else find(options.paths)
   compiler.use_cache(run.config.engine.cache)
   warn_of_classifier(run)
   prior = choose_prior(run, words['--prior'], words['--model_prior'])
-  log.info('%d classes; the network of %s (%s).', len(run.classes), run.at, words['--which'])
+  what = 'Numbers' if of_numbers else f'{len(run.classes)} classes'
+  log.info('%s; the network of %s (%s).', what, run.at, words['--which'])
   if len(run.variables) > 1:
-    log.info('The probabilities are the mean over the %d seeds of the run.', len(run.variables))
+    what = 'numbers' if of_numbers else 'probabilities'
+    log.info('The %s are the mean over the %d seeds of the run.', what, len(run.variables))
   # a power of 2: few images need no large batch, and programs are compiled for few sizes
   size = min(numbers['--batch'], 1 << (len(files) - 1).bit_length())
   predict = predictor.predictor(run, size, prior)
   broken, top = 0, min(numbers['--top'], len(run.classes))
   with (
-    answers(words['--csv'], files, run.classes) as put,
+    answers(words['--csv'], files, None if of_numbers else run.classes) as put,
     streaming.threads(numbers['--workers']) as pool,
   ):
     decoder = words['--decoder'] or run.config.data.decoder
@@ -265,6 +245,9 @@ def work(options: Options) -> int:
         log.error('%s cannot be read: %s', path, reason)
       broken += len(batch.broken)
       for path, p in zip(batch.paths, predict(batch.images)):
+        if of_numbers:
+          put(path, float(p))
+          continue
         for rank, c in enumerate(np.argsort(-p, kind='stable')[:top], 1):
           put(path, rank, run.classes[c], float(p[c]))
   if broken:

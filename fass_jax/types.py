@@ -77,6 +77,10 @@ class Dataset(NamedTuple):
   # A: the last A of the C classes are auxiliary: they are trained, and never tested
   auxiliary: int = 0
   neighbours: np.ndarray | None = None  # bool [C, C], True for two neighbours; symmetric
+  # regression: the number to predict, float32, in its unit; the labels are its bins
+  train_values: np.ndarray | None = None  # [N]
+  test_values: np.ndarray | None = None  # [M]
+  held_values: np.ndarray | None = None  # [H]
 
   @property
   def image_shape(self) -> tuple[int, ...]:
@@ -97,6 +101,11 @@ class Dataset(NamedTuple):
     return np.bincount(self.train_labels, minlength=len(self.class_names))
 
   @property
+  def outputs(self) -> int:
+    """The width of the network's head: C, or 1 where the target is a number."""
+    return len(self.class_names) if self.train_values is None else 1
+
+  @property
   def is_rows(self) -> bool:
     """Whether the examples are rows of numbers instead of images."""
     return len(self.image_shape) == 1
@@ -114,6 +123,7 @@ class Classes(NamedTuple):
   start: Array  # int32 [C], start of class c in `order`
   order: Array  # int32 [N], image positions sorted by class
   neighbours: Array | None = None  # bool [C, C], see `Dataset`; None: the data set has none
+  scale: Array | None = None  # float32 [2], of the numbers; None: the labels are classes
 
 
 class Targets(NamedTuple):
@@ -155,6 +165,7 @@ class Outputs(NamedTuple):
   extra: dict[str, Array] = {}
   route: Array | None = None  # float32 [B, E - 1]; above 0: the next expert is used too
   teacher: Array | None = None  # float32 [B, C], a teacher's logits for the same images
+  trunk: Array | None = None  # the features before a mix or a signal changed them
 
 
 class Time(NamedTuple):
@@ -239,6 +250,8 @@ class Inspector(NamedTuple):
   # experts are right
   probe: Callable[..., np.ndarray]
   held: Callable[..., PyTree] | None = None  # as `fold`, over the held-out images; None: not asked
+  # like `fold`, but `observe` receives the complete `Outputs`
+  outputs: Callable[..., PyTree] | None = None
 
 
 class Signal(NamedTuple):
@@ -253,6 +266,8 @@ class Signal(NamedTuple):
   strength: Callable[..., Array] | None = None  # (state, key, labels [n]) -> float32 [n]
   every: bool = False  # True: `observe` receives all active views, one after another
   held: bool = False  # True: `refresh` passes over the held-out images
+  # (state, features, targets, t) -> features, between trunk and head, in training only
+  between: Callable[..., Array] | None = None
 
 
 class Placement(NamedTuple):

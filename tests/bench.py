@@ -17,6 +17,7 @@ import pytest
 from fass_jax import nets
 from fass_jax.augment import chain
 from fass_jax.data.load import load
+from fass_jax.data.numbers import scale_of
 from fass_jax.engine import programs, step
 from fass_jax.engine.passes import make_fold
 from fass_jax.engine.views import Store, site
@@ -105,8 +106,10 @@ def store_of(recipe, data):
     images = recipe.net.embed(variables(recipe.net, 2), recipe.normalise(images), False)[0]
   if training.is_own:
     return own_store(recipe, data, images, jax.random.key(4))
-  classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours)
-  return Store(images, jnp.asarray(data.train_labels), classes)
+  near, scale = data.neighbours, scale_of(data)
+  classes = index_classes(data.train_labels, recipe.num_classes, near, scale=scale)
+  values = None if scale is None else jnp.asarray(data.train_values)
+  return Store(images, jnp.asarray(data.train_labels), classes, values=values)
 
 
 class Bench:

@@ -11,12 +11,12 @@ from fass_jax.types import Examples, Targets
 CLASSES = 10
 
 
-def variables(net, seed):
+def variables(net, seed, shape=(8, 8, 3)):
   """Returns what a network could have come to in an earlier run, without zeros and ones.
 
   NumPy draws it: to compile the draws of JAX takes longer than the step.
   """
-  shapes = jax.eval_shape(lambda key: net.init(key, (8, 8, 3)), jax.random.key(0))
+  shapes = jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0))
 
   def leaf(where, x):
     path = jax.tree_util.keystr(where, simple=True, separator='/')
@@ -26,7 +26,8 @@ def variables(net, seed):
         rng.standard_normal(x.shape) * (2.0 / np.prod(x.shape[:-1])) ** 0.5, x.dtype
       )
     about_one = path.endswith(('scale', 'var'))
-    return jnp.asarray(about_one + 0.1 * np.cos(seed + np.arange(x.size)), x.dtype)
+    values = about_one + 0.1 * np.cos(seed + np.arange(x.size))
+    return jnp.asarray(values.reshape(x.shape), x.dtype)
 
   return jax.tree_util.tree_map_with_path(leaf, shapes)
 
@@ -38,6 +39,16 @@ def confusions():
   raw[c, (c + 1 + c % 4) % CLASSES] = 8.0
   raw[c, c] = 4.0 + c
   return jnp.asarray(raw / raw.sum(1, keepdims=True), jnp.float32)
+
+
+def smoothed(s):
+  """Returns statistics of features as after many epochs."""
+  b, d = (jnp.arange(n, dtype=jnp.float32) for n in s.mean.shape)
+  wave = jnp.cos(b[:, None] + 0.1 * d[None])
+  return s._replace(
+    mean=0.5 * wave, var=1.0 + 0.5 * wave, mean_before=0.4 * wave, var_before=1.0 - 0.5 * wave,
+    tracked=b + 1, updates=jnp.asarray(9, jnp.int32),
+  )  # fmt: skip
 
 
 def with_signals(signals):
@@ -56,6 +67,7 @@ def with_signals(signals):
       last=jnp.asarray(9 - c, jnp.float32),
     ),
   }
+  by_hand['fds'] = lambda s: s._replace(statistics=smoothed(s.statistics))
   return {name: by_hand[name](state) for name, state in signals.items()}
 
 

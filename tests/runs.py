@@ -32,6 +32,9 @@ EVERY = [*SHORT, '--config.seed=3', '--config.checkpoint.every_steps=5']
 # methods that take an earlier run: tested in test_earlier.py
 NEEDS_RUN = frozenset(name for name, row in method_rows().items() if row.needs_run)
 
+# methods for labels that are numbers: traced and trained on such a data set
+OF_NUMBERS = frozenset(n for n, row in method_rows().items() if 'classification' not in row.tasks)
+
 # the real program on the linear net
 LINEAR = """
 import sys

@@ -45,6 +45,7 @@ ALIKE = {
 FIRST = {
   **dict.fromkeys(('borderline_smote', 'cam_drs', 'cb_head', 'crt', 'lws', 'smote'), 'ce'),
   'dive': 'balanced_softmax',
+  'rrt': 'l1',
 }
 # one step: to optimise it takes longer than it then runs
 QUICK = {'xla_backend_optimization_level': 0}
@@ -75,7 +76,8 @@ class Trial:
     teacher = config.net if config.teacher.run else None
     with bench.using('tiny', shared=not compiled):
       self.recipe = build(config, self.data, teacher)
-    told = None if teacher is None else variables(self.recipe.teacher, 5)
+    self.shape = self.data.image_shape
+    told = None if teacher is None else variables(self.recipe.teacher, 5, self.shape)
     self.store = bench.store_of(self.recipe, self.data)._replace(teacher=told)
     active = active_views(self.recipe, 1, {})
     recipe = self.recipe if compiled else bench.with_quick_chains(self.recipe)
@@ -89,7 +91,9 @@ class Trial:
   def state(self, epoch):
     """Returns the state before the last step of an epoch, whose batch may have fillers."""
     recipe = self.recipe
-    start = init_state(recipe, jax.random.key(SEED), (8, 8, 3), variables(recipe.net, 2))
+    start = init_state(
+      recipe, jax.random.key(SEED), self.shape, variables(recipe.net, 2, self.shape)
+    )
     return start._replace(
       step=jnp.asarray((epoch + 1) * recipe.steps_per_epoch - 1, jnp.int32),
       opt_state=jax.tree.map(lambda v: jnp.full_like(v, 0.01), start.opt_state),
@@ -167,8 +171,9 @@ def rounded(line):
 def lines_of(method, look=lambda run: None):
   """Returns the numbers of a method, `{method or method/stage: line}`; `look` sees each run."""
   sets = [EARLIER[method]] if method in EARLIER else []
+  data = 'diabetes' if method in runs.OF_NUMBERS else 'digits_lt'
   config = runs.config_of(
-    f'--config=digits_lt.py:{method}', '--config.engine.precision=float32', *sets
+    f'--config={data}.py:{method}', '--config.engine.precision=float32', *sets
   )
   found = {}
   for part in split(config, pathlib.Path('run')):

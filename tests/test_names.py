@@ -10,6 +10,7 @@ from fass_jax.augment.mixes import MIXES
 from fass_jax.classifiers import CLASSIFIERS
 from fass_jax.losses import LOSSES
 from fass_jax.nets.base import HEADS
+from fass_jax.recipe.tasks import TASKS
 from fass_jax.sampling.named import PARTNERS, RATIOS, SAMPLERS
 from fass_jax.signals import SIGNALS
 from tests import runs
@@ -18,10 +19,12 @@ PACKAGE = runs.REPO / 'fass_jax'
 GENERIC = ('recipe', 'engine', 'run', 'report', 'workdir', 'predict.py', 'evaluate.py')
 TABLES = {
   'loss': LOSSES, 'signal': SIGNALS, 'op': OPS, 'sampler': SAMPLERS, 'partner': PARTNERS,
-  'ratio': RATIOS, 'mix': MIXES, 'head': HEADS, 'classifier': CLASSIFIERS,
+  'ratio': RATIOS, 'mix': MIXES, 'head': HEADS, 'classifier': CLASSIFIERS, 'task': TASKS,
 }  # fmt: skip
 # (file, name): why it may stand there
 ALLOWED = {
+  **{(f'{room}/tasks.py', task): 'its table' for room in ('recipe', 'report') for task in TASKS},
+  ('report/regression.py', 'mse'): 'a figure, named like the loss',
   ('*', 'natural'): 'the stream and the view that every run has, named like the sampler',
 }
 

@@ -19,7 +19,8 @@ from fass_jax.recipe.build import build
 from fass_jax.types import UserError
 from tests import bench, runs
 
-ALONE = sorted(methods().keys() - runs.NEEDS_RUN)  # the methods that need no earlier run
+# the methods that need no earlier run; those for numbers are in test_regression_run.py
+ALONE = sorted(methods().keys() - runs.NEEDS_RUN - runs.OF_NUMBERS)
 MOST = 6  # methods in a combination
 PARTS = 8  # tests that the combinations are dealt to
 SEEDS, CHUNK = 3, 3  # of those that are traced as several seeds in chunks of steps

@@ -18,7 +18,7 @@ from fass_jax.types import UserError
 from fass_jax.workdir.open import open_run
 from tests import bench, runs
 
-METHODS = sorted(methods().keys() - runs.NEEDS_RUN)
+METHODS = sorted(methods().keys() - runs.NEEDS_RUN - runs.OF_NUMBERS)
 COLOURS = ('red', 'blue', 'green')
 COUNTS = (60, 20, 10)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from fass_jax.command.config_file import shipped
@@ -28,7 +29,7 @@ def answer(argv: Sequence[str], text: str) -> str:
   topic = help_topic(argv)
   if topic:
     return explain(topic)
-  configs = '  '.join(shipped())
+  configs = '\n  '.join(textwrap.wrap('  '.join(shipped()), 98))
   return text.format(folder=config_dir(), configs=configs, methods=list_methods())
 
 

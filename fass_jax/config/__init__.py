@@ -10,6 +10,8 @@ from fass_jax.config.deltas import (
   image_config,
   method_rows,
   methods,
+  number_config,
+  of_numbers,
   with_methods,
 )
 
@@ -20,5 +22,7 @@ __all__ = [
   'image_config',
   'method_rows',
   'methods',
+  'number_config',
+  'of_numbers',
   'with_methods',
 ]

@@ -26,6 +26,7 @@ class Method(NamedTuple):
   reference: str  # authors, title, venue, arXiv id
   fills: str  # the slots that it fills
   needs_run: bool = False  # goes on from the work directory of another run
+  tasks: tuple[str, ...] = ('classification',)  # what a run with it can predict
 
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
@@ -56,6 +57,28 @@ def image_config(name: str) -> ConfigDict:
     diversity=-0.2, diversity_factor=0.02
   )  # RIDE's authors, on ImageNet-LT
   config.eval.update(batch_size=256, shots='auto')
+  return config
+
+
+def of_numbers(config: ConfigDict) -> ConfigDict:
+  """Returns a config whose labels are numbers: the absolute error is the loss of a plain run."""
+  config.task, config.loss = 'regression', 'l1'
+  config.imb_factor = 1.0  # the data decide
+  config.eval.shots = 'auto'
+  return config
+
+
+def number_config(name: str) -> ConfigDict:
+  """Returns what tables of numbers to predict share: an MLP, 60 epochs, a split of 60/20/20."""
+  config = of_numbers(base_config(name))
+  config.epochs = 60
+  config.batch_size = 64
+  config.net.backbone = 'mlp'
+  config.data.augment = ()
+  config.data.statistics = 'own'
+  config.data.held_out = 0.25  # of the four fifths that are not for testing
+  config.optim.lr = 0.02
+  config.optim.curve = 'cosine'
   return config
 
 

@@ -13,6 +13,7 @@ from fass_jax.config.keys_data import (
   DATA_KEYS,
   EXAMPLE_KEYS,
   FILE_KEYS,
+  NUMBER_KEYS,
   TABLE_KEYS,
 )
 from fass_jax.config.keys_losses import LOSS_KEYS, LOSS_PARAMETERS, REWEIGHT_KEYS
@@ -35,6 +36,11 @@ RUN_KEYS: dict[str, Key] = {
     hint='; it is the largest class over the smallest',
   ),
   'loss': Key('ce', 'The loss of the run.', table='losses'),
+  'task': Key(
+    'classification',
+    "What is predicted: 'classification' a class, 'regression' a number.",
+    table='tasks',
+  ),
   'classifier': Key(
     'trained',
     "The classifier that is tested at the end: 'trained' is the network as it is, others are "
@@ -181,7 +187,7 @@ KEYS: dict[str, Key] = {
   **under('classifier_args', CLASSIFIER_KEYS),
   **under('loss_args', LOSS_KEYS),
   **under('reweight', REWEIGHT_KEYS),
-  **under('data', {**DATA_KEYS, **FILE_KEYS, **TABLE_KEYS}),
+  **under('data', {**DATA_KEYS, **FILE_KEYS, **TABLE_KEYS, **NUMBER_KEYS}),
   **under('examples', EXAMPLE_KEYS),
   **under('net', NET_KEYS),
   **under('start', START_KEYS),

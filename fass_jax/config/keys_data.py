@@ -127,6 +127,13 @@ EXAMPLE_KEYS: dict[str, Key] = {
     of=('borderline_smote_1', 'borderline_smote_2'),
   ),
 }
+# how the numbers that a run of regression predicts become bins
+NUMBER_KEYS: dict[str, Key] = {
+  'bin_width': Key(1.0, 'Regression: width of a bin of the label.', above=0),
+  'label_range': Key(
+    (), 'Regression: lowest and highest label that there may be; () is those of the data.'
+  ),
+}
 # augmentations that methods add to data.augment
 AUGMENT_KEYS: dict[str, Key] = {
   'rotation15': Key(False, 'Rotate by up to 15 degrees.'),

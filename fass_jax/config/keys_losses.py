@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from fass_jax.config.key import Key
 
+_FOCAL_R: dict[str, Key] = {
+  'beta': Key(0.2, 'Factor of the error in the sigmoid, per unit of the label.', at_least=0),
+  'gamma': Key(1.0, 'Power of the factor that weakens small errors.', at_least=0),
+}
 # by loss; the rows of the section `loss_args` are made from this table
 LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
   'ldam': {'max_margin': Key(0.5, 'Margin of the rarest class.', at_least=0)},
@@ -76,6 +80,15 @@ LOSS_PARAMETERS: dict[str, dict[str, Key]] = {
       choices=('frequency', 'count'),
     ),
   },
+  'huber': {'beta': Key(1.0, "Error up to which it is squared, in the label's unit.", above=0)},
+  'focal_l1': _FOCAL_R,
+  'focal_mse': _FOCAL_R,
+  'balanced_mse': {
+    'noise': Key(
+      1.0, "Noise of the labels that learning begins with, in the label's unit.", above=0
+    ),
+    'rate': Key(1.0, 'Factor of how fast the noise is learned; 0 keeps it fixed.', at_least=0),
+  },
   'balanced_contrastive': {'temperature': Key(0.1, 'Temperature of the similarities.', above=0)},
   'distillation': {
     'temperature': Key(1.5, 'Temperature of teacher and student.', above=0),
@@ -92,12 +105,34 @@ LOSS_KEYS: dict[str, Key] = {
 
 REWEIGHT_KEYS: dict[str, Key] = {
   'kind': Key(
-    'none', "Class weights of the run's loss.", choices=('none', 'effective_number', 'inverse')
+    'none',
+    "Class weights of the run's loss; 'density' is by the bin of a number.",
+    choices=('none', 'effective_number', 'inverse', 'density'),
   ),
   'beta': Key(
     0.9999, 'Beta of the effective number.', at_least=0, below=1, of=('effective_number',)
   ),
   'power': Key(1.0, 'Class c gets the weight n_c^-power.', of=('inverse',)),
+  'mode': Key(
+    'sqrt_inv',
+    "Weight of an example in a bin of density p: 'inverse' 1 / p or 'sqrt_inv' 1 / sqrt(p).",
+    choices=('sqrt_inv', 'inverse'),
+    of=('density',),
+  ),
+  'kernel': Key(
+    'none',
+    "Window that smooths the density over neighbouring bins (LDS); 'none' does not.",
+    choices=('none', 'gaussian', 'triang', 'laplace'),
+    of=('density',),
+  ),
+  'size': Key(5, 'Bins of the window, odd.', at_least=1, of=('density',)),
+  'sigma': Key(2.0, 'Width of the window, in bins.', above=0, of=('density',)),
+  'order': Key(
+    'code',
+    "'code' smooths the square roots of the counts, as the published program; 'paper' the counts.",
+    choices=('code', 'paper'),
+    of=('density',),
+  ),
   'share': Key(
     ((0, 0.0), (0.8, 1.0)),
     'From 0, weights of 1, to 1, the class weights, over time; the default defers them (DRW).',

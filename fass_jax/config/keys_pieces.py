@@ -109,8 +109,8 @@ TERM_KEYS: dict[str, Key] = {
 SIGNAL_KEYS: dict[str, Key] = {
   'kind': Key(
     'score_matrix',
-    "What is remembered: 'score_matrix' (FASS), 'levels' (CUDA), 'op_weights' (DODA) or "
-    "'confusion' (CAR).",
+    "What is remembered: 'score_matrix' (FASS), 'levels' (CUDA), 'op_weights' (DODA), "
+    "'confusion' (CAR) or 'fds' (FDS).",
     table='signals',
   ),
   'view': Key('natural', 'The view that the signal watches.', table='views of terms'),
@@ -122,10 +122,35 @@ SIGNAL_KEYS: dict[str, Key] = {
   ),
   'source': Key(
     'running',
-    "Where scores come from: the 'running' training passes of the view or of 'every' view, or "
-    "after each epoch a 'pass' over the set or the 'held_out' images.",
+    "Where scores or statistics come from: 'running' training passes of the view or of 'every' one, "
+    "or after each epoch a 'pass' over the set or the 'held_out' images.",
     choices=('running', 'every', 'pass', 'held_out'),
-    of=('score_matrix',),
+    of=('score_matrix', 'fds'),
+  ),
+  'kernel': Key(
+    'gaussian',
+    'Window over neighbouring bins.',
+    choices=('gaussian', 'triang', 'laplace'),
+    of=('fds',),
+  ),
+  'size': Key(5, 'Bins of the window, odd.', at_least=1, of=('fds',)),
+  'sigma': Key(2.0, 'Width of the window, in bins.', above=0, of=('fds',)),
+  'momentum': Key(
+    0.9,
+    'Weight of older epochs in the statistics; 1 is the mean over all epochs.',
+    at_least=0,
+    at_most=1,
+    of=('fds',),
+  ),
+  'clip': Key(
+    (0.1, 10.0), 'Bounds of the ratio of smoothed and own variance.', above=0, of=('fds',)
+  ),
+  'order': Key(
+    'code',
+    "'code' smooths the statistics of one epoch before, as the published program; 'paper' the "
+    'newest.',
+    choices=('code', 'paper'),
+    of=('fds',),
   ),
   'decay': Key(
     0.0,

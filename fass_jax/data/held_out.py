@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from fass_jax.data import numbers
 from fass_jax.data.images.encoded import Part
 from fass_jax.types import Dataset, Pictures, Squares, UserError
 
@@ -56,8 +57,11 @@ def hold_out(data: Dataset, share: float, seed: int) -> Dataset:
   Raises:
     UserError: if the share is outside [0, 1), or every class has only one image.
   """
-  tested = np.flatnonzero(data.train_labels < data.num_tested)
-  held = tested[held_positions(data.train_labels[tested], share, seed)]
+  if data.train_values is None:
+    tested = np.flatnonzero(data.train_labels < data.num_tested)
+    held = tested[held_positions(data.train_labels[tested], share, seed)]
+  else:  # bins have no order to keep: at random
+    held = numbers.split(len(data.train_values), share, seed)[1]
   if not share:
     return data
   if not len(held):
@@ -72,6 +76,8 @@ def hold_out(data: Dataset, share: float, seed: int) -> Dataset:
     train_index=data.train_index[rest],
     held_images=chosen(data.train_images, held),
     held_labels=data.train_labels[held],
+    train_values=None if data.train_values is None else data.train_values[rest],
+    held_values=None if data.train_values is None else data.train_values[held],
   )
 
 

@@ -12,35 +12,61 @@ from fass_jax.engine.views import Input, Store
 from fass_jax.nets import fold_statistics
 from fass_jax.nets.base import apply
 from fass_jax.recipe.build import Recipe
-from fass_jax.types import Array, Outputs, PyTree, Targets
+from fass_jax.types import Array, Outputs, PyTree, Targets, Time
 
 Mixers = dict[str, Callable[[Array], Array] | None]  # group of views -> mix, see `between`
 
 
 def between(
-  recipe: Recipe, names: Sequence[str], inputs: dict[str, Input]
+  recipe: Recipe,
+  names: Sequence[str],
+  inputs: dict[str, Input],
+  signals: dict[str, PyTree] | None = None,
+  t: Time | None = None,
 ) -> Callable[[Array], Array] | None:
-  """Returns the mix for the features of concatenated views, None if no view mixes features."""
-  if not any(recipe.views[n].mixes_features for n in names):
+  """Returns what happens to the features of concatenated views before the head, None if nothing.
+
+  A signal changes the features of the view that it watches; then they are mixed.
+
+  Args:
+    recipe: static.
+    names: of the views.
+    inputs: per view.
+    signals: their states; None: no signal changes features, as in evaluation.
+    t: the time.
+  """
+  states = signals or {}
+  change = {
+    n: [(s.between, states[k]) for k, s in recipe.signals.items() if s.between and s.view == n]
+    for n in (names if states else ())
+  }
+  if not any(recipe.views[n].mixes_features or change.get(n) for n in names):
     return None
 
-  def mix(features: Array) -> Array:
+  def apart(features: Array) -> Array:
     parts, start = [], 0
     for n in names:
       view, inp = recipe.views[n], inputs[n]
       own = features[start : start + inp.x.shape[0]]
       start += inp.x.shape[0]
+      for moved, state in change.get(n, ()):
+        own = moved(state, own, inp.targets, t)
       if view.mixes_features:
         assert view.mix is not None
         own = view.mix(None, own, own[inp.rows], inp.lam)[0]
       parts.append(own)
     return jnp.concatenate(parts)
 
-  return mix
+  return apart
 
 
 def forward(
-  recipe: Recipe, params: PyTree, stats: PyTree, inputs: dict[str, Input]
+  recipe: Recipe,
+  params: PyTree,
+  stats: PyTree,
+  inputs: dict[str, Input],
+  signals: dict[str, PyTree] | None = None,
+  t: Time | None = None,
 ) -> tuple[dict[str, Outputs], PyTree]:
   """Applies the network to each group of views and updates the running statistics group by group.
 
@@ -58,7 +84,7 @@ def forward(
     g: jnp.concatenate([inputs[n].x for n in names]) if len(names) > 1 else inputs[names[0]].x
     for g, names in groups.items()
   }
-  mixers = {g: between(recipe, names, inputs) for g, names in groups.items()}
+  mixers = {g: between(recipe, names, inputs, signals, t) for g, names in groups.items()}
   passed = (_vmapped if recipe.vmapped else _separately)(recipe, params, stats, x, mixers)
   outs: dict[str, Outputs] = {}
   for g, names in groups.items():

@@ -21,6 +21,7 @@ from fass_jax.data.sets.table import Table, encode, read_table, wrong_cell
 from fass_jax.engine import compiler
 from fass_jax.nets.base import apply, mean_logits, of_tested
 from fass_jax.recipe import images as shown
+from fass_jax.recipe.tasks import task_of
 from fass_jax.types import Array, Column, PyTree, UserError
 from fass_jax.workdir.open import FinishedRun
 
@@ -142,7 +143,8 @@ def predictor(
   The images are uint8 `[n, side, side, 3]`; rows are float32 `[n, F]`.
 
   The result is the mean of softmax(z) over the seeds. z are the logits, moved by `post_hoc` if a
-  prior is given. Batches are padded to `size`, so that one program suffices.
+  prior is given. If the run predicts numbers, the result is their mean over the seeds, float32
+  `[n]`, in the unit of the label. Batches are padded to `size`, so that one program suffices.
 
   Args:
     run: a result of `open_run`.
@@ -151,10 +153,13 @@ def predictor(
   """
   normalise = shown.normaliser_of(run.preparation)
   moved = prior and (jnp.asarray(prior[0], float), jnp.asarray(prior[1], float))
+  values = task_of(run.config, run.preparation.get('scale')).values
 
   @functools.partial(jax.jit, compiler_options=compiler.compiler_options())
   def program(variables: PyTree, images: Array, prior: tuple[Array, Array] | None) -> Array:
     outs, _ = apply(run.net, variables, normalise(images), False)
+    if values is not None:
+      return values(outs)
     logits = mean_logits(of_tested(outs, len(run.classes)))
     if prior is not None:
       logits = post_hoc(logits, *prior)

@@ -22,6 +22,7 @@ from fass_jax.engine.views import (
 from fass_jax.losses.combine import pair_loss, term_loss, total_loss
 from fass_jax.recipe import optimiser
 from fass_jax.recipe.build import Recipe
+from fass_jax.recipe.tasks import Task
 from fass_jax.types import Array, Context, Outputs, PyTree, Term, Time, TrainState
 
 
@@ -57,7 +58,7 @@ def init_tally(recipe: Recipe) -> PyTree:
     'lr': jnp.zeros(()),
     'loss': jnp.zeros(()),
     'seen': jnp.zeros(()),
-    'correct': jnp.zeros(()),
+    **{name: jnp.zeros(()) for name in recipe.task.tally},
     'terms': {n: {'sum': jnp.zeros(()), 'steps': jnp.zeros(())} for n in recipe.terms},
     'mixed': dict.fromkeys(mixing, per_class),
   }
@@ -124,6 +125,7 @@ def plan_epoch(
 
 
 def update_tally(
+  task: Task,
   tally: PyTree,
   step: Array,
   lr: Array,
@@ -135,13 +137,14 @@ def update_tally(
 ) -> PyTree:
   """Adds a step to the sums of the epoch."""
   inp, out = natural
-  hit = (out.logits.mean(1).argmax(-1) == inp.labels) & inp.mask
   tally = dict(tally)
   tally['bad_step'] = jnp.where(finite | (tally['bad_step'] >= 0), tally['bad_step'], step)
   tally['lr'] = jnp.asarray(lr, float)
   tally['loss'] += total
   tally['seen'] += inp.mask.sum()
-  tally['correct'] += hit.sum()
+  for name, answers in task.tally.items():
+    # where instead of a product: a masked row may be nan
+    tally[name] += jnp.where(inp.mask, answers(out, inp.labels, inp.targets.value), 0).sum()
   tally['terms'] = dict(tally['terms'])
   for name, value in terms.items():
     old = tally['terms'][name]
@@ -231,7 +234,7 @@ def train_step(
 
   def loss_fn(params: PyTree) -> tuple[Array, Any]:
     held = optimiser.freeze(params, recipe.only)
-    outs, stats = forward(recipe, held, state.batch_stats, inputs)
+    outs, stats = forward(recipe, held, state.batch_stats, inputs, state.signals, t)
     outs = {v: out._replace(teacher=from_teacher.get(v)) for v, out in outs.items()}
     values = {
       name: term_loss(parts)
@@ -248,7 +251,8 @@ def train_step(
   signals = observed(recipe, state, outs, inputs)
   finite = jnp.isfinite(total + optax.tree.norm(grads))
   first = next(iter(inputs))
+  seen = inputs[first], outs[first]
   tally = update_tally(
-    state.tally, state.step, lr, total, finite, values, (inputs[first], outs[first]), inputs
+    recipe.task, state.tally, state.step, lr, total, finite, values, seen, inputs
   )
   return TrainState(state.step + 1, params, stats, opt_state, signals, tally, state.key)

@@ -25,6 +25,7 @@ class Store(NamedTuple):
   teacher: PyTree = None  # params and batch_stats of the teacher network
   there: Array | None = None  # bool [N], False: a place without an example; None: all have one
   pixels: dict[str, Array] = {}  # images of one step by `pixel_site`: uint8 [>= n, H, W, 3]
+  values: Array | None = None  # float32 [N], the number to predict; None: the labels are classes
 
 
 class Batch(NamedTuple):
@@ -160,7 +161,8 @@ def build_view(
 
   x = load(batch.index, 'own')
   if view.mix is None:
-    targets = Targets(batch.labels, batch.labels, full)
+    value = None if store.values is None else store.values[batch.index]
+    targets = Targets(batch.labels, batch.labels, full, value)
     return Input(x, targets, batch.mask, batch.labels, full, full)
   assert stream.ratio is not None and view.label is not None
   matrix = signals[stream.score].matrix if stream.score else None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from fass_jax.losses import car, concutmix
+from fass_jax.losses import car, concutmix, regression
 from fass_jax.losses.adaptive import adaptive_adjustment
 from fass_jax.losses.bbn import bbn_alpha, bbn_loss
 from fass_jax.losses.contrastive import contrast
@@ -295,4 +295,5 @@ LOSSES: dict[str, Kind] = {
     needs_teacher=True,
   ),
   'router': Kind(_router, _reads('router', 'positive'), refuses=(needs_router,)),
+  **regression.LOSSES,
 }

@@ -53,6 +53,7 @@ class Kind(NamedTuple):
   needs_teacher: bool = False  # reads a teacher's logits
   beside: bool = False  # trains no classifier, so it needs another loss that does
   labels: str = 'both'  # which labels of a mixed image it is about, see `combine.pair_loss`
+  tasks: tuple[str, ...] = ('classification',)  # what a run with it can predict
 
 
 def needs_cosine(use: Use) -> str:

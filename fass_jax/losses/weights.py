@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from fass_jax.counts import effective_number
-from fass_jax.types import Array
+from fass_jax.regression.weights import bin_weights
+from fass_jax.types import Array, UserError
 
 
 def _mean_one(raw: Array, counts: Array) -> Array:
@@ -59,10 +61,34 @@ def inverse_frequency_weights(counts: Array, power: float) -> Array:
   return _mean_one((jnp.maximum(n, 1.0) / n.max()) ** -power, n)
 
 
-# name -> (beta, power) -> (counts [C] -> weights [C])
-CLASS_WEIGHTS: dict[str, Callable[[float, float], Callable[[Any], Array]]] = {
-  'effective_number': lambda beta, power: functools.partial(effective_number_weights, beta=beta),
-  'inverse': lambda beta, power: functools.partial(inverse_frequency_weights, power=power),
+class Weights(NamedTuple):
+  """Class weights that a config names in `reweight.kind`."""
+
+  build: Callable[[Any], Callable[[Any], Any]]  # section `reweight` -> (counts [C] -> weights [C])
+  text: str  # for the recipe's printout, formatted with the section
+  tasks: tuple[str, ...] = ('classification',)  # what a run with them can predict
+  on_host: bool = False  # True: a function of NumPy, called once when a run is built
+
+
+def _density(r: Any) -> Callable[[Any], np.ndarray]:
+  if r.size % 2 == 0:
+    raise UserError(f'--config.reweight.size={r.size} is even; a window has a middle bin, so give '
+                    f'{r.size + 1}.')  # fmt: skip
+  kernel = None if r.kernel == 'none' else r.kernel
+  return lambda n: bin_weights(n, kernel, r.size, r.sigma, r.mode, r.order).astype(np.float32)
+
+
+CLASS_WEIGHTS: dict[str, Weights] = {
+  'effective_number': Weights(
+    lambda r: functools.partial(effective_number_weights, beta=r.beta), 'beta {beta:g}'
+  ),
+  'inverse': Weights(
+    lambda r: functools.partial(inverse_frequency_weights, power=r.power), 'power {power}'
+  ),
+  'density': Weights(
+    _density,
+    '{mode}, kernel {kernel} ({size}, {sigma:g}), order {order}',
+    ('regression',),
+    on_host=True,
+  ),
 }
-# descriptions for the recipe's printout, formatted with beta and power
-WEIGHT_TEXTS = {'effective_number': 'beta {beta:g}', 'inverse': 'power {power}'}

@@ -17,6 +17,7 @@ from fass_jax.nets.heads import (
   CosineHead,
   ExpertHeads,
   LinearHead,
+  NoiseHead,
   Router,
   running_mean,
 )
@@ -41,6 +42,9 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
   ),
   'linear_prior': lambda c, scale, precision, scaled: LinearHead(
     c, precision, prior=True, scaled=scaled
+  ),
+  'linear_noise': lambda c, scale, precision, scaled: NoiseHead(
+    LinearHead(c, precision, scaled=scaled)
   ),
   'cosine': lambda c, scale, precision, scaled: CosineHead(c, scale, precision, scaled),
 }
@@ -80,11 +84,13 @@ def apply(
 ) -> tuple[Outputs, PyTree]:
   """Applies the network: `x` float `[B, H, W, 3]`, or rows `[B, F]` -> (Outputs, batch statistics).
 
-  With `between`, the input of the head is `between(features)`.
+  With `between`, the input of the head is `between(features)`; `trunk` of the outputs is what it
+  was before.
   """
-  features, stats = net.embed(variables, x, train)
-  features = features if between is None else between(features)
-  return net.head({**variables, 'batch_stats': stats}, features, train)
+  trunk, stats = net.embed(variables, x, train)
+  features = trunk if between is None else between(trunk)
+  outs, stats = net.head({**variables, 'batch_stats': stats}, features, train)
+  return outs._replace(trunk=trunk), stats
 
 
 def behind_trunk(net: Network) -> Network:

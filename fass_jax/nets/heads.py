@@ -67,6 +67,24 @@ class LinearHead(nn.Module):
     return class_scaled(self, logits) if self.scaled else logits
 
 
+class NoiseHead(nn.Module):
+  """A linear head with one more parameter: the logarithm of the noise of the labels, from 0.
+
+  A loss reads it as `extra['noise']`; predictions do not depend on it.
+
+  Reference: Ren et al., Balanced MSE for Imbalanced Visual Regression, arXiv:2203.16427.
+  """
+
+  head: nn.Module
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool = False) -> Outputs:
+    """Returns the logits `[B, 1, C]` and the noise, a scalar."""
+    logits = self.head(features, train)
+    noise = self.param('noise', nn.initializers.zeros, (), logits.dtype)
+    return Outputs(logits[:, None, :], features, extra={'noise': noise})
+
+
 @in_float32
 def _unit_columns(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
   w = jax.random.uniform(key, shape, dtype, -1.0, 1.0)

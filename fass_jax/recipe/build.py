@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -14,11 +15,12 @@ from fass_jax import nets
 from fass_jax.augment.cam import ActivationMap
 from fass_jax.config.check import check
 from fass_jax.config.stages import OWN
+from fass_jax.data.numbers import nouns_of
 from fass_jax.data.store import is_resident
 from fass_jax.nets import paths
 from fass_jax.nets.base import behind_trunk
 from fass_jax.nets.named import check_input, describe_network, network
-from fass_jax.recipe import classifier, examples, images, optimiser
+from fass_jax.recipe import classifier, examples, images, optimiser, tasks
 from fass_jax.recipe import terms as terms_
 from fass_jax.recipe import views as views_
 from fass_jax.recipe.streams import build as build_stream
@@ -51,6 +53,7 @@ class Recipe(NamedTuple):
   optimizer: optax.GradientTransformation
   learning_rate: Callable[[Time], Array]
   normalise: images.Normaliser  # uint8 [B, H, W, 3], or rows float32 [B, F] -> float32
+  task: tasks.Task
   show: Callable[..., Array]  # (stored images, aspect of squares or None) -> images, in evaluation
   streams: dict[str, Stream]
   views: dict[str, View]  # in the order in which their batch statistics are folded
@@ -102,7 +105,7 @@ def _network(
 ) -> nets.Network:
   """Returns the network of a section `net` for the examples and classes of a data set."""
   check_input(net.backbone, data.image_shape, data.name)
-  return network(net, config.engine, len(data.class_names), moving)
+  return network(net, config.engine, data.outputs, moving)
 
 
 def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.Network]:
@@ -123,6 +126,16 @@ def _trained(config: ConfigDict, data: Dataset) -> tuple[tuple[str, ...], nets.N
   shapes = jax.eval_shape(lambda key: net.init(key, data.image_shape), jax.random.key(0))
   paths.check(only, shapes['params'], 'optim.only')
   return only, net
+
+
+def _width(net: nets.Network, data: Dataset) -> int:
+  """Returns the numbers per feature of the trunk, 0 if each expert has features of its own."""
+
+  def features(key: Array) -> Array:
+    return net.embed(net.init(key, data.image_shape), jnp.zeros((2, *data.image_shape)), False)[0]
+
+  shape = jax.eval_shape(features, jax.random.key(0)).shape
+  return shape[1] if len(shape) == 2 else 0
 
 
 def _activation_map(net: nets.Network, normalise: images.Normaliser) -> ActivationMap:
@@ -149,8 +162,8 @@ def _optimiser(config: ConfigDict, only: tuple[str, ...]) -> tuple[Any, Any, str
 
 
 def _data_line(config: ConfigDict, data: Dataset) -> str:
-  n = data.counts[: data.num_tested]
-  text = f'{config.data.kind}: {n.sum()} {data.noun} of {len(n)} classes ({n.max()} to {n.min()})'
+  n, many = data.counts[: data.num_tested], nouns_of(data)[1]
+  text = f'{config.data.kind}: {n.sum()} {data.noun} of {len(n)} {many} ({n.max()} to {n.min()})'
   if data.auxiliary:
     text += f', {len(data.train_labels) - n.sum()} of {data.auxiliary} auxiliary classes'
   if data.held_labels is not None:
@@ -215,6 +228,21 @@ def _views(
   return _apart({n: views_.build(config.views[n], n, config, data, looks) for n in order})
 
 
+def _streams(
+  config: ConfigDict, views: Mapping[str, View], noun: str
+) -> tuple[dict[str, Stream], dict[str, str]]:
+  """Fills the streams that some view shows, and returns their lines too."""
+  used, score = {'natural', *(v.stream for v in views.values())}, views_.score_of(config)
+  built = {
+    n: build_stream(config.streams[n], n, config.batch_size, config.epochs, score, noun)
+    for n in _natural_first(config.streams)
+    if n in used
+  }
+  streams, texts = _apart(built)
+  views_.check_active(views, streams, config.epochs)
+  return streams, texts
+
+
 def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) -> Recipe:
   """Fills the slots of a run.
 
@@ -227,34 +255,27 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     UserError: for a name, a value or a combination that cannot run, with the config key.
   """
   check(config, TABLES)
+  task = tasks.build(config, data)
   terms_.check(config)
   only, net = _trained(config, data)
   training = examples.build(config, data, net, only)
-  num_classes, steps = len(data.class_names), _count_steps(config, training)
+  steps, counts = _count_steps(config, training), data.counts
   terms, of_terms = _apart(
-    {n: terms_.build_term(config.terms[n], n, config) for n in _natural_first(config.terms)}
+    {n: terms_.build_term(config.terms[n], n, config, counts) for n in _natural_first(config.terms)}
   )
   normalise = images.build_normaliser(config, data)
   teaches = teacher and _network(teacher, config, data)
   looks = None if teaches is None else _activation_map(teaches, normalise)
   views, of_views = _views(config, terms, examples.shown(training, data), looks)
-  used, score = {'natural', *(v.stream for v in views.values())}, views_.score_of(config)
-  sizes = config.batch_size, config.epochs
-  streams, of_streams = _apart(
-    {
-      n: build_stream(config.streams[n], n, *sizes, score, training.noun)
-      for n in _natural_first(config.streams)
-      if n in used
-    }
-  )
-  views_.check_active(views, streams, config.epochs)
+  streams, of_streams = _streams(config, views, training.noun)
+  width = _width(net, data)
   signals, of_signals = _apart(
-    {n: views_.build_signal(config.signals[n], n, config) for n in sorted(config.signals)}
+    {n: views_.build_signal(config.signals[n], n, config, width) for n in sorted(config.signals)}
   )
   sgd, rate, of_optimiser = _optimiser(config, only)
   texts = {'stream': of_streams, 'view': of_views, 'term': of_terms, 'signal': of_signals}
   return Recipe(
-    num_classes=num_classes,
+    num_classes=len(counts),
     batch_size=config.batch_size,
     steps_per_epoch=steps,
     epochs=config.epochs,
@@ -262,6 +283,7 @@ def build(config: ConfigDict, data: Dataset, teacher: ConfigDict | None = None) 
     optimizer=sgd,
     learning_rate=rate,
     normalise=normalise,
+    task=task,
     show=images.build_show(config, data),
     streams=streams,
     views=views,

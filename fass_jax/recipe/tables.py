@@ -12,6 +12,7 @@ from fass_jax.data.load import DATASETS
 from fass_jax.losses import LOSSES
 from fass_jax.nets.base import BACKBONES, HEADS, PRECISIONS
 from fass_jax.nets.convolution import CONVOLUTIONS
+from fass_jax.recipe.tasks import TASKS
 from fass_jax.sampling.named import KEEPS, PARTNERS, RATIOS, SAMPLERS
 from fass_jax.sampling.resamplers import RESAMPLERS
 from fass_jax.signals import SIGNALS
@@ -35,4 +36,5 @@ TABLES: Mapping[str, Iterable[str]] = {
   'resamplers': RESAMPLERS,
   'samplers': SAMPLERS,
   'signals': SIGNALS,
+  'tasks': TASKS,
 }

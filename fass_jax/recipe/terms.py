@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from fass_jax.augment import chain
@@ -13,7 +15,7 @@ from fass_jax.config.keys import KEYS
 from fass_jax.config.keys_pieces import STREAM_KEYS
 from fass_jax.losses import LOSSES, reweight
 from fass_jax.losses.kinds import Use, ViewOfTerm
-from fass_jax.losses.weights import CLASS_WEIGHTS, WEIGHT_TEXTS
+from fass_jax.losses.weights import CLASS_WEIGHTS
 from fass_jax.recipe.optimiser import is_ever_on, piecewise
 from fass_jax.recipe.streams import size_of
 from fass_jax.recipe.text import over_time, value
@@ -42,7 +44,16 @@ def ops_of(view: ConfigDict, config: ConfigDict) -> tuple[str, ...]:
 def class_weights(config: ConfigDict) -> Callable[[Any], Array] | None:
   """Returns the function from counts `[C]` to the class weights of the host loss, None for ones."""
   r = config.reweight
-  return None if r.kind == 'none' else CLASS_WEIGHTS[r.kind](r.beta, r.power)
+  return None if r.kind == 'none' else CLASS_WEIGHTS[r.kind].build(r)
+
+
+def _in_a_step(config: ConfigDict, counts: np.ndarray) -> Callable[[Any], Any] | None:
+  """Returns `class_weights` for use inside the step: of some kinds the weights are constants."""
+  weights = class_weights(config)
+  if weights is None or not CLASS_WEIGHTS[config.reweight.kind].on_host:
+    return weights
+  table = weights(counts)
+  return lambda n: jnp.asarray(table)
 
 
 def check(config: ConfigDict) -> None:
@@ -182,18 +193,21 @@ def _text(c: ConfigDict, config: ConfigDict, parameters: dict[str, Any]) -> str:
   if c.divisor == 'batch':
     text += '; divided by the batch size'
   if loss == config.loss and r.kind != 'none':
-    detail = WEIGHT_TEXTS[r.kind].format(beta=r.beta, power=r.power)
+    detail = CLASS_WEIGHTS[r.kind].text.format(**r)
     text += f'; class weights {r.kind}, {detail}, share {over_time(r.share, config.epochs)}'
   return text
 
 
-def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]:
+def build_term(
+  c: ConfigDict, name: str, config: ConfigDict, counts: np.ndarray
+) -> tuple[Term, str]:
   """Fills a term: its loss by name, the class weights of the host, its weight over time.
 
   Args:
     c: the term's section.
     name: its name.
     config: the whole config.
+    counts: `[C]`, training examples per class, or per bin of a number.
 
   Returns:
     The term, and the line that says what it is.
@@ -207,7 +221,7 @@ def build_term(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Term, str]
   kind, parameters = LOSSES[loss], loss_parameters(config, loss)
   losses = kind.build(**parameters)
   share = piecewise(config.reweight.share, config.epochs)
-  weights = class_weights(config)
+  weights = _in_a_step(config, counts)
   if weights is not None and loss == config.loss:
     if not is_ever_on(share, config.epochs):
       raise UserError(

@@ -117,13 +117,14 @@ def score_of(config: ConfigDict) -> str:
   return next((name for name, kind in kinds.items() if kind and kind.keeps_scores), '')
 
 
-def build_signal(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Signal, str]:
+def build_signal(c: ConfigDict, name: str, config: ConfigDict, width: int) -> tuple[Signal, str]:
   """Fills a signal.
 
   Args:
     c: the signal's section.
     name: its name.
     config: the whole config.
+    width: numbers per feature of the trunk; 0: each expert has features of its own.
 
   Returns:
     The signal, and the line that says what it is.
@@ -137,8 +138,13 @@ def build_signal(c: ConfigDict, name: str, config: ConfigDict) -> tuple[Signal, 
       f"The signal '{name}' would never be active: it reads the un-mixed view '{c.view}', which "
       f'{config.method} mixes in every step; drop one of the methods.'
     )
-  values = [c[k] for k in kind.reads] + [config.epochs] * kind.reads_epochs
-  signal = kind.build(c.view, *values)
+  if kind.reads_width and not width:
+    raise UserError(
+      f"The signal '{name}' needs one feature per example, but --config.net.experts="
+      f'{config.net.experts} gives each expert its own; set it to 1.'
+    )
+  sizes = [config.epochs] * kind.reads_epochs + [width] * kind.reads_width
+  signal = kind.build(c.view, *[c[k] for k in kind.reads], *sizes)
   if signal.held and not config.data.held_out:
     raise UserError(
       f"The signal '{name}' reads images held out from training, and this run has none; set "

@@ -56,7 +56,7 @@ def _correlations(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def shots(
-  bins: ArrayLike, counts: ArrayLike, many: int = 100, few: int = 20
+  bins: ArrayLike, counts: ArrayLike, many: int = 100, few: int = 20, adapt: bool = True
 ) -> dict[str, np.ndarray]:
   """Groups test examples by the training examples in the bin of their label.
 
@@ -69,6 +69,7 @@ def shots(
     counts: integer `[num_bins]`, training examples.
     many: see above.
     few: see above.
+    adapt: False: the groups stay as they are, and one of them may be empty.
 
   Returns:
     bool `[N]` masks 'many', 'medium', 'few'; a bin without training examples is few-shot.
@@ -78,7 +79,7 @@ def shots(
   n = np.asarray(counts)
   filled = np.sort(n[n > 0])[::-1]
   groups = (filled > many, (filled <= many) & (filled >= few), filled < few)
-  if len(filled) and not all(group.any() for group in groups):
+  if adapt and len(filled) and not all(group.any() for group in groups):
     third = len(filled) // 3
     many, few = int(filled[third]), int(filled[-third - 1])
   own = n[np.asarray(bins)]

@@ -10,12 +10,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from fass_jax.recipe.tasks import task_of
 from fass_jax.report import judge as classify
-from fass_jax.report import metrics, shifts
-from fass_jax.report.judge import Judge
+from fass_jax.report import metrics, regression, shifts
+from fass_jax.report.judge import Judge, Material
 from fass_jax.report.tables import NORM, ROWS, open_rows, percent, plain
+from fass_jax.report.tasks import report_of
 from fass_jax.types import Dataset, PyTree, UserError
 from fass_jax.workdir import files
+from fass_jax.workdir.open import FinishedRun
 
 
 def evaluate(
@@ -77,6 +80,22 @@ def evaluate(
     names = [shift.name for shift in shifts.SHIFTS]
     found['shifts'] = {'how': how, 'columns': names, **_mean([r['shifts'] for r in runs])}
   return {**found, 'runs': runs}
+
+
+def evaluate_numbers(
+  run: FinishedRun, config: ConfigDict, data: Dataset, m: Material, networks: Sequence[PyTree]
+) -> dict[str, Any]:
+  """Evaluates a run that predicts numbers, in one pass over the test set per seed.
+
+  Returns:
+    `runs`, with `seed` and `metrics` per seed, see `regression.figures`; `metrics`, means.
+  """
+  report = report_of(config, data, task_of(config, run.preparation['scale']))
+  runs = []
+  for k, variables in enumerate(networks):
+    sums = jax.device_get(m.fold(report.count, report.init(), variables, *m.test))
+    runs.append({'seed': config.seed + k, 'metrics': report.figures(sums)})
+  return {'metrics': regression.mean_of([r['metrics'] for r in runs]), 'runs': runs}
 
 
 def _add_ratios(run: dict[str, Any], seen: Sequence[Any], groups: dict[str, np.ndarray]) -> None:

@@ -91,7 +91,8 @@ def shot_edges(train_counts: np.ndarray, many: int, few: int) -> tuple[int, int]
   The adapted edges split the classes, sorted by training images, into thirds; classes with equal
   numbers are in the same group. Example: with 3 to 50 images per class, no class has more than 100.
   """
-  n = np.sort(np.asarray(train_counts))[::-1]
+  n = np.asarray(train_counts)
+  n = np.sort(n[n > 0])[::-1]  # bins of a number may be empty
   if all(g.any() for g in shot_groups(n, many, few).values()):
     return many, few
   return int(n[len(n) // 3]), int(n[-(len(n) // 3) - 1])

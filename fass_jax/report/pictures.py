@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 COLOURS = {'many': '#1f77b4', 'medium': '#ff7f0e', 'few': '#d62728'}
 
 
-def _save(path: pathlib.Path, size: tuple[float, float], draw: Callable[..., None], *args) -> None:
+def save(path: pathlib.Path, size: tuple[float, float], draw: Callable[..., None], *args) -> None:
+  """Writes a picture of `size` inches that `draw(axes, *args)` makes."""
   figure, axes = plt.subplots(figsize=size, layout='constrained')
   draw(axes, *args)
   figure.savefig(path, dpi=120)
@@ -101,7 +102,7 @@ def class_counts(axes: Any, counts: np.ndarray, groups: dict[str, np.ndarray]) -
 
 def draw_counts(folder: pathlib.Path, counts: np.ndarray, groups: dict[str, np.ndarray]) -> None:
   """Writes class_counts.png, see `class_counts`."""
-  _save(folder / 'class_counts.png', (6.5, 4), class_counts, counts, groups)
+  save(folder / 'class_counts.png', (6.5, 4), class_counts, counts, groups)
 
 
 def draw_all(
@@ -115,8 +116,8 @@ def draw_all(
 ) -> None:
   """Writes learning_curves, confusion_matrix, recall_by_count and, with a score, score_matrix."""
   share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-  _save(workdir / 'learning_curves.png', (7, 4.5), learning_curves, records)
-  _save(
+  save(workdir / 'learning_curves.png', (7, 4.5), learning_curves, records)
+  save(
     workdir / 'confusion_matrix.png',
     (6.5, 5.5),
     matrix,
@@ -126,7 +127,7 @@ def draw_all(
     'predicted class',
   )
   if score is not None:
-    _save(
+    save(
       workdir / 'score_matrix.png',
       (6.5, 5.5),
       matrix,
@@ -135,7 +136,7 @@ def draw_all(
       names,
       'class k: mean softmax',
     )
-  _save(
+  save(
     workdir / 'recall_by_count.png',
     (6.5, 4.5),
     recall_by_count,

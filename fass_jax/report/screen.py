@@ -12,8 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from fass_jax.data.numbers import nouns_of
 from fass_jax.report.metrics import edges_of, groups_of
-from fass_jax.report.tables import group_summary, group_table, log, percent, summary_table
+from fass_jax.report.tables import group_summary, log
+from fass_jax.report.tasks import Report
 from fass_jax.types import Dataset
 from fass_jax.workdir import files
 
@@ -21,8 +23,8 @@ from fass_jax.workdir import files
 def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   """Returns the first lines of a run's log."""
   counts = data.counts[: data.num_tested]
-  groups = groups_of(config.eval, counts)
-  sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + '-shot classes'
+  groups, (noun, several) = groups_of(config.eval, counts), nouns_of(data)
+  sizes = ', '.join(f'{int(m.sum())} {name}' for name, m in groups.items()) + f'-shot {several}'
   many, few = edges_of(config.eval, counts)
   if (many, few) != (config.eval.many, config.eval.few):
     sizes += f', many above {many} {data.noun}, few below {few}'
@@ -33,7 +35,7 @@ def opening(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> str:
   seeds = f'seed {config.seed}' if config.seeds == 1 else f'seeds {config.seed} to {last}'
   return (
     f'{config.name}, method {config.method}, {seeds}: {counts.sum()} training '
-    f'{data.noun} ({counts.max()} to {counts.min()} per class; {sizes}){beside}, '
+    f'{data.noun} ({counts.max()} to {counts.min()} per {noun}; {sizes}){beside}, '
     f'{len(data.test_labels)} test {data.noun}{held}.\nWork directory: {workdir}'
   )
 
@@ -50,7 +52,11 @@ def open_run(config: ConfigDict, data: Dataset, workdir: pathlib.Path) -> None:
 
 
 def show_epoch(
-  bar: tqdm, records: Sequence[dict[str, Any]], epochs: int, noun: str = 'images'
+  bar: tqdm,
+  report: Report,
+  records: Sequence[dict[str, Any]],
+  epochs: int,
+  noun: str = 'images',
 ) -> None:
   """Shows an epoch on the progress bar, or in the log ten times per run without a terminal."""
   record = records[0]
@@ -59,18 +65,16 @@ def show_epoch(
   def mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
-  accuracy = ''
-  if 'test' in record:
-    accuracy = f'test {percent(mean(r["test"]["top1"] for r in records))}'
-  bar.set_postfix_str(f'epoch {epoch}/{epochs} {accuracy}', refresh=False)
+  train, test = report.brief(records)
+  bar.set_postfix_str(f'epoch {epoch}/{epochs} {test}', refresh=False)
   if bar.disable and (epoch * 10) // epochs != ((epoch - 1) * 10) // epochs:
     log.info(
       'epoch %d/%d: loss %.3f, train %s, %s, %.0f %s/s',
       epoch,
       epochs,
       mean(r['loss'] for r in records),
-      percent(mean(r['train_top1'] for r in records)),
-      accuracy,
+      train,
+      test,
       record['images_per_s'],
       noun,
     )
@@ -123,40 +127,34 @@ class EventLog:
       self.events.close()
 
 
-def draw(folder: pathlib.Path, *figures: Any) -> None:
-  """Plots a finished run in its folder, see `pictures.draw_all`."""
-  from fass_jax.report import pictures  # late: matplotlib takes a second to import
-
-  pictures.draw_all(folder, files.read_metrics(folder), *figures)
+def draw(folder: pathlib.Path, report: Report, *figures: Any) -> None:
+  """Plots a finished run in its folder, see `Report.draw`."""
+  report.draw(folder, files.read_metrics(folder), *figures)
 
 
 def finish(
-  config: ConfigDict,
-  data: Dataset,
+  report: Report,
   workdir: pathlib.Path,
-  ends: Sequence[tuple[pathlib.Path, dict[str, Any], np.ndarray, np.ndarray | None]],
+  ends: Sequence[tuple[pathlib.Path, dict[str, Any], Any, np.ndarray | None]],
 ) -> dict[str, Any]:
   """Writes the summaries and plots, and logs the table.
 
   Args:
-    config: config of the run.
-    data: data set of the run.
+    report: what the run's task makes of its test set.
     workdir: work directory of the run.
-    ends: per seed: its folder, summary, confusion matrix, and score matrix or None.
+    ends: per seed: its folder, summary, sums over the test set, and score matrix or None.
 
   Returns:
     The summary as written, of the single seed or over all seeds.
   """
-  counts = data.counts[: data.num_tested]
-  groups = groups_of(config.eval, counts)
-  for folder, summary, confusion, score in ends:
+  for folder, summary, sums, score in ends:
     files.write_json(folder / 'summary.json', summary)
-    draw(folder, confusion, score, counts, groups, data.class_names)
+    draw(folder, report, sums, score)
   summaries = [files.jsonable(end[1]) for end in ends]
-  summary, table = summaries[0], summary_table(summaries[0])
+  summary, table = summaries[0], report.summary_table(summaries[0])
   if len(ends) > 1:
     summary = group_summary(summaries)
-    table = group_table(summary)
+    table = report.group_table(summary)
     files.write_json(workdir / 'summary.json', summary)
   log.info('%s\nWall time %.1f s on %s.', table, summary['wall_s'], summary['device'])
   return files.jsonable(summary)

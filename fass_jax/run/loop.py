@@ -147,7 +147,7 @@ def end_epoch(s: Session, seed_runs: list[SeedRun], epoch: int, took: float) -> 
     if counts is not None:
       record['test'] = metrics_on_test_set(s, counts)
       best = seed_run.best_record
-      if best is None or record['test']['top1'] > best['test']['top1']:
+      if best is None or s.report.better(record['test'], best['test']):
         seed_run = seed_run._replace(best=variables(state), best_record=record)
     if devices.first():
       files.append_metrics(seed_run.folder, record)
@@ -226,7 +226,8 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
         seed_runs = end_epoch(s, seed_runs, epoch, time.monotonic() - start)
         for event_log, seed_run in zip(shown, seed_runs):
           event_log.add(seed_run.last_record)
-        screen.show_epoch(bar, [x.last_record for x in seed_runs], r.epochs, s.data.noun)
+        records = [x.last_record for x in seed_runs]
+        screen.show_epoch(bar, s.report, records, r.epochs, s.data.noun)
         last, end = epoch + 1 == r.epochs, (epoch + 1) * r.steps_per_epoch
         stop = s.stop(end)
         if stop and not last:
@@ -235,4 +236,4 @@ def _run(s: Session, before: float = 0.0) -> dict[str, Any]:
           save(s, seed_runs)
     s.manager.wait_until_finished()
     ends = [(x.folder, *end_of(s, x)) for x in seed_runs]
-    return screen.finish(s.config, s.data, s.workdir, ends) if devices.first() else {}
+    return screen.finish(s.report, s.workdir, ends) if devices.first() else {}

@@ -13,9 +13,9 @@ from fass_jax.run.session import SeedRun, Session, counts_on_test_set
 from fass_jax.types import PyTree
 
 
-def metrics_on_test_set(s: Session, counts: metrics.Counts) -> dict[str, Any]:
-  """Returns the metrics from the counts of the test set."""
-  return metrics.metrics(counts, metrics.groups_of(s.config.eval, train_counts(s)))
+def metrics_on_test_set(s: Session, sums: PyTree) -> dict[str, Any]:
+  """Returns the figures from the sums over the test set."""
+  return s.report.figures(sums)
 
 
 def train_counts(s: Session) -> np.ndarray:
@@ -35,7 +35,10 @@ def epoch_record(s: Session, tally: PyTree, epoch: int, took: float) -> dict[str
     'terms': {
       n: float(v['sum'] / v['steps']) if v['steps'] else None for n, v in tally['terms'].items()
     },
-    'train_top1': float(tally['correct']) / max(float(tally['seen']), 1.0),
+    **{
+      mean: float(tally[name]) / max(float(tally['seen']), 1.0)
+      for name, mean in s.recipe.task.means.items()
+    },
     'mixed': metrics.mixing_diagnostics(tally['mixed'], groups),
     'seconds': took,
     'images_per_s': s.config.seeds * steps * s.recipe.batch_size / took,
@@ -60,10 +63,10 @@ def summarise(s: Session, seed_run: SeedRun) -> dict[str, Any]:
   }
 
 
-def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
-  """Returns a finished seed's summary, last confusion matrix, and score matrix or None.
+def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], PyTree, np.ndarray | None]:
+  """Returns a finished seed's summary, last sums over the test set, and score matrix or None.
 
-  With a test-time classifier (`config.classifier`), summary and confusion matrix are those of the
+  With a test-time classifier (`config.classifier`), summary and sums are those of the
   classifier, fitted to the last parameters and to those of the best epoch. The metrics of the
   network as trained are in `as_trained`; they determine the best epoch.
   """
@@ -72,21 +75,20 @@ def end_of(s: Session, seed_run: SeedRun) -> tuple[dict[str, Any], np.ndarray, n
   matrix = np.asarray(score[0]) if score else None
   last = {'params': state.params, 'batch_stats': state.batch_stats}
   if s.judge is None:
-    return summary, np.asarray(counts_on_test_set(s, last).confusion), matrix
+    return summary, jax.device_get(counts_on_test_set(s, last)), matrix
   own = {part: summary[part] for part in ('last', 'best')}
-  fitted, confusion = {}, None
+  fitted, sums = {}, None
   for part, variables in (('last', last), ('best', seed_run.best)):
     arrays = s.judge.fit(variables)
     counts = jax.device_get(s.judge.counts(variables, arrays))
-    confusion = counts.confusion if confusion is None else confusion
+    sums = counts if sums is None else sums
     fitted[part] = judge.fitted_values(s.judge, arrays)
     summary[part] = {
       'epoch': own[part]['epoch'],
       **metrics_on_test_set(s, counts),
       **judge.open_figures(s.judge, variables, arrays, s.config.eval.threshold),
     }
-  assert confusion is not None
   if not judge.replaces_own(s.config, s.judge.classifier):
-    return summary, np.asarray(confusion), matrix
+    return summary, sums, matrix
   fitted_values = {'classifier': s.config.classifier, 'fitted': fitted, 'as_trained': own}
-  return {**summary, **fitted_values}, np.asarray(confusion), matrix
+  return {**summary, **fitted_values}, sums, matrix

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from fass_jax.data.images.streaming import Reader
 from fass_jax.data.load import load
+from fass_jax.data.numbers import scale_of
 from fass_jax.data.store import place
 from fass_jax.engine import devices, feed, passes
 from fass_jax.engine.programs import Key, Program, chunk_length
@@ -26,7 +27,7 @@ from fass_jax.recipe import images as shown
 from fass_jax.recipe.build import Recipe, build
 from fass_jax.recipe.prior import implied
 from fass_jax.report import judge as classify
-from fass_jax.report import metrics
+from fass_jax.report.tasks import Report, report_of
 from fass_jax.run import start
 from fass_jax.sampling.samplers import index_classes
 from fass_jax.types import Dataset, Inspector, PyTree, TrainState
@@ -74,6 +75,7 @@ class Session(NamedTuple):
   stop: Callable[[int], str]  # (next step) -> '' or the name of the signal that stops the run
   clock: dict[str, float]  # seconds: 'begin', 'before' (before a resume), 'saved', 'starved'
   notes: dict[str, Any]  # facts about the run that are saved with its checkpoints
+  report: Report  # what the task makes of the test set
   judge: classify.Judge | None  # the test-time classifier; None: the network's own
 
 
@@ -85,15 +87,18 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   data, train = kept.data, kept.train
   recipe, teachers = _taught(config, data, workdir)
   where, engine, d = recipe.where, config.engine, config.data
-  classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours)
-  store = None if train else data.train_images, np.int32(data.train_labels), classes
-  kept_there = Store(*devices.copy(store, where))
+  scale = scale_of(data)
+  classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours, scale=scale)
+  images = None if train else data.train_images
+  store = Store(images, np.int32(data.train_labels), classes, values=data.train_values)
+  kept_there = devices.copy(store, where)
   test = (
     kept.test or devices.copy(data.test_images, where),
     devices.copy(np.int32(data.test_labels), where),
   )
   tested, size = data.num_tested, config.eval.batch_size
   test_fold = passes.make_fold(recipe, size, lambda outs: outs, d.centre, tested)
+  report = report_of(config, data, recipe.task)
   # built now, so that errors in its config are reported before training
   whole = train or kept_there.images, kept_there.labels
   judge = classify.of_run(config, kept, recipe, test_fold, whole, test)
@@ -126,10 +131,13 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
       'counts': data.counts.tolist(),
       'examples': recipe.training.size,
       'auxiliary': data.auxiliary,
+      'outputs': data.outputs,
+      'scale': scale,
       'neighbours': None if data.neighbours is None else np.argwhere(data.neighbours).tolist(),
       'prior': note_of(implied(config, data.counts, tested)),
       **shown.preparation(config, loaded, recipe.normalise),
     },
+    report=report,
     judge=judge,
   )
 
@@ -174,11 +182,11 @@ def inspector(s: Session, seed_run: SeedRun) -> Inspector:
       )
     return s.probe(key, index, op, strengths, now, store, pixels)
 
-  def fold(images, observe, acc):
-    return s.fold(observe, acc, now, *images)
+  def over(fold: passes.Fold, images: Any) -> Callable[..., PyTree]:
+    return lambda observe, acc: fold(observe, acc, now, *images)
 
-  held = None if s.held is None else functools.partial(fold, s.held)
-  return Inspector(functools.partial(fold, s.train), probe, held)
+  held = None if s.held is None else over(s.fold, s.held)
+  return Inspector(over(s.fold, s.train), probe, held, over(s.test_fold, s.train))
 
 
 def store_of(s: Session, seed_run: SeedRun) -> Store:
@@ -189,10 +197,9 @@ def store_of(s: Session, seed_run: SeedRun) -> Store:
 
 def arguments_for_test_set(s: Session, now: PyTree) -> tuple[Any, ...]:
   """Returns the arguments of `test_fold` for the counts of the test set."""
-  empty = metrics.init_counts(s.data.num_tested, s.config.eval.ece_bins)
-  return metrics.count_outputs, empty, now, *s.test
+  return s.report.count, s.report.init(), now, *s.test
 
 
-def counts_on_test_set(s: Session, now: PyTree) -> metrics.Counts:
-  """Evaluates on the test set and returns the counts, on the device."""
+def counts_on_test_set(s: Session, now: PyTree) -> PyTree:
+  """Evaluates on the test set and returns the sums of the task's report, on the device."""
   return s.test_fold(*arguments_for_test_set(s, now))

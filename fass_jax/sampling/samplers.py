@@ -15,6 +15,7 @@ def index_classes(
   num_classes: int,
   neighbours: np.ndarray | None = None,
   there: np.ndarray | None = None,
+  scale: tuple[float, float] | None = None,
 ) -> Classes:
   """Returns the class index: `order[start[c]:start[c] + count[c]]` are the images of class c.
 
@@ -23,6 +24,7 @@ def index_classes(
     num_classes: C.
     neighbours: bool `[C, C]`, True for two classes that are neighbours; None for none.
     there: bool `[N]`, False: the image is of no class and last in `order`; None: all are of one.
+    scale: mean and standard deviation of the numbers whose bins are the labels; None for classes.
   """
   if there is not None:
     labels = np.where(there, labels, num_classes)
@@ -31,7 +33,8 @@ def index_classes(
   order = np.argsort(labels, kind='stable')
   near = None if neighbours is None else jnp.asarray(neighbours, bool)
   number, first, place = (jnp.asarray(x, jnp.int32) for x in (count, start, order))
-  return Classes(number, first, place, near)
+  spread = None if scale is None else jnp.asarray(scale, float)
+  return Classes(number, first, place, near, spread)
 
 
 def permutation_plan(

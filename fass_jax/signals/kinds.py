@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fass_jax.signals.confusion import Parameters, confusion
+from fass_jax.signals.fds import fds
 from fass_jax.signals.levels import levels
 from fass_jax.signals.op_weights import op_weights
 from fass_jax.signals.score_matrix import score_matrix
@@ -20,6 +21,8 @@ class SignalKind(NamedTuple):
   reads_epochs: bool = False  # True: `build` also takes the epochs of the run
   keeps_scores: bool = False  # True: its state has a `matrix` for partners and ratios
   unmixed: bool = False  # True: only steps with an unmixed view update it
+  reads_width: bool = False  # True: `build` also takes the width of the trunk's features, last
+  tasks: tuple[str, ...] = ('classification',)  # what a run with it can predict
 
 
 SIGNALS: dict[str, SignalKind] = {
@@ -29,4 +32,10 @@ SIGNALS: dict[str, SignalKind] = {
   'confusion': SignalKind(confusion, Parameters._fields, unmixed=True),
   'levels': SignalKind(levels, ('chance', 'accept', 'images', 'most')),
   'op_weights': SignalKind(op_weights, ('chance', 'start'), reads_epochs=True),
+  'fds': SignalKind(
+    fds,
+    ('source', 'kernel', 'size', 'sigma', 'momentum', 'clip', 'order'),
+    reads_width=True,
+    tasks=('regression',),
+  ),
 }

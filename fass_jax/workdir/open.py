@@ -21,7 +21,7 @@ log = logging.getLogger('fass_jax')
 
 # the notes of a checkpoint that prediction needs
 NOTES = ('classes', 'counts', 'side', 'centre', 'upright', 'mean', 'std')
-LATER = ('unit', 'columns')  # notes that older checkpoints of images lack
+LATER = ('unit', 'columns', 'scale')  # notes that older checkpoints of images lack
 
 
 class SavedRun(NamedTuple):
@@ -139,7 +139,7 @@ def open_run(workdir: str, which: str = 'last') -> FinishedRun:
     log.warning('The run in %s is not finished: step %d of %d.', workdir, meta['step'], steps)
   return FinishedRun(
     config=config,
-    net=named.network(config.net, config.engine, len(notes['classes'])),
+    net=named.network(config.net, config.engine, notes.get('outputs', len(notes['classes']))),
     variables=saved.variables,
     at=f'epoch {", ".join(map(str, best))}' if which == 'best' else f'step {meta["step"]}',
     classes=tuple(notes['classes'][:tested]),

@@ -115,7 +115,7 @@ def evaluated(known: Known, split: str) -> str:
   return split if split in known.lists else 'val'
 
 
-def read_list(path: str | pathlib.Path, words: bool = False) -> Listing:
+def read_list(path: str | pathlib.Path, words: bool = False, column: str = 'label') -> Listing:
   """Reads a list of images, plain or .gz.
 
   A text file has lines `path label`, and paths may contain spaces. A .csv file has a header with
@@ -124,6 +124,7 @@ def read_list(path: str | pathlib.Path, words: bool = False) -> Listing:
   Args:
     path: the file.
     words: True: labels may be class names; False: labels are whole numbers from 0.
+    column: of the labels in a .csv file.
 
   Raises:
     UserError: if the file is unreadable or a line is invalid; the message has the line number.
@@ -132,7 +133,8 @@ def read_list(path: str | pathlib.Path, words: bool = False) -> Listing:
   is_csv = path.name.removesuffix('.gz').endswith('.csv')
   names: dict[str, int] = {}
   labels, splits = [], []
-  for line, (name, label, split) in (_csv_lines if is_csv else _text_lines)(path):
+  lines = _csv_lines(path, column) if is_csv else _text_lines(path)
+  for line, (name, label, split) in lines:
     if not words and not (label.isascii() and label.isdigit()):
       raise _wrong(path, line, f"has the label '{label}', which is not a whole number >= 0")
     if split and split not in SPLITS:
@@ -166,12 +168,12 @@ def _text_lines(path: pathlib.Path) -> Iterator[tuple[int, tuple[str, str, str]]
       yield line, (name.strip(), label[0], '')
 
 
-def _csv_lines(path: pathlib.Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+def _csv_lines(path: pathlib.Path, column: str) -> Iterator[tuple[int, tuple[str, str, str]]]:
   rows = csv.reader(_lines(path))
   head = [word.strip().lower() for word in next(rows, [])]
-  if not {'path', 'label'} <= set(head):
-    raise _wrong(path, 1, 'is not a header with the columns path and label')
-  columns = [head.index(word) if word in head else -1 for word in ('path', 'label', 'split')]
+  if not {'path', column} <= set(head):
+    raise _wrong(path, 1, f'is not a header with the columns path and {column}')
+  columns = [head.index(word) if word in head else -1 for word in ('path', column, 'split')]
   for row in rows:
     if any(word.strip() for word in row):
       if len(row) != len(head):

@@ -55,23 +55,9 @@ def load_folder(config: ConfigDict) -> Dataset:
       or a file is not readable for this user, or too many files are broken.
   """
   d = config.data
-  if d.shrink:
-    raise UserError(
-      '--config.data.shrink has no effect on a folder, because its images are not copied; remove '
-      'this flag.'
-    )
-  if not d.root:
-    raise UserError(
-      'A folder of images needs --config.data.root=DIR, a folder with one subfolder per class, or '
-      '--config.data.root=FILE, a list or CSV of paths and labels.'
-    )
-  root = pathlib.Path(d.root).expanduser()
-  if not root.exists():
-    raise UserError(
-      f'--config.data.root={d.root} does not exist; give the path of a folder or a list.'
-    )
-  files = _listed(root) if root.is_file() else scanned(root, d.split)
-  train, test = _split(root, intact(root, files, d), d.split, d.val_share, d.subset_seed)
+  root = root_of(d)
+  files = listed(root) if root.is_file() else scanned(root, d.split)
+  train, test = split_files(root, intact(root, files, d), d.split, d.val_share, d.subset_seed)
   labels, names = _classes(files, train, root)
   number = {name: i for i, name in enumerate(names)}
   place = {f.path: i for i, f in enumerate(f for f in files if f.split in ('', 'train'))}
@@ -87,6 +73,24 @@ def load_folder(config: ConfigDict) -> Dataset:
   )
   log.info('%s', report(data))
   return data
+
+
+def root_of(d: ConfigDict) -> pathlib.Path:
+  """Returns the folder or list that the section `data` names; refuses one that is not there."""
+  root = pathlib.Path(d.root).expanduser()
+  if d.shrink:
+    raise UserError(
+      '--config.data.shrink has no effect on a folder, because its images are not copied; remove '
+      'this flag.'
+    )
+  if not d.root:
+    raise UserError(
+      'A folder of images needs --config.data.root=DIR, a folder with one subfolder per class, or '
+      '--config.data.root=FILE, a list or CSV of paths and labels.'
+    )
+  if root.exists():
+    return root
+  raise UserError(f'--config.data.root={d.root} does not exist; give a folder or a list.')
 
 
 def intact(root: pathlib.Path, files: list[File], d: ConfigDict) -> list[File]:
@@ -179,9 +183,9 @@ def _is_image(path: str, ignored: collections.Counter[str]) -> bool:
   return False
 
 
-def _listed(path: pathlib.Path) -> list[File]:
-  """Returns the image files of a list or CSV."""
-  listing = lists.read_list(path, words=True)
+def listed(path: pathlib.Path, column: str = 'label') -> list[File]:
+  """Returns the image files of a list or CSV; `column` of a CSV holds the labels."""
+  listing = lists.read_list(path, words=True, column=column)
   if len(set(map(bool, listing.splits))) > 1:
     raise UserError(f'{path}: some lines have no split; fill in that column in every line.')
   if 'train' not in listing.splits and any(listing.splits):
@@ -199,10 +203,10 @@ def _listed(path: pathlib.Path) -> list[File]:
   return sorted(files)
 
 
-def _split(
+def split_files(
   root: pathlib.Path, files: list[File], split: str, share: float, seed: int
 ) -> tuple[list[File], list[File]]:
-  """Returns the training files and the test files."""
+  """Returns the training files and the test files, see `load_folder`."""
   parts = {file.split for file in files}
   if parts == {''}:
     return hold_out(root, files, share, seed)

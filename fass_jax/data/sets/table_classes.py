@@ -38,7 +38,7 @@ def load_table(config: ConfigDict) -> Dataset:
   """
   d = config.data
   table = tables.read_table(d.file) if d.file else breast_cancer()
-  target, names = _columns(table, d.target, d.leave_out)
+  target, names = target_and_rest(table, d.target, d.leave_out)
   tables.check_whole(table, (*names, target))
   labels, classes = classes_of(table, target)
   test = held_positions(labels, d.val_share, d.subset_seed)
@@ -65,8 +65,10 @@ def load_table(config: ConfigDict) -> Dataset:
   )
 
 
-def _columns(table: Table, target: str, leave_out: str | Sequence[str]) -> tuple[str, list[str]]:
-  """Returns the column of the class and those that are learned from."""
+def target_and_rest(
+  table: Table, target: str, leave_out: str | Sequence[str]
+) -> tuple[str, list[str]]:
+  """Returns the column that is predicted and those that are learned from."""
   out = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
   tables.check_names(table, (target,) if target else (), 'data.target')
   tables.check_names(table, out, 'data.leave_out')
@@ -74,7 +76,7 @@ def _columns(table: Table, target: str, leave_out: str | Sequence[str]) -> tuple
   names = [name for name in table.names if name not in (target, *out)]
   if target in out or not names:
     raise UserError(
-      f"{table.name}: the class is in the column '{target}', and "
+      f"{table.name}: the label is in the column '{target}', and "
       f'--config.data.leave_out={out} leaves {len(names)} others to learn from; leave out fewer.'
     )
   return target, names
