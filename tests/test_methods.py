@@ -46,7 +46,13 @@ def trained(tmp_path_factory):
 
 
 # methods whose activity a file of their own shows
-ELSEWHERE = dict.fromkeys(('smote', 'borderline_smote'), 'test_examples.py')
+ELSEWHERE = {
+  **dict.fromkeys(('smote', 'borderline_smote'), 'test_examples.py'),
+  **dict.fromkeys(
+    ('l1', 'sqinv', 'inverse_labels', 'lds', 'fds', 'focal_r', 'rrt', 'balanced_mse'),
+    'test_regression_run.py',
+  ),
+}
 
 
 def test_every_method_has_its_checks():

@@ -29,6 +29,7 @@ def answer(argv: Sequence[str], text: str) -> str:
   topic = help_topic(argv)
   if topic:
     return explain(topic)
+  # the second line is indented as the place in the text is
   configs = '\n  '.join(textwrap.wrap('  '.join(shipped()), 98))
   return text.format(folder=config_dir(), configs=configs, methods=list_methods())
 

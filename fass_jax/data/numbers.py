@@ -83,7 +83,8 @@ def bins_of(values: np.ndarray, places: Sequence[str], what: str, d: ConfigDict)
       f'--config.data.label_range={limits} is not a range; give two numbers, the lower one first.'
     )
   low, high = limits or (math.floor(values.min() / width + 1e-9) * width, values.max())
-  outside = np.flatnonzero((values < low) | (values > high)) if limits else ()
+  away = ((values < low) | (values > high)) & bool(limits)
+  outside = np.flatnonzero(away)
   if len(outside):
     i = outside[0]
     raise UserError(

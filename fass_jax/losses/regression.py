@@ -37,6 +37,7 @@ def of_errors(function: Callable[[Array], Array], power: int) -> Loss:
 
   def loss(outs: Outputs, examples: Examples, context: Context) -> tuple[Array, Array]:
     predictions, spread = in_unit(outs, context)
+    assert examples.targets.value is not None, 'the labels are no numbers'
     values = function(predictions - examples.targets.value) / spread**power
     return values, jnp.ones_like(values)
 
@@ -48,6 +49,7 @@ def _balanced(noise: float, rate: float) -> tuple[Loss]:
     predictions, spread = in_unit(outs, context)
     # exp keeps it above 0; the factor is its own learning rate, by its square
     s = noise * jnp.exp(rate * outs.extra[NOISE]) if rate else jnp.asarray(noise, float)
+    assert examples.targets.value is not None, 'the labels are no numbers'
     rows = pure.balanced_mse_rows(predictions, examples.targets.value, s, examples.mask)
     return rows / spread**2, jnp.ones_like(rows)
 

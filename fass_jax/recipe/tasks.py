@@ -57,6 +57,7 @@ def _regression(scale: Scale) -> Task:
 
   def errors(outs: Outputs, labels: Array, values: Array | None) -> Array:
     del labels
+    assert values is not None, 'the labels are no numbers'
     return jnp.abs(jax.lax.stop_gradient(values_of(outs)) - values)
 
   return Task('regression', {'error': errors}, {'error': 'train_mae'}, values=values_of)

@@ -30,7 +30,7 @@ from fass_jax.report import judge as classify
 from fass_jax.report.tasks import Report, report_of
 from fass_jax.run import start
 from fass_jax.sampling.samplers import index_classes
-from fass_jax.types import Dataset, Inspector, PyTree, TrainState
+from fass_jax.types import Classes, Dataset, Inspector, Placement, PyTree, TrainState
 from fass_jax.workdir import checkpoint, files
 from fass_jax.workdir.open import note_of
 
@@ -90,8 +90,7 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
   scale = scale_of(data)
   classes = index_classes(data.train_labels, recipe.num_classes, data.neighbours, scale=scale)
   images = None if train else data.train_images
-  store = Store(images, np.int32(data.train_labels), classes, values=data.train_values)
-  kept_there = devices.copy(store, where)
+  kept_there = _store(data, images, classes, where)
   test = (
     kept.test or devices.copy(data.test_images, where),
     devices.copy(np.int32(data.test_labels), where),
@@ -140,6 +139,13 @@ def open_session(config: ConfigDict, workdir: pathlib.Path, stop: Callable[[], s
     report=report,
     judge=judge,
   )
+
+
+def _store(data: Dataset, images: Any, classes: Classes, where: Placement) -> Store:
+  """Copies the training set to the devices."""
+  own: Any = images, np.int32(data.train_labels), classes, data.train_values
+  pixels, labels, index, values = devices.copy(own, where)
+  return Store(pixels, labels, index, values=values)
 
 
 def _taught(

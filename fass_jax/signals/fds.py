@@ -58,7 +58,7 @@ def fds(
       f'FDS needs an odd --config.signals.NAME.size and bounds in clip, the lower one first, '
       f'but they are {size} and {clip}.'
     )
-  how = {'window': kernel_window(kernel, size, sigma), 'clip': tuple(clip), 'order': order}
+  how: Any = {'window': kernel_window(kernel, size, sigma), 'clip': tuple(clip), 'order': order}
   advance = jax.jit(functools.partial(_advance, None if momentum == 1.0 else momentum))
 
   def init(num_bins: int) -> Smoothed:
@@ -67,6 +67,7 @@ def fds(
   def observe(state: Smoothed, outs: Outputs, targets: Targets, mask: Array) -> Smoothed:
     if source == 'pass':
       return state
+    assert outs.trunk is not None, 'the network gives no features'
     z = jax.lax.stop_gradient(outs.trunk)
     return state._replace(moments=smoothing.add_moments(state.moments, z, targets.a, mask))
 
@@ -85,6 +86,7 @@ def fds(
 
 
 def _add(moments: smoothing.Moments, outs: Outputs, labels: Array, mask: Array) -> Any:
+  assert outs.trunk is not None, 'the network gives no features'
   return smoothing.add_moments(moments, outs.trunk, labels, mask)
 
 
