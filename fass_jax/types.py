@@ -243,15 +243,12 @@ class Term(NamedTuple):
 class Inspector(NamedTuple):
   """Access to the network in evaluation mode, for signals at the end of an epoch."""
 
-  # (observe, acc) -> acc: a pass over all training images, see `passes.make_fold`
-  fold: Callable[..., PyTree]
-  # (key, rng, classes [n], op, strengths [n]) -> bool [n], host arrays: draws a random image per
-  # class, augments it as in training with the given strength of the op, and returns whether all
-  # experts are right
+  fold: Callable[..., PyTree]  # (observe, acc) -> acc: over the training set, see `make_fold`
+  # (key, rng, classes [n], op, strengths [n]) -> bool [n], host arrays: whether all experts are
+  # right about a random image per class, augmented as in training with this strength of the op
   probe: Callable[..., np.ndarray]
   held: Callable[..., PyTree] | None = None  # as `fold`, over the held-out images; None: not asked
-  # like `fold`, but `observe` receives the complete `Outputs`
-  outputs: Callable[..., PyTree] | None = None
+  outputs: Callable[..., PyTree] | None = None  # as `fold`; `observe` receives all `Outputs`
 
 
 class Signal(NamedTuple):
@@ -266,7 +263,7 @@ class Signal(NamedTuple):
   strength: Callable[..., Array] | None = None  # (state, key, labels [n]) -> float32 [n]
   every: bool = False  # True: `observe` receives all active views, one after another
   held: bool = False  # True: `refresh` passes over the held-out images
-  # (state, features, targets, t) -> features, between trunk and head, in training only
+  # (state, features, targets, t) -> the head's features, in training only
   between: Callable[..., Array] | None = None
 
 
