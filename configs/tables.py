@@ -9,6 +9,7 @@ printed with a row (all without it).
 
 import pathlib
 import runpy
+from typing import Any
 
 from fass_jax.config import method_rows
 
@@ -69,6 +70,28 @@ BLOCKS: dict[str, tuple[str, tuple[str, ...]]] = {
     ('CE', 'w/o FASS: random mixes', 'FASS', 'CMO', 'logit adjustment', 'LDAM-DRW'),
   ),
 }
+
+# of the last epoch, in the unit of the label
+_FIGURES = {
+  'mae': 'MAE', 'many_mae': 'many', 'medium_mae': 'medium', 'few_mae': 'few', 'rmse': 'RMSE',
+  'gm': 'GM', 'pearson': 'Pearson',
+}  # fmt: skip
+_OF_FIGURES = (
+  'Mean over seeds, ± sd, of one split of the rows, in the unit of the label; many, medium and few '
+  'are the MAE of test rows whose bin has many or few training rows. "Best MAE" is of the epoch '
+  'with the lowest one, chosen on the test set.'
+)
+_REGRESSION: list[Any] = [
+  ('plain, absolute error', 'l1', {}),
+  ('weights 1 / sqrt(n)', 'sqinv', {}),
+  ('weights 1 / n', 'inverse_labels', {}),
+  ('LDS', 'lds', {}),
+  ('FDS', 'fds', {}),
+  ('LDS and FDS', 'lds+fds', {}),
+  ('focal-R', 'focal_r', {}),
+  ('RRT', 'rrt', {}),
+  ('Balanced MSE', 'balanced_mse', {}),
+]
 
 TABLES = {
   'digits': {
@@ -158,6 +181,20 @@ TABLES = {
       'Of a classifier that is fitted after training (`tau_norm`, `ncm`, `post_hoc`) "best" is the '
       'epoch that was best without it.',
     ),
+  },
+  'regression_diabetes': {
+    'title': 'Imbalanced regression, on diabetes (442 rows, labels 25 to 346)',
+    'config': 'configs/diabetes.py',
+    'figures': _FIGURES,
+    'rows': _REGRESSION,
+    'remarks': (_OF_FIGURES,),
+  },
+  'regression_abalone': {
+    'title': 'Imbalanced regression, on abalone (4,177 rows, 1 to 29 rings)',
+    'config': 'configs/abalone.py',
+    'figures': _FIGURES,
+    'rows': _REGRESSION,
+    'remarks': (_OF_FIGURES,),
   },
   **_EVIDENCE['TABLES'],
   **_THESIS['TABLES'],

@@ -51,6 +51,9 @@ TABLES = book.TABLES
 KEPT = (
   *('top1', 'many', 'medium', 'few', 'worst_class', 'epoch', 'worst_tenth', 'balanced_error'),
   *('macro_f1', 'nll'),
+  # of runs that predict numbers
+  *('mae', 'many_mae', 'medium_mae', 'few_mae', 'mse', 'rmse', 'gm', 'many_gm', 'medium_gm'),
+  *('few_gm', 'pearson', 'spearman'),
 )
 
 
@@ -80,8 +83,8 @@ def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
       'seed': run['seed'],
       'subset_seed': config.data.subset_seed,
       'epochs': config.epochs,
-      'last': {k: run['last'][k] for k in KEPT},
-      'best': {k: run['best'][k] for k in KEPT},
+      'last': {k: run['last'][k] for k in KEPT if k in run['last']},
+      'best': {k: run['best'][k] for k in KEPT if k in run['best']},
       'wall_s': round(summary['wall_s'] / len(job.seeds), 1),  # the seed's share
       'device': run['device'],
       'versions': {
@@ -98,7 +101,9 @@ def run_job(job: Job, stop: Callable[[], str]) -> list[dict[str, Any]]:
 def show(lines: Sequence[dict[str, Any]], job: Job) -> None:
   """Prints the results of a job."""
   for line in lines:
-    figures = f'{percent(line["last"]["top1"])} last, {percent(line["best"]["top1"])} best'
+    key = next(k for k in ('top1', 'mae') if k in line['last'])
+    word = percent if key == 'top1' else f'{key} {{:.4g}}'.format
+    figures = f'{word(line["last"][key])} last, {word(line["best"][key])} best'
     print(f'{name_of(job._replace(seeds=(line["seed"],)))}: {figures}', flush=True)
 
 

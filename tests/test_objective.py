@@ -146,7 +146,7 @@ def test_a_loss_reads_a_key_without_a_section():
 def test_two_whole_views_are_one_joint_term():
   config = two_views()
   terms.check(config)
-  term, _ = terms.build_term(config.terms.natural, 'natural', config)
+  term, _ = terms.build_term(config.terms.natural, 'natural', config, COUNTS)
   assert term.joint and term.views == ('natural', 'other')
 
 
@@ -154,12 +154,12 @@ def test_two_whole_views_are_one_joint_term():
 def test_views_that_are_no_whole_batches(how):
   config = two_views(**how)
   with pytest.raises(UserError, match='give two --config.terms.natural.views'):
-    terms.build_term(config.terms.natural, 'natural', config)
+    terms.build_term(config.terms.natural, 'natural', config, COUNTS)
 
 
 def test_a_joint_loss_of_features_needs_no_embedding():
   config = runs.config_of('--config=digits_lt.py:ce', '--config.loss=range')
-  term, _ = terms.build_term(config.terms.natural, 'natural', config)
+  term, _ = terms.build_term(config.terms.natural, 'natural', config, COUNTS)
   assert term.joint and not config.net.projection
 
 

@@ -123,7 +123,7 @@ SIGNAL_KEYS: dict[str, Key] = {
   'source': Key(
     'running',
     "Where scores or statistics come from: 'running' training passes of the view or of 'every' "
-    "one, or after each epoch a 'pass' over the set or the 'held_out' images.",
+    "view, or a 'pass' after each epoch, or one over 'held_out' images.",
     choices=('running', 'every', 'pass', 'held_out'),
     of=('score_matrix', 'fds'),
   ),

@@ -48,16 +48,7 @@ def fds(
 
   Reference: Yang et al., Delving into Deep Imbalanced Regression, arXiv:2102.09554.
   """
-  if source not in ('running', 'pass'):
-    raise UserError(
-      f"FDS takes its statistics from 'running' training passes or a 'pass' over the set; set "
-      f'--config.signals.NAME.source to one of these, not {source}.'
-    )
-  if size % 2 == 0 or len(clip) != 2 or clip[0] > clip[1]:
-    raise UserError(
-      f'FDS needs an odd --config.signals.NAME.size and bounds in clip, the lower one first, '
-      f'but they are {size} and {clip}.'
-    )
+  _check(source, size, clip)
   how: Any = {'window': kernel_window(kernel, size, sigma), 'clip': tuple(clip), 'order': order}
   advance = jax.jit(functools.partial(_advance, None if momentum == 1.0 else momentum))
 
@@ -83,6 +74,20 @@ def fds(
     return smoothing.fds_smooth(state.statistics, features, targets.a, **how)
 
   return Signal(view, init, observe, refresh, describe, between=between)
+
+
+def _check(source: str, size: int, clip: tuple[float, ...]) -> None:
+  """Refuses values that FDS does not take."""
+  if source not in ('running', 'pass'):
+    raise UserError(
+      f"FDS takes its statistics from 'running' training passes or a 'pass' over the set; set "
+      f'--config.signals.NAME.source to one of these, not {source}.'
+    )
+  if size % 2 == 0 or len(clip) != 2 or clip[0] > clip[1]:
+    raise UserError(
+      f'FDS needs an odd --config.signals.NAME.size and bounds in clip, the lower one first, '
+      f'but they are {size} and {clip}.'
+    )
 
 
 def _add(moments: smoothing.Moments, outs: Outputs, labels: Array, mask: Array) -> Any:

@@ -98,6 +98,28 @@ def plain_block(shown: Shown, table: Mapping[str, Any]) -> list[str]:
   return out
 
 
+def number(values: Iterable[float | None]) -> str:
+  """Formats several seeds of a figure as it is: mean, with the sd of three seeds or more."""
+  known = [v for v in values if v is not None]
+  if not known:
+    return '-'
+  spread = f' ± {statistics.stdev(known):.3g}' if len(known) > 2 else ''
+  return f'{statistics.mean(known):.4g}{spread}'
+
+
+def number_block(shown: Shown, table: Mapping[str, Any]) -> list[str]:
+  """Returns rows with the figures that the table names, of the last epoch, in the label's unit."""
+  head = ['method', 'config string', 'seeds', *table['figures'].values(), 'best MAE', 'wall s']
+  out = [f'| {" | ".join(head)} |', '|' + '---|' * len(head)]
+  for row, mine in shown:
+    last = [number(r['last'][k] for r in mine) for k in table['figures']]
+    best = number(r['best']['mae'] for r in mine)
+    wall = f'{statistics.median(r["wall_s"] for r in mine):.0f}' if mine else '-'
+    cells = [row.label, config_string(row, table), str(len(mine)), *last, best, wall]
+    out.append(f'| {" | ".join(cells)} |')
+  return out
+
+
 def under_ce(table: Mapping[str, Any], runs: Runs, points: float = 10.0) -> dict[str, float]:
   """Returns by how many points rows end under CE, of those with more than `points`."""
   rows = book.rows(table)
@@ -145,6 +167,7 @@ def markdown(name: str, results: pathlib.Path, runs: Runs | None = None) -> str:
   table = book.TABLES[name]
   runs = book.by_run(book.everything(results)) if runs is None else runs
   block = thesis_block if table.get('thesis') or table.get('published') else plain_block
+  block = number_block if 'figures' in table else block
   by = table.get('by', '')
   shown = [(row, lines_of(table, row, runs)) for row in book.rows(table)]
   lines = [f'**{table["title"]}**']

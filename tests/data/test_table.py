@@ -164,7 +164,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path, how, words):
   [
     ({'target': 'color'}, ["no column 'color', which --config.data.target", "mean 'colour'"]),
     ({'leave_out': ('knd',)}, ["no column 'knd', which --config.data.leave_out", "mean 'kind'"]),
-    ({'leave_out': ('colour',)}, ["the class is in the column 'colour'"]),
+    ({'leave_out': ('colour',)}, ["the label is in the column 'colour'"]),
     ({'leave_out': HEAD[:3]}, ['leaves 0 others to learn from']),
   ],
 )

@@ -61,16 +61,15 @@ def gradient(name, given):
   def value(given, labels, n, epoch):
     z, x, embedding, teacher, route = given
     z = jnp.clip(z, -SCALE, SCALE) if cosine else z
-    extra = {'prototypes': jnp.eye(C, dtype=z.dtype)}
+    # the prototypes of a contrast, the noise of numbers that are predicted
+    extra = {'prototypes': jnp.eye(C, dtype=z.dtype), 'noise': jnp.zeros(())}
     outs = Outputs(z, x, embedding, extra, route, teacher)
-    found = [
-      part(
-        outs,
-        examples(labels),
-        Context(Classes(n, None, None, NEAR), SIGNALS, Time(epoch, epoch, epoch / 200)),
-      )
-      for part in parts
-    ]
+    shown = examples(labels)
+    # the bins of numbers as numbers, with their mean and standard deviation
+    shown = shown._replace(targets=shown.targets._replace(value=jnp.asarray(labels, float)))
+    classes = Classes(n, None, None, NEAR, jnp.array([1.0, 2.0]))
+    context = Context(classes, SIGNALS, Time(epoch, epoch, epoch / 200))
+    found = [part(outs, shown, context) for part in parts]
     return sum((v * w).sum() for v, w in found), found
 
   return jax.jit(jax.grad(value, has_aux=True))
